@@ -1,0 +1,40 @@
+# `make help` lists the targets.
+SHELL := /bin/bash
+CACHE ?= $(or $(KINTSUGI_CACHE),$(HOME)/.cache/kintsugi)
+CARGO_DENY := 0.20.2
+
+.PHONY: help build test lint fmt crds up down tools clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the release binary
+	cargo build --release
+
+test: ## Run all tests, on a real control plane that is started and stopped (first time: about 12 minutes to build it)
+	tests/run.sh
+
+lint: tools ## Check format, lints, licenses and advisories
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	$(CACHE)/tools/bin/cargo-deny --log-level error check
+
+fmt: ## Format the code
+	cargo fmt
+
+crds: ## Write the CustomResourceDefinitions into crds/ and into the chart
+	cargo run --quiet -- crds --out crds
+	cargo run --quiet -- crds --out charts/kintsugi/files/crds
+
+up: ## Start a control plane; its kubeconfig is .run/admin.kubeconfig
+	tests/controlplane/up.sh .run
+
+down: ## Stop it
+	tests/controlplane/down.sh .run
+
+tools: ## Install the lint tools, pinned, into the cache
+	@test "$$($(CACHE)/tools/bin/cargo-deny --version 2>/dev/null)" = "cargo-deny $(CARGO_DENY)" || \
+	  cargo install cargo-deny --version $(CARGO_DENY) --locked --root $(CACHE)/tools
+
+clean: down ## Remove what was built here; the caches outside the checkout stay
+	rm -rf target .run

@@ -1,0 +1,33 @@
+{{- define "kintsugi.name" -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "kintsugi.serviceAccount" -}}
+{{- default (include "kintsugi.name" .) .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "kintsugi.selector" -}}
+app.kubernetes.io/name: kintsugi
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "kintsugi.labels" -}}
+{{ include "kintsugi.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* What the operator may do in the namespaces that it watches: no more than the tests need. */}}
+{{- define "kintsugi.rules" -}}
+- apiGroups: [kintsugi.dev]
+  resources: [widgetcontracts, widgetclasses]
+  verbs: [get, list, watch]
+- apiGroups: [kintsugi.dev]
+  resources: [widgetcontracts/status]
+  verbs: [patch]
+# Documents, schemas, served documents and stored revisions.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end -}}

@@ -1,0 +1,592 @@
+//! WidgetContract: one document, what it must satisfy, where it is served.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::refs::{AnyObject, ConfigMapKeyRef, LocalRef, ServiceRef, WebUrl};
+use crate::{
+    domain::{Digest, Severity, Span},
+    rules::RuleKind,
+};
+
+/// What a widget's document should be, which document was asked for, and where it is served.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "kintsugi.dev",
+    version = "v1alpha1",
+    kind = "WidgetContract",
+    plural = "widgetcontracts",
+    shortname = "wc",
+    category = "kintsugi",
+    namespaced,
+    status = "WidgetContractStatus",
+    derive = "PartialEq",
+    doc = "A WidgetContract is the JSON document that a UI widget renders from, with the rules that it must satisfy and the place where it is served.",
+    validation = Rule::new("size(self.metadata.name) <= 52").message("metadata.name must be at most 52 characters, since the names of incidents and revisions are made from it"),
+    selectable = ".spec.widget",
+    printcolumn(name = "Widget", type_ = "string", json_path = ".spec.widget"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Serving", type_ = "string", json_path = ".status.conditions[?(@.type=='Serving')].reason"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
+    printcolumn(name = "Failing", type_ = "integer", json_path = ".status.failing"),
+    printcolumn(name = "Incident", type_ = "string", json_path = ".status.incidentRef.name"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Health", type_ = "string", json_path = ".status.health", priority = 1),
+    printcolumn(name = "Revision", type_ = "integer", json_path = ".status.document.served.revision", priority = 1),
+    printcolumn(name = "Policy", type_ = "string", json_path = ".status.policy", priority = 1),
+    printcolumn(name = "NextCheck", type_ = "string", json_path = ".status.nextCheckTime", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1)
+)]
+#[x_kube(validation = Rule::new("!(has(self.document.configMapKeyRef) && has(self.serve) && has(self.serve.configMapKeyRef)) || self.document.configMapKeyRef.name != self.serve.configMapKeyRef.name || self.document.configMapKeyRef.key != self.serve.configMapKeyRef.key").message("serve.configMapKeyRef must not be document.configMapKeyRef: the document asked for and the document served are two things"))]
+#[serde(rename_all = "camelCase")]
+pub struct WidgetContractSpec {
+    /// The widget type, such as `storefinder`; policies match on it.
+    #[schemars(length(min = 1, max = 63))]
+    pub widget: String,
+    /// The class whose schema, rules and settings this contract shares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_ref: Option<LocalRef>,
+    /// The document that was asked for.
+    pub document: DocumentSource,
+    /// The JSON Schema of the document, draft 4 to 2020-12. Default: the class's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaSource>,
+    /// What else the document must satisfy; added to the class's rules by name.
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleSpec>,
+    /// The system of record, which can produce the document again. Default: the class's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// Where the good document is served. Default: key `contract.json` of ConfigMap `<name>-served`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serve: Option<Serve>,
+    /// URLs to put in the place of assets that are not there, in order. Default: the class's.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback_assets: Vec<FallbackAsset>,
+    /// How far repairs may go. Default: the class's, else what the policy says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healing: Option<Healing>,
+    /// Which good documents are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
+    /// How often assets, freshness and URLs are looked at. Default: 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Span>,
+    /// Stops every write but status.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+}
+
+/// Where the document that was asked for is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DocumentSource {
+    /// The document itself.
+    Inline(AnyObject),
+    /// A ConfigMap key that holds it; its bytes are served as they are.
+    ConfigMapKeyRef(ConfigMapKeyRef),
+    /// A URL that answers with it; looked at every interval, never written.
+    Url(WebUrl),
+}
+
+/// Where the schema is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SchemaSource {
+    /// The JSON Schema itself.
+    Inline(AnyObject),
+    /// A ConfigMap key that holds it.
+    ConfigMapKeyRef(ConfigMapKeyRef),
+}
+
+/// One rule, of exactly one kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleSpec {
+    /// Its name, unique within the contract and its class. `schema` is the schema rule's.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// How much a failure matters. Default: Critical.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// How many failures in a row open an Incident. Never delays the refusal to publish. Default: 1.
+    #[schemars(range(min = 1, max = 100))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_threshold: Option<u32>,
+    /// How many passes in a row end a failure. Default: 1.
+    #[schemars(range(min = 1, max = 100))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub success_threshold: Option<u32>,
+    /// How long the rule must fail before an Incident opens. Default: 0s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#for: Option<Span>,
+    /// How often an asset or freshness rule is checked. Default: the contract's interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Span>,
+    /// Leaves the rule out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+    /// What the rule checks.
+    #[serde(flatten)]
+    pub kind: RuleKind,
+}
+
+/// The system of record.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("[has(self.serviceRef), has(self.url)].exists_one(x, x)").message("exactly one of serviceRef, url must be set"))]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// A Service in the same namespace that answers with the document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_ref: Option<ServiceRef>,
+    /// A URL that answers with the document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<WebUrl>,
+    /// GET to read, POST to ask for the document to be made anew. Default: GET.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// A Secret whose keys are header names; used only if its annotation
+    /// `kintsugi.dev/allowed-origins` names the origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers_secret_ref: Option<LocalRef>,
+    /// The workload behind the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload_ref: Option<WorkloadRef>,
+}
+
+/// An HTTP method that a source understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
+#[serde(rename_all = "UPPERCASE")]
+#[strum(serialize_all = "UPPERCASE")]
+pub enum Method {
+    /// Read.
+    Get,
+    /// Ask for the document to be made anew.
+    Post,
+}
+
+/// A workload in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadRef {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// The kinds of workload that a source can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
+pub enum WorkloadKind {
+    /// apps/v1 Deployment.
+    Deployment,
+    /// apps/v1 StatefulSet.
+    StatefulSet,
+}
+
+/// Where the good document is served.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!(has(self.configMapKeyRef) && has(self.none))").message("at most one of configMapKeyRef, none may be set"))]
+#[x_kube(validation = Rule::new("!has(self.adopt) || !self.adopt || has(self.configMapKeyRef)").message("adopt needs configMapKeyRef: it names the ConfigMap that may be taken over"))]
+#[serde(rename_all = "camelCase")]
+pub struct Serve {
+    /// The ConfigMap key that the document is written to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<ConfigMapKeyRef>,
+    /// Serve nothing: the document is watched only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub none: Option<ServeNothing>,
+    /// What happens to the served key when the contract is deleted. Default: Retain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_delete: Option<OnDelete>,
+    /// Take over a key that exists and is not ours. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
+}
+
+/// Nothing is served. Has no settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServeNothing {}
+
+/// What happens to the served key when the contract is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnDelete {
+    /// It stays, and a new contract of the same name takes it over.
+    #[default]
+    Retain,
+    /// It is deleted with the contract, by owner reference; only for a ConfigMap of its own.
+    Delete,
+}
+
+/// A URL to put in the place of an asset that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FallbackAsset {
+    /// The asset rule that it is for. Default: every asset rule.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The URL to put in.
+    pub url: WebUrl,
+}
+
+/// How far repairs may go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Healing {
+    /// Can only be stricter than the policy's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Which document a repair is written to. Default: Served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_back: Option<WriteBack>,
+    /// The policy to use, whatever others match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_ref: Option<LocalRef>,
+    /// What is never done to this contract.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<Exclude>,
+}
+
+/// How far repairs go, from the least to the most.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::AsRefStr,
+    strum::Display,
+)]
+pub enum Mode {
+    /// Conditions only.
+    Off,
+    /// And an Incident with its cause.
+    Observe,
+    /// And a plan.
+    DryRun,
+    /// And repair, after a person has approved the plan.
+    Approve,
+    /// And repair.
+    #[default]
+    Auto,
+}
+
+/// Which document a repair is written to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WriteBack {
+    /// The served one; its owner still has to mend the assigned one.
+    #[default]
+    Served,
+    /// The assigned one, unless a GitOps tool owns it.
+    Document,
+}
+
+/// A repair that is never made; all given fields must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Exclude {
+    /// Name of a rule that is not repaired.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Kind of a step that is not used, such as `repairDocument`.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// JSON Pointers at and under which nothing is changed.
+    #[schemars(length(max = 32), inner(length(max = 512)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+}
+
+/// Which good documents are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct History {
+    /// How many revisions. Default: 10.
+    #[schemars(range(min = 2, max = 100))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// How long a document must have passed before it becomes a revision. Default: 0s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Span>,
+}
+
+/// What is known of the contract.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WidgetContractStatus {
+    /// The generation that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, Valid, Serving, Paused; Reconciling and Stalled while they are true.
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The reason of Ready.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// A summary of the conditions in one word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// How many rules fail or are unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing: Option<u32>,
+    /// How many episodes (Incidents) this contract has had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub episodes: Option<u32>,
+    /// The name of the policy that would repair it, or `none`.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Which class and spec this status was computed from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective: Option<EffectiveRef>,
+    /// The documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<DocumentStatus>,
+    /// The rules that do not pass, worst first; those that pass are counted only.
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// Pass, Fail and Unknown counted, such as `5 pass, 1 fail`.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rules_summary: String,
+    /// The open Incident.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident_ref: Option<LocalRef>,
+    /// When something open is looked at again, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_check_time: Option<Time>,
+}
+
+/// A contract's health in one word.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::AsRefStr,
+    strum::Display,
+    strum::EnumIter,
+)]
+pub enum Health {
+    /// Served as asked for.
+    Healthy,
+    /// Something good is served, but not what was asked for; or a Warning fails.
+    Degraded,
+    /// No valid document is served.
+    Critical,
+    /// A repair is under way.
+    Recovering,
+    /// It could not be checked.
+    Unknown,
+    /// It has never been valid.
+    Pending,
+    /// Suspended by its spec.
+    Suspended,
+}
+
+/// Which class and spec a status was computed from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveRef {
+    /// Digest of the merged spec.
+    pub digest: Digest,
+    /// Generation of the class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_generation: Option<i64>,
+}
+
+/// The documents of a contract.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentStatus {
+    /// The document that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assigned: Option<AssignedDocument>,
+    /// The document that widgets read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served: Option<ServedDocument>,
+    /// The newest document that became a revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_known_good: Option<KnownGood>,
+    /// The stored revisions, newest first.
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<RevisionRef>,
+}
+
+/// The document that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AssignedDocument {
+    /// Digest of its canonical form.
+    pub digest: Digest,
+    /// Digest of its bytes.
+    pub raw_digest: Digest,
+    /// Since when this very document has passed every Critical rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_since: Option<Time>,
+}
+
+/// The document that widgets read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServedDocument {
+    /// Digest of its canonical form.
+    pub digest: Digest,
+    /// Digest of its bytes.
+    pub raw_digest: Digest,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The revision that stores it, once it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u32>,
+    /// Where it is.
+    pub r#ref: ConfigMapKeyRef,
+}
+
+/// Where a served document came from.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::AsRefStr,
+    strum::Display,
+    strum::EnumString,
+)]
+pub enum Origin {
+    /// It is the assigned document.
+    Assigned,
+    /// It was repaired.
+    Repaired,
+    /// It is a stored revision.
+    History,
+    /// The system of record answered with it.
+    Source,
+    /// A fallback asset was put into it.
+    Fallback,
+}
+
+/// The newest document that became a revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownGood {
+    /// Digest of its canonical form.
+    pub digest: Digest,
+    /// Its revision.
+    pub revision: u32,
+    /// When it became one.
+    pub since: Time,
+}
+
+/// A stored revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionRef {
+    /// Its number.
+    pub number: u32,
+    /// Digest of its document's canonical form.
+    pub digest: Digest,
+}
+
+/// One rule that does not pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    /// The rule.
+    #[schemars(length(max = 63))]
+    pub rule: String,
+    /// Which document was checked.
+    pub target: Target,
+    /// Fail or Unknown.
+    pub result: CheckResult,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Since when it has been so.
+    pub since: Time,
+    /// How many times in a row it has been so, up to the threshold that is waited for.
+    pub failures: u32,
+    /// JSON Pointer of the first offending place.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// The keyword, or the reason of Unknown.
+    #[schemars(length(max = 63))]
+    pub keyword: String,
+    /// One sentence.
+    #[schemars(length(max = 512))]
+    pub message: String,
+}
+
+/// Which of the two documents.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::Display,
+)]
+pub enum Target {
+    /// The one that was asked for.
+    Assigned,
+    /// The one that widgets read.
+    Served,
+}
+
+/// What a check said, when it did not pass.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::Display,
+)]
+pub enum CheckResult {
+    /// The rule does not hold.
+    Fail,
+    /// The rule could not be checked.
+    Unknown,
+    /// The rule holds again, but not yet as often in a row as `successThreshold` asks.
+    Pass,
+}

@@ -1,0 +1,322 @@
+//! Incident: one episode of one contract's trouble, from the first failing check to its end.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{contract::Mode, policy::Step, refs::LocalRef};
+use crate::domain::{Digest, Severity, patch::OpSummary};
+
+/// One episode. Written once; only the three fields at the end are for people.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "kintsugi.dev",
+    version = "v1alpha1",
+    kind = "Incident",
+    plural = "incidents",
+    shortname = "inc",
+    category = "kintsugi",
+    namespaced,
+    status = "IncidentStatus",
+    derive = "PartialEq",
+    doc = "An Incident is one episode of one contract's trouble: what failed, why, what was done about it, and how it ended.",
+    selectable = ".spec.contractName",
+    selectable = ".spec.severity",
+    selectable = ".spec.widget",
+    selectable = ".status.state",
+    printcolumn(name = "Subject", type_ = "string", json_path = ".spec.contractName"),
+    printcolumn(name = "Rules", type_ = "string", json_path = ".spec.rulesSummary"),
+    printcolumn(name = "Severity", type_ = "string", json_path = ".spec.severity"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
+    printcolumn(name = "Tries", type_ = "integer", json_path = ".status.tries"),
+    printcolumn(name = "Cause", type_ = "string", json_path = ".spec.cause"),
+    printcolumn(name = "Waiting", type_ = "string", json_path = ".status.waiting"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Policy",
+        type_ = "string",
+        json_path = ".spec.policiesSummary",
+        priority = 1
+    ),
+    printcolumn(name = "Trace", type_ = "string", json_path = ".spec.traceparent", priority = 1),
+    printcolumn(
+        name = "Next",
+        type_ = "string",
+        json_path = ".status.nextAttemptTime",
+        priority = 1
+    ),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
+)]
+#[x_kube(validation = Rule::new("self.contractName == oldSelf.contractName && self.contractUID == oldSelf.contractUID && self.ordinal == oldSelf.ordinal && self.documentDigest == oldSelf.documentDigest && self.severity == oldSelf.severity && self.cause == oldSelf.cause && self.openedAt == oldSelf.openedAt && self.fingerprint == oldSelf.fingerprint && has(self.traceparent) == has(oldSelf.traceparent) && (!has(self.traceparent) || self.traceparent == oldSelf.traceparent)").message("an Incident's spec is written once; only approval, undo and close may change"))]
+#[serde(rename_all = "camelCase")]
+pub struct IncidentSpec {
+    /// The contract.
+    #[schemars(length(min = 1, max = 63))]
+    pub contract_name: String,
+    /// The contract's UID: a new contract of the same name is another one.
+    #[serde(rename = "contractUID")]
+    #[schemars(length(min = 1, max = 63))]
+    pub contract_uid: String,
+    /// The contract's widget type.
+    #[schemars(length(min = 1, max = 63))]
+    pub widget: String,
+    /// Which episode of the contract this is, from 1.
+    #[schemars(range(min = 1))]
+    pub ordinal: u32,
+    /// Digest of the document that failed.
+    pub document_digest: Digest,
+    /// What failed as one value: the digest of the set of (rule, keyword, path).
+    pub fingerprint: Digest,
+    /// The names of the failing rules, for the column.
+    #[schemars(length(max = 255))]
+    pub rules_summary: String,
+    /// What the rules object to: the first 20, values masked.
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<RuleViolation>,
+    /// The worst severity among the failing rules.
+    pub severity: Severity,
+    /// Why it failed.
+    pub cause: Cause,
+    /// The plan: one segment for each policy.
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<Segment>,
+    /// The names of the policies, for the column.
+    #[schemars(length(max = 255))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub policies_summary: String,
+    /// The trace that all spans of this episode belong to (W3C Trace Context).
+    #[schemars(length(max = 55))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// When the first check failed.
+    pub opened_at: Time,
+    /// For a person: close the Incident whatever its state.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub close: bool,
+}
+
+/// One objection of one rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleViolation {
+    /// The rule.
+    #[schemars(length(max = 63))]
+    pub rule: String,
+    /// JSON Pointer of the offending place.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// The keyword.
+    #[schemars(length(max = 63))]
+    pub keyword: String,
+    /// One sentence, values masked.
+    #[schemars(length(max = 512))]
+    pub message: String,
+}
+
+/// Why a contract is in trouble.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::AsRefStr,
+    strum::Display,
+    strum::EnumIter,
+)]
+pub enum Cause {
+    /// A new document arrived and fails.
+    DocumentChanged,
+    /// The rules changed under the same document.
+    RuleChanged,
+    /// The schema changed under the same document.
+    SchemaChanged,
+    /// Something the document points at is not there.
+    AssetMissing,
+    /// The document grew too old.
+    Stale,
+    /// Somebody else wrote the served key.
+    Overwritten,
+    /// There has never been a valid document.
+    NeverValid,
+}
+
+/// The part of a plan that one policy governs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Segment {
+    /// The policy; None for the built-in behaviour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_ref: Option<LocalRef>,
+    /// The policy's generation when the plan was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_generation: Option<i64>,
+    /// Why this policy and not another: the losers and why each lost.
+    #[schemars(length(max = 1024))]
+    pub why: String,
+    /// The rules that it repairs.
+    #[schemars(length(max = 64), inner(length(max = 63)))]
+    pub rules: Vec<String>,
+    /// Its mode when the plan was made; the one in force is read again before each act.
+    pub mode: Mode,
+    /// The steps, frozen.
+    #[schemars(length(max = 20))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+}
+
+/// What has happened in the episode so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IncidentStatus {
+    /// The generation that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Diagnosed, Planned, Approved, Remediating, Verified, Mitigated, Resolved, Escalated, Held.
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// A summary of the conditions in one word; empty means Open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// The step that is under way or was the last.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub step: String,
+    /// How many attempts have been made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tries: Option<u32>,
+    /// What it waits for, such as `Backoff` or `AwaitingOwner`.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waiting: String,
+    /// What happened last, in one sentence.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The last 20 attempts, oldest first.
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+    /// Digest of the assigned document that the last decision was about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_digest: Option<Digest>,
+    /// When the next attempt, or the next look, is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_attempt_time: Option<Time>,
+    /// When the repair was published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published_at: Option<Time>,
+    /// When a good document was first served again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mitigated_at: Option<Time>,
+    /// When the assigned document was good, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<Time>,
+}
+
+/// A summary of an Incident's conditions. Readers must accept values that they do not know.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::AsRefStr,
+    strum::Display,
+    strum::EnumIter,
+)]
+pub enum State {
+    /// Opened; nothing done yet.
+    #[default]
+    Open,
+    /// A gate is shut.
+    Held,
+    /// A step is under way.
+    Remediating,
+    /// A repair was written and is looked at again.
+    Verifying,
+    /// A good document is served; the assigned one is still bad.
+    Mitigated,
+    /// Over: the assigned document is good, too.
+    Resolved,
+    /// Automation has nothing left.
+    Escalated,
+    /// Over: another document, or another kind of trouble, took its place.
+    Superseded,
+}
+
+impl State {
+    /// Is the episode over?
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Resolved | Self::Superseded)
+    }
+}
+
+/// One pass over all steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// The step that made the last change, or the last one tried.
+    #[schemars(length(max = 63))]
+    pub step: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// One sentence, values masked.
+    #[schemars(length(max = 512))]
+    pub message: String,
+    /// When it was made.
+    pub at: Time,
+    /// What it changed: places and digests, never values. The first 20.
+    #[schemars(length(max = 20))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ops: Vec<OpSummary>,
+    /// Digest of the document that it published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<Digest>,
+}
+
+/// How an attempt ended.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::AsRefStr,
+    strum::Display,
+    strum::EnumIter,
+)]
+pub enum Outcome {
+    /// What it published passed again.
+    Succeeded,
+    /// No step led to a document that passes.
+    Failed,
+    /// It is not known whether the effect took place.
+    Unknown,
+}

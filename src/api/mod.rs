@@ -1,0 +1,31 @@
+//! The Kubernetes API of Kintsugi: `kintsugi.dev/v1alpha1`.
+//!
+//! Knows: the shape of the four custom resources, their bounds and their CEL rules. Must not
+//! know: what anything means (that is `decide`), any client, any default (defaults live where
+//! they are used, since defaults in a CRD show up as differences in GitOps tools).
+
+pub mod class;
+pub mod condition;
+pub mod contract;
+pub mod crd;
+pub mod incident;
+pub mod policy;
+pub mod refs;
+
+pub use class::{WidgetClass, WidgetClassSpec};
+pub use condition::{ConditionType, Conditions};
+pub use contract::{WidgetContract, WidgetContractSpec, WidgetContractStatus};
+pub use incident::{Incident, IncidentSpec, IncidentStatus};
+pub use policy::{RemediationPolicy, RemediationPolicySpec, RemediationPolicyStatus};
+
+/// The API group.
+pub const GROUP: &str = "kintsugi.dev";
+
+/// Annotation on a revision: the digest of its document.
+pub const DIGEST: &str = "kintsugi.dev/digest";
+/// Annotation on a revision: when it became one, RFC 3339.
+pub const RECORDED_AT: &str = "kintsugi.dev/recorded-at";
+/// Label on the ConfigMaps that we write: `served` or `revision`.
+pub const PART: &str = "kintsugi.dev/part";
+/// The field manager of our writes.
+pub const MANAGER: &str = "kintsugi";

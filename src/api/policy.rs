@@ -1,0 +1,203 @@
+//! RemediationPolicy: which steps repair which failures, and how far.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::contract::Mode;
+use crate::{
+    domain::{Severity, Span},
+    rules::RuleType,
+    steps::StepKind,
+};
+
+/// Which steps repair which failures, and how far.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "kintsugi.dev",
+    version = "v1alpha1",
+    kind = "RemediationPolicy",
+    plural = "remediationpolicies",
+    shortname = "rpol",
+    category = "kintsugi",
+    namespaced,
+    status = "RemediationPolicyStatus",
+    derive = "PartialEq",
+    doc = "A RemediationPolicy registers the pipeline of steps that repairs the failures it matches, with its retries and escalation.",
+    validation = Rule::new("size(self.metadata.name) <= 52").message("metadata.name must be at most 52 characters"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
+    printcolumn(name = "Default", type_ = "boolean", json_path = ".spec.default", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = Rule::new("has(self.match) != (has(self.default) && self.default)").message("exactly one of match, default: true must be set"))]
+#[serde(rename_all = "camelCase")]
+pub struct RemediationPolicySpec {
+    /// Which failures it is for; all that is given must hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#match: Option<Match>,
+    /// It is for every failure that no other policy matches.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub default: bool,
+    /// Breaks ties between policies that match alike; the greater wins. Default: 0.
+    #[schemars(range(min = -1000, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// How far repairs go. Default: Auto.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Starts no repair and stops those that have not acted yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+    /// What to do, in order.
+    #[schemars(length(min = 1, max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub steps: Vec<Step>,
+    /// When to try again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// How long after an Incident was resolved the next one of the same contract waits before it
+    /// acts. Default: 0s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cooldown: Option<Span>,
+    /// When to call a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escalation: Option<Escalation>,
+    /// How many ended Incidents are kept, and how long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incidents: Option<IncidentLimits>,
+}
+
+/// Which failures a policy is for; all that is given must hold.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("has(self.widgets) || has(self.selector) || has(self.rules) || has(self.types) || has(self.keywords) || has(self.severities)").message("match must give at least one of widgets, selector, rules, types, keywords, severities; a policy for everything says default: true"))]
+#[serde(rename_all = "camelCase")]
+pub struct Match {
+    /// Widget types.
+    #[schemars(length(max = 32), inner(length(min = 1, max = 63)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub widgets: Vec<String>,
+    /// Labels of the contract.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+    /// Names of rules.
+    #[schemars(length(max = 32), inner(length(min = 1, max = 63)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
+    /// Kinds of rules.
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<RuleType>,
+    /// JSON Schema keywords.
+    #[schemars(length(max = 32), inner(length(min = 1, max = 63)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keywords: Vec<String>,
+    /// Severities of rules.
+    #[schemars(length(max = 3))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub severities: Vec<Severity>,
+}
+
+/// One step, of exactly one kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Its name, unique within the policy.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// How long it may take. Default: 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// How often it is repeated within one attempt when its facts could not be fetched. Default: 0.
+    #[schemars(range(max = 10))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// What happens when it has nothing to offer. Default: Next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
+    /// What it does.
+    #[serde(flatten)]
+    pub kind: StepKind,
+}
+
+/// What happens when a step fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnFailure {
+    /// The next step is tried.
+    #[default]
+    Next,
+    /// The Incident escalates at once.
+    Escalate,
+}
+
+/// When to try again. An attempt is one pass over all steps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// How many attempts. Default: 3.
+    #[schemars(range(min = 1, max = 20))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// How long to wait between them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+    /// How long a contract must stay healthy for its Incident to be over: a failure sooner is
+    /// the same one. Default: 5m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_healthy_period: Option<Span>,
+}
+
+/// How long to wait between attempts: `initial`, times `factor` each time, at most `max`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Backoff {
+    /// Before the second attempt. Default: 1s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial: Option<Span>,
+    /// Default: 2.
+    #[schemars(range(min = 1, max = 10))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub factor: Option<u32>,
+    /// Default: 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<Span>,
+}
+
+/// When to call a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Escalation {
+    /// No good document served for this long. Default: 5m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmitigated_after: Option<Span>,
+    /// The assigned document still bad after this long. Default: 24h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unresolved_after: Option<Span>,
+}
+
+/// How many ended Incidents are kept, and how long.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IncidentLimits {
+    /// Resolved and superseded ones of each contract. Default: 20.
+    #[schemars(range(max = 100))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_resolved: Option<u32>,
+    /// Default: 168h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
+}
+
+/// What is known of the policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RemediationPolicyStatus {
+    /// The generation that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready; Stalled while it cannot be used.
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,74 @@
+//! The command line.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::{api, config::Config, controllers, telemetry};
+
+/// Keeps the JSON documents of UI widgets healthy.
+#[derive(Debug, Parser)]
+#[command(name = "kintsugi", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator
+    Run(Box<Config>),
+    /// Print the CustomResourceDefinitions, or write them into a folder
+    Crds {
+        /// The folder: one file for each kind
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+}
+
+impl Cli {
+    /// Runs the command; says on standard error why it failed.
+    #[must_use]
+    pub fn execute(self) -> ExitCode {
+        let outcome = match self.command {
+            Command::Run(config) => run(*config),
+            Command::Crds { out } => crds(out.as_deref()),
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "kintsugi: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    config.check().map_err(anyhow::Error::msg)?;
+    telemetry::init(&config)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(controllers::run::run(config))
+}
+
+fn crds(out: Option<&Path>) -> anyhow::Result<()> {
+    for (name, yaml) in api::crd::files()? {
+        match out {
+            Some(folder) => {
+                let path = folder.join(&name);
+                std::fs::write(&path, yaml)
+                    .with_context(|| format!("writing {}", path.display()))?;
+            }
+            None => write!(std::io::stdout(), "---\n{yaml}").context("writing")?,
+        }
+    }
+    Ok(())
+}

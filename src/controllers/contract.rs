@@ -1,0 +1,105 @@
+//! The look at one contract: observe, decide, perform.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::FutureExt as _;
+use rand::RngExt as _;
+use tracing::{debug, error, warn};
+
+use super::{Ctx, Error, Key, observe, perform};
+use crate::{
+    decide::{
+        Stall,
+        contract::{Next, decide},
+        status,
+    },
+    domain::Span,
+};
+
+/// Looks in a row that may follow at once; more is a fight with somebody, and is slowed down.
+const MOST_AGAIN: u32 = 5;
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+/// Works on contracts until the queue is closed.
+pub async fn work(ctx: Arc<Ctx>) {
+    while let Some(key) = ctx.queue.take().await {
+        let look = AssertUnwindSafe(look(&ctx, &key)).catch_unwind();
+        if let Ok(outcome) = look.await {
+            schedule(&ctx, &key, outcome);
+        } else {
+            // One contract's fault must not stop the others.
+            error!(contract = %key, "a look panicked; it is tried again later");
+            ctx.queue.at(key.clone(), Instant::now() + LONGEST_BACKOFF);
+        }
+        ctx.queue.done(&key);
+    }
+}
+
+async fn look(ctx: &Ctx, key: &Key) -> Result<Next, Error> {
+    let Some(seen) = observe::contract(ctx, key).await? else { return Ok(Next::Changed) };
+    match reconcile(ctx, &seen).await {
+        Err(Error::Stalled(stall)) => stall_contract(ctx, &seen, &stall).await,
+        outcome => {
+            if let Ok(Next::Again) = outcome {
+                ctx.index.keep_object(key, seen.object);
+            }
+            outcome
+        }
+    }
+}
+
+async fn reconcile(ctx: &Ctx, seen: &observe::Seen) -> Result<Next, Error> {
+    let now = ctx.now();
+    let view = observe::view(ctx, seen, now).await?;
+    let decision = decide(&view, now);
+    perform::all(ctx, seen, &view, decision).await
+}
+
+/// Says in the contract's status what a person has to do, and looks again now and then: what is
+/// missing may be created without any event on the contract itself.
+async fn stall_contract(ctx: &Ctx, seen: &observe::Seen, stall: &Stall) -> Result<Next, Error> {
+    warn!(contract = %seen.key, reason = stall.reason, message = %stall.message, "stalled");
+    let stored = seen.object.status.clone().unwrap_or_default();
+    let generation = seen.object.metadata.generation.unwrap_or(0);
+    let status = status::stalled(&stored, generation, stall, ctx.now());
+    perform::write_status(ctx, seen, &status).await?;
+    Ok(Next::At(Span::secs(60).after(ctx.now())))
+}
+
+fn schedule(ctx: &Ctx, key: &Key, outcome: Result<Next, Error>) {
+    match outcome {
+        Ok(Next::Again) if ctx.index.failed(key) <= MOST_AGAIN => ctx.queue.now(key.clone()),
+        Ok(Next::Again) => {
+            warn!(contract = %key, "what is written does not stay; slowing down");
+            ctx.queue.at(key.clone(), Instant::now() + LONGEST_BACKOFF);
+        }
+        Ok(Next::At(at)) => {
+            ctx.index.succeeded(key);
+            let wait = Span::between(ctx.now(), at).to_std();
+            ctx.queue.at(key.clone(), Instant::now() + wait);
+        }
+        Ok(Next::Changed) => ctx.index.succeeded(key),
+        // The watch will bring what we have not seen; the pause is for when it is behind.
+        Err(Error::Conflict { attempted }) => {
+            debug!(contract = %key, attempted, "somebody else wrote in between; looking again");
+            ctx.queue.at(key.clone(), Instant::now() + backoff(ctx.index.failed(key), 20));
+        }
+        Err(Error::NotLeader { .. }) => {}
+        Err(error) => {
+            let wait = backoff(ctx.index.failed(key), 1000);
+            warn!(contract = %key, %error, wait = ?wait, "a look failed; it is tried again");
+            ctx.queue.at(key.clone(), Instant::now() + wait);
+        }
+    }
+}
+
+/// Doubles with each failure in a row, with a jitter of a quarter, up to a minute.
+fn backoff(failures: u32, first_millis: u64) -> Duration {
+    let doubled = first_millis.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    let wait = Duration::from_millis(doubled).min(LONGEST_BACKOFF);
+    wait.mul_f64(rand::rng().random_range(0.75..1.0))
+}

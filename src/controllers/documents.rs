@@ -1,0 +1,391 @@
+//! Documents, schemas and assets: fetched, parsed, compiled and judged, each bounded.
+//!
+//! Knows: ConfigMaps, the HTTP client, the pool that validation runs in. Must not know: what
+//! follows from a verdict.
+
+use std::{collections::BTreeSet, io::Read as _, sync::Arc, time::Duration};
+
+use flate2::read::GzDecoder;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, ResourceExt as _};
+use moka::sync::Cache;
+use tokio::{sync::Semaphore, time::timeout};
+
+use super::{
+    Ctx, Error, Key,
+    index::version_of,
+    perform::{REVISION_KEY, REVISION_KEY_GZ, revision_name},
+};
+use crate::{
+    api::{
+        contract::{DocumentSource, SchemaSource},
+        refs::{AnyObject, ConfigMapKeyRef, WebUrl},
+    },
+    config::Config,
+    decide::{
+        effective::Effective,
+        validate::{Rulebook, Schema, Scope},
+        view::Judged,
+    },
+    domain::{
+        Digest, Document, Doubt, DoubtReason, Probes, Span, Violation,
+        document::{MAX_BYTES, Malformed},
+    },
+    outbound::{OutboundError, Request, Response, Want},
+    rules::schema,
+};
+
+/// The caches and the pool.
+pub struct Documents {
+    /// The newest version of each ConfigMap that was seen by a watch, for those that are read.
+    versions: Cache<Key, u64>,
+    /// Schemas in ConfigMaps, by place.
+    placed: Cache<(Key, String), Placed>,
+    /// Compiled schemas, by digest.
+    schemas: Cache<Digest, Schema>,
+    /// Compiled rules, by digest.
+    rulebooks: Cache<Digest, Arc<Rulebook>>,
+    /// Documents that took too long under these rules: not tried again before a restart.
+    too_slow: Cache<(Digest, Digest), ()>,
+    pool: Arc<Semaphore>,
+    patience: Span,
+}
+
+#[derive(Clone)]
+struct Placed {
+    version: u64,
+    digest: Digest,
+    schema: Schema,
+}
+
+/// What was found where a document should be.
+#[derive(Debug)]
+pub enum Fetched {
+    /// A document.
+    Document(Arc<Document>),
+    /// Bytes that are not a document.
+    Malformed(Digest, Violation),
+    /// Nothing that says anything about the document.
+    Unavailable(Doubt),
+}
+
+/// The rules of a contract, ready to judge with.
+#[derive(Clone)]
+pub struct Rules {
+    /// What names them.
+    pub digest: Digest,
+    /// The rules.
+    pub book: Arc<Rulebook>,
+}
+
+impl Documents {
+    /// Empty caches.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            versions: Cache::new(10_000),
+            placed: Cache::new(1_000),
+            schemas: Cache::new(1_000),
+            rulebooks: Cache::new(1_000),
+            too_slow: Cache::new(10_000),
+            pool: Arc::new(Semaphore::new(usize::from(config.validators))),
+            patience: config.validation_timeout,
+        }
+    }
+
+    /// A watch saw this version of a ConfigMap that somebody reads; is it news?
+    #[must_use]
+    pub fn saw_config_map(&self, key: &Key, version: u64) -> bool {
+        let known = self.versions.get(key).unwrap_or(0);
+        if version > known {
+            self.versions.insert(key.clone(), version);
+        }
+        version > known
+    }
+}
+
+/// Fetches the document that was asked for.
+///
+/// # Errors
+/// Only what concerns the API server as a whole; what concerns the document is in [`Fetched`].
+pub async fn fetch(ctx: &Ctx, namespace: &str, source: &DocumentSource) -> Result<Fetched, Error> {
+    match source {
+        DocumentSource::Inline(AnyObject(map)) => {
+            Ok(parsed(Document::from_value(map.clone().into()), None))
+        }
+        DocumentSource::ConfigMapKeyRef(at) => {
+            Ok(match config_map_key(ctx, namespace, at, "spec.document.configMapKeyRef").await? {
+                Ok((_, bytes)) => from_bytes(bytes),
+                Err(doubt) => Fetched::Unavailable(doubt),
+            })
+        }
+        DocumentSource::Url(WebUrl(url)) => {
+            let field = "spec.document.url";
+            Ok(match get(ctx, url).await {
+                Ok(response) if response.status == 200 => from_bytes(response.body),
+                Ok(response) => Fetched::Unavailable(Doubt::new(
+                    DoubtReason::HttpUnclear,
+                    &format!("{field} answered with status {}, not 200", response.status),
+                )),
+                Err(error) => {
+                    Fetched::Unavailable(Doubt::new(error.reason(), &format!("{field}: {error}")))
+                }
+            })
+        }
+    }
+}
+
+async fn get(ctx: &Ctx, url: &str) -> Result<Response, OutboundError> {
+    // One byte more than a document may have: enough to say that it is too large.
+    let request = Request::get(url, MAX_BYTES + 1, ctx.config.fetch_timeout.to_std())?;
+    ctx.outbound.fetch(request).await
+}
+
+fn from_bytes(bytes: Vec<u8>) -> Fetched {
+    let raw_digest = Digest::of_bytes(&bytes);
+    parsed(Document::parse(bytes), Some(raw_digest))
+}
+
+fn parsed(document: Result<Document, Malformed>, raw_digest: Option<Digest>) -> Fetched {
+    match document {
+        Ok(document) => Fetched::Document(Arc::new(document)),
+        Err(malformed) => Fetched::Malformed(
+            raw_digest.unwrap_or_else(|| Digest::of_bytes(b"")),
+            Violation::new("", "json", &malformed.to_string()),
+        ),
+    }
+}
+
+/// The bytes of one key and the version of its ConfigMap; Err(Doubt) when it is not there.
+async fn config_map_key(
+    ctx: &Ctx,
+    namespace: &str,
+    at: &ConfigMapKeyRef,
+    field: &str,
+) -> Result<Result<(u64, Vec<u8>), Doubt>, Error> {
+    let missing = |what: &str| {
+        Err(Doubt::new(
+            DoubtReason::ReferenceUnavailable,
+            &format!("{field}: ConfigMap {namespace}/{} {what}", at.name),
+        ))
+    };
+    let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), namespace);
+    let attempted = format!("reading ConfigMap {namespace}/{}", at.name);
+    let Some(mut object) = ctx.find(&attempted, config_maps.get(&at.name)).await? else {
+        return Ok(missing("does not exist; create it, or name another"));
+    };
+    let version = version_of(object.resource_version().as_deref());
+    let text = object.data.as_mut().and_then(|data| data.remove(&at.key)).map(String::into_bytes);
+    let binary = object.binary_data.as_mut().and_then(|data| data.remove(&at.key));
+    Ok(match text.or(binary.map(|bytes| bytes.0)) {
+        Some(bytes) => Ok((version, bytes)),
+        None => missing(&format!("has no key {:?}; add it, or name another", at.key)),
+    })
+}
+
+/// The compiled rules of a contract.
+///
+/// # Errors
+/// Only what concerns the API server as a whole.
+pub async fn rules(ctx: &Ctx, namespace: &str, effective: &Effective) -> Result<Rules, Error> {
+    let schema = match &effective.schema {
+        Some(source) => Some(schema_of(ctx, namespace, source).await?),
+        None => None,
+    };
+    let digest = effective.rules_digest(schema.as_ref().map(|(digest, _)| digest));
+    if let Some(book) = ctx.documents.rulebooks.get(&digest) {
+        return Ok(Rules { digest, book });
+    }
+    let schema = schema.map(|(_, schema)| schema);
+    // What could not be had may be had a moment later, so it is not kept.
+    let lasting =
+        !matches!(&schema, Some(Err(doubt)) if doubt.reason == DoubtReason::ReferenceUnavailable);
+    let effective = effective.clone();
+    let compiled = in_pool(&ctx.documents, move || Rulebook::compile(&effective, schema.as_ref()));
+    let book = match compiled.await {
+        Some(book) => Arc::new(book),
+        None => {
+            return Err(Error::Timeout {
+                attempted: format!("compiling the rules of a contract in {namespace}"),
+                after: ctx.documents.patience.to_std(),
+            });
+        }
+    };
+    if lasting {
+        ctx.documents.rulebooks.insert(digest.clone(), Arc::clone(&book));
+    }
+    Ok(Rules { digest, book })
+}
+
+async fn schema_of(
+    ctx: &Ctx,
+    namespace: &str,
+    source: &SchemaSource,
+) -> Result<(Digest, Schema), Error> {
+    match source {
+        SchemaSource::Inline(AnyObject(map)) => {
+            let value = map.clone().into();
+            let digest = Digest::of_value(&value);
+            let schema = compiled(ctx, &digest, value).await;
+            Ok((digest, schema))
+        }
+        SchemaSource::ConfigMapKeyRef(at) => {
+            let key = (Key::new(namespace, &at.name), at.key.clone());
+            let newest = ctx.documents.versions.get(&key.0).unwrap_or(0);
+            if let Some(placed) = ctx.documents.placed.get(&key).filter(|p| p.version >= newest) {
+                return Ok((placed.digest, placed.schema));
+            }
+            let (version, bytes) =
+                match config_map_key(ctx, namespace, at, "spec.schema.configMapKeyRef").await? {
+                    Ok(found) => found,
+                    Err(mut doubt) => {
+                        doubt.reason = DoubtReason::SchemaNotFound;
+                        return Ok((Digest::of_bytes(doubt.message.as_bytes()), Err(doubt)));
+                    }
+                };
+            let digest = Digest::of_bytes(&bytes);
+            let schema = match Document::parse(bytes) {
+                Ok(document) => compiled(ctx, &digest, document.value().clone()).await,
+                Err(malformed) => Err(Doubt::new(
+                    DoubtReason::SchemaInvalid,
+                    &format!("spec.schema.configMapKeyRef: {malformed}"),
+                )),
+            };
+            let placed = Placed { version, digest: digest.clone(), schema: schema.clone() };
+            ctx.documents.placed.insert(key, placed);
+            Ok((digest, schema))
+        }
+    }
+}
+
+async fn compiled(ctx: &Ctx, digest: &Digest, value: serde_json::Value) -> Schema {
+    if let Some(schema) = ctx.documents.schemas.get(digest) {
+        return schema;
+    }
+    let compile = in_pool(&ctx.documents, move || schema::compile(&value).map(Arc::new));
+    let schema = compile.await.unwrap_or_else(|| {
+        Err(Doubt::new(
+            DoubtReason::SchemaTooCostly,
+            &format!("the schema did not compile within {}", ctx.documents.patience),
+        ))
+    });
+    ctx.documents.schemas.insert(digest.clone(), schema.clone());
+    schema
+}
+
+/// Judges `document`, its assets probed first.
+pub async fn judge(
+    ctx: &Ctx,
+    rules: &Rules,
+    effective: &Effective,
+    scope: Scope,
+    document: Arc<Document>,
+    now: Timestamp,
+) -> Judged {
+    let pair = (rules.digest.clone(), document.raw_digest().clone());
+    let slow = Doubt::new(
+        DoubtReason::DeadlineExceeded,
+        &format!(
+            "validating this document took longer than {}; it is not tried again until the \
+             operator restarts or the document, the schema or the rules change",
+            ctx.documents.patience
+        ),
+    );
+    if ctx.documents.too_slow.contains_key(&pair) {
+        return Rulebook::doubt(&effective.rules, scope, document, &slow);
+    }
+    let probes = probe(ctx, rules, &document).await;
+    let (book, list) = (Arc::clone(&rules.book), effective.rules.clone());
+    let kept = Arc::clone(&document);
+    let work = move || book.judge(&list, scope, document, &probes, now);
+    if let Some(judged) = in_pool(&ctx.documents, work).await {
+        judged
+    } else {
+        ctx.documents.too_slow.insert(pair, ());
+        Rulebook::doubt(&effective.rules, scope, kept, &slow)
+    }
+}
+
+async fn probe(ctx: &Ctx, rules: &Rules, document: &Document) -> Probes {
+    let assets: BTreeSet<(String, bool)> = rules
+        .book
+        .assets(document.value())
+        .into_iter()
+        .map(|(target, sized)| (target.url, sized))
+        .collect();
+    let probes = assets.into_iter().map(|(url, sized)| async move {
+        let want = Want { length: sized, max_age: Duration::ZERO };
+        let probe = ctx.prober.probe(&url, want).await;
+        (url, probe)
+    });
+    futures::future::join_all(probes).await.into_iter().collect()
+}
+
+/// Runs `work` on the bounded pool; None when it was not done in time. It then goes on and keeps
+/// its place in the pool until it ends, so that slow work cannot pile up.
+async fn in_pool<T: Send + 'static>(
+    documents: &Documents,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let permit = Arc::clone(&documents.pool).acquire_owned().await.ok()?;
+    let task = tokio::task::spawn_blocking(move || {
+        let result = work();
+        drop(permit);
+        result
+    });
+    timeout(documents.patience.to_std(), task).await.ok()?.ok()
+}
+
+/// The document of a stored revision; Err(Doubt) when it is not there or not what it was.
+///
+/// # Errors
+/// Only what concerns the API server as a whole.
+pub async fn revision(
+    ctx: &Ctx,
+    contract: &Key,
+    uid: &str,
+    number: u32,
+    digest: &Digest,
+) -> Result<Result<Arc<Document>, Doubt>, Error> {
+    let lost = |why: &str| {
+        Doubt::new(DoubtReason::ReferenceUnavailable, &format!("revision {number} {why}"))
+    };
+    let name = revision_name(&contract.name, uid, number);
+    let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &contract.namespace);
+    let attempted = format!("reading revision {number} of WidgetContract {contract}");
+    let Some(object) = ctx.find(&attempted, config_maps.get(&name)).await? else {
+        return Ok(Err(lost("is not stored any more")));
+    };
+    let Some(bytes) = stored_bytes(&object) else {
+        return Ok(Err(lost("holds no document")));
+    };
+    Ok(match Document::parse(bytes) {
+        Ok(document) if document.digest() == digest => Ok(Arc::new(document)),
+        Ok(_) => Err(lost("is not the document that was stored")),
+        Err(malformed) => Err(lost(&format!("is damaged: {malformed}"))),
+    })
+}
+
+/// The bytes of a served key, read anew.
+///
+/// # Errors
+/// Only what concerns the API server as a whole.
+pub async fn served(ctx: &Ctx, namespace: &str, at: &ConfigMapKeyRef) -> Result<Fetched, Error> {
+    Ok(match config_map_key(ctx, namespace, at, "the served key").await? {
+        Ok((_, bytes)) => from_bytes(bytes),
+        Err(doubt) => Fetched::Unavailable(doubt),
+    })
+}
+
+fn stored_bytes(object: &ConfigMap) -> Option<Vec<u8>> {
+    if let Some(text) = object.data.as_ref().and_then(|data| data.get(REVISION_KEY)) {
+        return Some(text.clone().into_bytes());
+    }
+    let packed = object.binary_data.as_ref().and_then(|data| data.get(REVISION_KEY_GZ))?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed is enough to be refused as too large.
+    let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    GzDecoder::new(&packed.0[..]).take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}

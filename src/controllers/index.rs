@@ -1,0 +1,390 @@
+//! What is remembered of the cluster between two looks: keys, versions and digests, not objects.
+//!
+//! All of it is a cache that may vanish at any moment; what must not be lost is in status. An
+//! object is held only while its contract waits in the queue.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
+
+use super::Key;
+use crate::{
+    api::{
+        WidgetClass, WidgetContract,
+        contract::{DocumentSource, SchemaSource},
+        refs::ConfigMapKeyRef,
+    },
+    domain::Digest,
+};
+
+/// The index.
+#[derive(Debug, Default)]
+pub struct Index {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    contracts: HashMap<Key, Entry>,
+    /// Which contracts read this ConfigMap.
+    readers: HashMap<Key, BTreeSet<Key>>,
+    classes: HashMap<Key, Arc<WidgetClass>>,
+    served: HashMap<Key, ServedObject>,
+    /// Which contracts want to write this key, with what decides among them.
+    claims: HashMap<Key, BTreeMap<Claim, ConfigMapKeyRef>>,
+}
+
+/// Who claims a served key: the oldest contract first, then by UID.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    created: i64,
+    uid: String,
+    contract: Key,
+}
+
+/// What is remembered of one contract.
+#[derive(Debug, Default)]
+struct Entry {
+    uid: String,
+    /// The newest version seen or written.
+    version: u64,
+    class: Option<String>,
+    reads: Vec<String>,
+    serves: Option<String>,
+    /// The object, while it waits in the queue.
+    object: Option<Arc<WidgetContract>>,
+    /// Looks in a row that ended in an error.
+    failures: u32,
+}
+
+/// A ConfigMap that we serve from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedObject {
+    /// Its resourceVersion.
+    pub version: u64,
+    /// Its keys.
+    pub keys: Vec<ServedBytes>,
+    /// Its annotations that are ours, as they are.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// One key of a ConfigMap that we serve from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedBytes {
+    /// The key.
+    pub key: String,
+    /// Digest of its bytes.
+    pub raw_digest: Digest,
+    /// The field manager that wrote it.
+    pub manager: String,
+}
+
+impl Index {
+    /// Takes in a contract. Is it worth a look? Not when we have seen or written this version.
+    pub fn saw_contract(&self, object: WidgetContract) -> Option<Key> {
+        let key = Key::of(&object);
+        let version = version_of(object.resource_version().as_deref());
+        let uid = object.uid().unwrap_or_default();
+        let mut state = self.lock();
+        let known = state.contracts.get(&key);
+        // An older version of the same object is a late event; of another UID it is a new object.
+        if known.is_some_and(|entry| entry.uid == uid && version <= entry.version) {
+            return None;
+        }
+        let failures = known.map_or(0, |entry| entry.failures);
+        state.forget(&key);
+        let entry = Entry {
+            class: object.spec.class_ref.as_ref().map(|class| class.name.clone()),
+            reads: reads(&object),
+            serves: None,
+            uid,
+            version,
+            object: Some(Arc::new(object)),
+            failures,
+        };
+        for name in &entry.reads {
+            let config_map = Key::new(&key.namespace, name);
+            state.readers.entry(config_map).or_default().insert(key.clone());
+        }
+        state.contracts.insert(key.clone(), entry);
+        Some(key)
+    }
+
+    /// Forgets a contract that is gone.
+    pub fn lost_contract(&self, key: &Key) {
+        self.lock().forget(key);
+    }
+
+    /// The contracts that were known before a list and are not in it.
+    pub fn contracts_not_in(&self, listed: &BTreeSet<Key>, scope: Option<&str>) -> Vec<Key> {
+        let state = self.lock();
+        let in_scope = |key: &&Key| scope.is_none_or(|namespace| &*key.namespace == namespace);
+        state
+            .contracts
+            .keys()
+            .filter(in_scope)
+            .filter(|key| !listed.contains(*key))
+            .cloned()
+            .collect()
+    }
+
+    /// The object to work on, taken out of the index; None when it has to be read.
+    pub fn take_object(&self, key: &Key) -> Option<Arc<WidgetContract>> {
+        self.lock().contracts.get_mut(key)?.object.take()
+    }
+
+    /// Keeps `object` for the next look, unless a newer one has arrived.
+    pub fn keep_object(&self, key: &Key, object: Arc<WidgetContract>) {
+        let mut state = self.lock();
+        if let Some(entry) = state.contracts.get_mut(key) {
+            let version = version_of(object.resource_version().as_deref());
+            if entry.object.is_none() && version >= entry.version {
+                entry.object = Some(object);
+            }
+        }
+    }
+
+    /// The version that we wrote: nothing older may be decided on.
+    pub fn wrote_contract(&self, key: &Key, version: u64) {
+        if let Some(entry) = self.lock().contracts.get_mut(key) {
+            entry.version = entry.version.max(version);
+            entry.object = None;
+        }
+    }
+
+    /// The newest version of this contract that we have seen or written.
+    pub fn contract_version(&self, key: &Key) -> u64 {
+        self.lock().contracts.get(key).map_or(0, |entry| entry.version)
+    }
+
+    /// One more look that ended in an error; returns how many in a row there have been.
+    pub fn failed(&self, key: &Key) -> u32 {
+        self.lock().contracts.get_mut(key).map_or(1, |entry| {
+            entry.failures = entry.failures.saturating_add(1);
+            entry.failures
+        })
+    }
+
+    /// A look that went well.
+    pub fn succeeded(&self, key: &Key) {
+        if let Some(entry) = self.lock().contracts.get_mut(key) {
+            entry.failures = 0;
+        }
+    }
+
+    /// Takes in a class; returns the contracts that name it.
+    pub fn saw_class(&self, class: WidgetClass) -> Vec<Key> {
+        let key = Key::of(&class);
+        let mut state = self.lock();
+        let same = state.classes.get(&key).is_some_and(|known| known.spec == class.spec);
+        state.classes.insert(key.clone(), Arc::new(class));
+        if same { Vec::new() } else { state.of_class(&key) }
+    }
+
+    /// Forgets a class; returns the contracts that name it.
+    pub fn lost_class(&self, key: &Key) -> Vec<Key> {
+        let mut state = self.lock();
+        state.classes.remove(key);
+        state.of_class(key)
+    }
+
+    /// The class of that name.
+    pub fn class(&self, key: &Key) -> Option<Arc<WidgetClass>> {
+        self.lock().classes.get(key).cloned()
+    }
+
+    /// The classes that were known before a list and are not in it.
+    pub fn classes_not_in(&self, listed: &BTreeSet<Key>, scope: Option<&str>) -> Vec<Key> {
+        let state = self.lock();
+        let in_scope = |key: &&Key| scope.is_none_or(|namespace| &*key.namespace == namespace);
+        state.classes.keys().filter(in_scope).filter(|k| !listed.contains(*k)).cloned().collect()
+    }
+
+    /// Every contract that reads a ConfigMap by its own spec.
+    pub fn all_readers(&self) -> BTreeSet<Key> {
+        self.lock().readers.values().flatten().cloned().collect()
+    }
+
+    /// The contracts that read this ConfigMap.
+    pub fn readers_of(&self, config_map: &Key) -> Vec<Key> {
+        let state = self.lock();
+        let mut readers = state.readers.get(config_map).cloned().unwrap_or_default();
+        let classes = state.classes.iter().filter(|(key, class)| {
+            key.namespace == config_map.namespace
+                && matches!(&class.spec.schema, Some(SchemaSource::ConfigMapKeyRef(schema))
+                    if schema.name == *config_map.name)
+        });
+        for (class, _) in classes {
+            readers.extend(state.of_class(class));
+        }
+        readers.into_iter().collect()
+    }
+
+    /// Says that `contract` wants to write `at`; returns the older contract that has the key
+    /// already, if there is one.
+    pub fn claim(&self, contract: &WidgetContract, at: Option<&ConfigMapKeyRef>) -> Option<Key> {
+        let key = Key::of(contract);
+        let claim = Claim {
+            created: contract.creation_timestamp().map_or(0, |time| time.0.as_second()),
+            uid: contract.uid().unwrap_or_default(),
+            contract: key.clone(),
+        };
+        let mut state = self.lock();
+        state.unclaim(&key);
+        let at = at?;
+        let config_map = Key::new(&key.namespace, &at.name);
+        if let Some(entry) = state.contracts.get_mut(&key) {
+            entry.serves = Some(at.name.clone());
+        }
+        let claims = state.claims.entry(config_map).or_default();
+        claims.insert(claim.clone(), at.clone());
+        let (first, _) = claims.iter().find(|(_, claimed)| claimed.key == at.key)?;
+        (*first != claim).then(|| first.contract.clone())
+    }
+
+    /// Takes in a ConfigMap that we serve from; returns the contracts that serve from it, when it
+    /// is news.
+    pub fn saw_served(&self, object: &ConfigMap) -> Vec<Key> {
+        let key = Key::of(object);
+        let served = ServedObject::of(object);
+        let mut state = self.lock();
+        if state.served.get(&key).is_some_and(|known| known.version >= served.version) {
+            return Vec::new();
+        }
+        state.served.insert(key.clone(), served);
+        state.claimants(&key)
+    }
+
+    /// Forgets a served ConfigMap that is gone; returns the contracts that serve from it.
+    pub fn lost_served(&self, key: &Key) -> Vec<Key> {
+        let mut state = self.lock();
+        state.served.remove(key);
+        state.claimants(key)
+    }
+
+    /// The served ConfigMaps that were known before a list and are not in it.
+    pub fn served_not_in(&self, listed: &BTreeSet<Key>, scope: Option<&str>) -> Vec<Key> {
+        let state = self.lock();
+        let in_scope = |key: &&Key| scope.is_none_or(|namespace| &*key.namespace == namespace);
+        state.served.keys().filter(in_scope).filter(|k| !listed.contains(*k)).cloned().collect()
+    }
+
+    /// The served ConfigMap of that name.
+    pub fn served(&self, key: &Key) -> Option<ServedObject> {
+        self.lock().served.get(key).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under this lock, so poison carries no broken state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn forget(&mut self, key: &Key) {
+        self.unclaim(key);
+        let Some(entry) = self.contracts.remove(key) else { return };
+        for name in entry.reads {
+            let config_map = Key::new(&key.namespace, &name);
+            if let Some(readers) = self.readers.get_mut(&config_map) {
+                readers.remove(key);
+                if readers.is_empty() {
+                    self.readers.remove(&config_map);
+                }
+            }
+        }
+    }
+
+    fn unclaim(&mut self, key: &Key) {
+        let Some(name) = self.contracts.get_mut(key).and_then(|entry| entry.serves.take()) else {
+            return;
+        };
+        let config_map = Key::new(&key.namespace, &name);
+        if let Some(claims) = self.claims.get_mut(&config_map) {
+            claims.retain(|claim, _| claim.contract != *key);
+            if claims.is_empty() {
+                self.claims.remove(&config_map);
+            }
+        }
+    }
+
+    fn claimants(&self, config_map: &Key) -> Vec<Key> {
+        let claims = self.claims.get(config_map).into_iter().flatten();
+        claims.map(|(claim, _)| claim.contract.clone()).collect()
+    }
+
+    fn of_class(&self, class: &Key) -> Vec<Key> {
+        self.contracts
+            .iter()
+            .filter(|(key, _)| key.namespace == class.namespace)
+            .filter(|(_, entry)| entry.class.as_deref() == Some(class.name.as_ref()))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+}
+
+impl ServedObject {
+    /// What is remembered of a served ConfigMap: digests, not bytes.
+    #[must_use]
+    pub fn of(object: &ConfigMap) -> Self {
+        let text = object.data.iter().flatten().map(|(key, text)| (key, text.as_bytes()));
+        let binary = object.binary_data.iter().flatten().map(|(key, bytes)| (key, &bytes.0[..]));
+        let keys = text
+            .chain(binary)
+            .map(|(key, bytes)| ServedBytes {
+                key: key.clone(),
+                raw_digest: Digest::of_bytes(bytes),
+                manager: manager_of(object, key),
+            })
+            .collect();
+        let annotations = object
+            .annotations()
+            .iter()
+            .filter(|(name, _)| name.starts_with("kintsugi.dev/"))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        Self { version: version_of(object.resource_version().as_deref()), keys, annotations }
+    }
+}
+
+/// The field manager that wrote `data[key]` last, as the API server recorded it.
+fn manager_of(object: &ConfigMap, key: &str) -> String {
+    let field = format!("f:{key}");
+    object
+        .managed_fields()
+        .iter()
+        .filter(|entry| {
+            entry.fields_v1.as_ref().is_some_and(|fields| {
+                ["f:data", "f:binaryData"]
+                    .iter()
+                    .any(|part| fields.0.get(part).is_some_and(|f| f.get(&field).is_some()))
+            })
+        })
+        // Of several owners the latest writer is the one whose bytes are there.
+        .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))
+        .and_then(|entry| entry.manager.clone())
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The ConfigMaps that a contract's own spec reads.
+fn reads(contract: &WidgetContract) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    if let DocumentSource::ConfigMapKeyRef(reference) = &contract.spec.document {
+        names.insert(reference.name.clone());
+    }
+    if let Some(SchemaSource::ConfigMapKeyRef(reference)) = &contract.spec.schema {
+        names.insert(reference.name.clone());
+    }
+    names.into_iter().collect()
+}
+
+/// A resourceVersion as a number: comparable since Kubernetes 1.35 (KEP-5504), and in every
+/// API server backed by etcd before.
+#[must_use]
+pub fn version_of(text: Option<&str>) -> u64 {
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}

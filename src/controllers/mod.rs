@@ -1,0 +1,193 @@
+//! The only place that talks to the API server: observe, (decide), perform.
+//!
+//! Knows: clients, watches, the queue, the lease, the clock. Must not know: any business rule. An
+//! `if` on what a rule says or on what a status should be is a bug here; it belongs in `decide`.
+
+pub mod contract;
+pub mod documents;
+pub mod index;
+pub mod leader;
+pub mod observe;
+pub mod perform;
+pub mod queue;
+pub mod run;
+pub mod watch;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube::{Client, Resource, ResourceExt as _};
+
+use crate::{
+    config::Config,
+    decide::Stall,
+    outbound::{Outbound, Prober},
+};
+
+/// Namespace and name of an object of a kind known from the field.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+}
+
+impl Key {
+    /// A key.
+    #[must_use]
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of `object`.
+    pub fn of<K: Resource>(object: &K) -> Self {
+        Self::new(&object.namespace().unwrap_or_default(), &object.name_any())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What every look needs.
+pub struct Ctx {
+    /// The API server.
+    pub client: Client,
+    /// The limits.
+    pub config: Config,
+    /// What is remembered.
+    pub index: index::Index,
+    /// What is looked at next.
+    pub queue: queue::Queue,
+    /// Whether we may write.
+    pub leader: Arc<leader::Leader>,
+    /// Documents, schemas and compiled rules.
+    pub documents: documents::Documents,
+    /// The HTTP client for everything that is not the API server.
+    pub outbound: Arc<Outbound>,
+    /// Looks at assets through it.
+    pub prober: Prober,
+}
+
+impl Ctx {
+    /// The clock: asked here and passed on, so that decisions stay functions.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// What went wrong, by what it means for the look at hand.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A person must act; said in the contract's status.
+    #[error(transparent)]
+    Stalled(#[from] Stall),
+    /// The object changed under us: read it again at once.
+    #[error("{attempted}: somebody else wrote it in between")]
+    Conflict {
+        /// What was being attempted, on which object.
+        attempted: String,
+    },
+    /// Try again later.
+    #[error("{attempted}: {source}")]
+    Retry {
+        /// What was being attempted, on which object.
+        attempted: String,
+        /// Why it failed.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// No answer in time.
+    #[error("{attempted}: no answer from the API server within {after:?}")]
+    Timeout {
+        /// What was being attempted, on which object.
+        attempted: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// Another replica leads, or our lease is about to end.
+    #[error("{attempted}: not the leader")]
+    NotLeader {
+        /// What was being attempted, on which object.
+        attempted: String,
+    },
+}
+
+impl Error {
+    /// Sorts the API server's answer by consequence.
+    fn from_kube(attempted: &str, error: kube::Error) -> Self {
+        let attempted = attempted.to_owned();
+        match &error {
+            kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => {
+                Self::Conflict { attempted }
+            }
+            kube::Error::Api(status) if status.is_forbidden() => Self::Stalled(Stall::new(
+                "PermissionDenied",
+                &format!(
+                    "{attempted}: the API server does not allow it; grant the right to the operator's ServiceAccount"
+                ),
+            )),
+            kube::Error::Api(status) if status.is_invalid() || status.code == 413 => Self::Stalled(
+                Stall::new("Rejected", &format!("{attempted}: the API server refused the object")),
+            ),
+            _ => Self::Retry { attempted, source: Box::new(error) },
+        }
+    }
+
+    /// Is it an answer that says «there is none»?
+    fn is_not_found(&self) -> bool {
+        matches!(self, Self::Retry { source, .. } if matches!(&**source, kube::Error::Api(s) if s.is_not_found()))
+    }
+}
+
+impl Ctx {
+    /// One request that reads: bounded in time, its error sorted by consequence.
+    async fn read<T>(
+        &self,
+        attempted: &str,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Error> {
+        let after = self.config.api_timeout.to_std();
+        match tokio::time::timeout(after, request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(Error::from_kube(attempted, error)),
+            Err(_) => Err(Error::Timeout { attempted: attempted.to_owned(), after }),
+        }
+    }
+
+    /// [`Ctx::read`], with «not found» as None.
+    async fn find<T>(
+        &self,
+        attempted: &str,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<Option<T>, Error> {
+        match self.read(attempted, request).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One request that writes: sent only under a lease that outlives it.
+    async fn write<T>(
+        &self,
+        attempted: &str,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Error> {
+        if !self.leader.may_write() {
+            return Err(Error::NotLeader { attempted: attempted.to_owned() });
+        }
+        self.read(attempted, request).await
+    }
+}

@@ -1,0 +1,224 @@
+//! All reads: from an object and the cluster around it to a [`View`].
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Resource as _, ResourceExt as _};
+
+use super::{
+    Ctx, Error, Key,
+    documents::{self, Fetched, Rules},
+    index::{ServedObject, version_of},
+    perform::{is_served, note_annotation, owner_annotation},
+};
+use crate::{
+    api::{MANAGER, WidgetContract, contract::EffectiveRef},
+    decide::{
+        Stall,
+        contract::needs,
+        effective::{Effective, ServeTarget},
+        validate::Scope,
+        view::{Assigned, Need, Served, ServedKey, Subject, View},
+    },
+    domain::Digest,
+};
+
+/// How many facts one look may ask for.
+const MOST_NEEDS: usize = 4;
+
+/// A contract as it was when the look began.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its key.
+    pub key: Key,
+    /// The object.
+    pub object: Arc<WidgetContract>,
+}
+
+/// The contract to look at; None when it is gone or about to be.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn contract(ctx: &Ctx, key: &Key) -> Result<Option<Seen>, Error> {
+    let object = if let Some(object) = ctx.index.take_object(key) {
+        object
+    } else {
+        let contracts: Api<WidgetContract> = Api::namespaced(ctx.client.clone(), &key.namespace);
+        let attempted = format!("reading WidgetContract {key}");
+        match ctx.find(&attempted, contracts.get(&key.name)).await? {
+            Some(object) => Arc::new(object),
+            None => return Ok(None),
+        }
+    };
+    // An API server that is behind may answer with less than we have written ourselves.
+    if version_of(object.resource_version().as_deref()) < ctx.index.contract_version(key) {
+        return Err(Error::Conflict { attempted: format!("reading WidgetContract {key}") });
+    }
+    let going = object.meta().deletion_timestamp.is_some();
+    Ok((!going).then(|| Seen { key: key.clone(), object }))
+}
+
+/// Everything that a decision about `seen` is made from.
+///
+/// # Errors
+/// [`Error::Stalled`] when class and contract do not go together.
+pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error> {
+    let namespace = &seen.key.namespace;
+    let spec = &seen.object.spec;
+    let class = match &spec.class_ref {
+        None => None,
+        Some(reference) => {
+            let key = Key::new(namespace, &reference.name);
+            Some(ctx.index.class(&key).ok_or_else(|| {
+                Stall::new(
+                    "ClassNotFound",
+                    &format!("spec.classRef: WidgetClass {key} does not exist; create it, or name another"),
+                )
+            })?)
+        }
+    };
+    let effective =
+        Effective::merge(&seen.key.name, class.as_deref().map(|class| &class.spec), spec)?;
+    let target = effective.serve.as_ref();
+    if let Some(older) = ctx.index.claim(&seen.object, target.map(|target| &target.at)) {
+        return Err(Error::Stalled(Stall::new(
+            "ServeConflict",
+            &format!(
+                "WidgetContract {older} is older and is served in the same ConfigMap key; serve elsewhere"
+            ),
+        )));
+    }
+    let rules = documents::rules(ctx, namespace, &effective).await?;
+    let (assigned, served) = futures::try_join!(
+        assigned(ctx, namespace, &effective, &rules, now),
+        served(ctx, seen, target),
+    )?;
+    let mut view = View {
+        subject: Subject {
+            namespace: namespace.to_string(),
+            name: seen.key.name.to_string(),
+            uid: seen.object.uid().unwrap_or_default(),
+            generation: seen.object.meta().generation.unwrap_or(0),
+        },
+        status: seen.object.status.clone().unwrap_or_default(),
+        effective_ref: EffectiveRef {
+            digest: rules.digest.clone(),
+            class_generation: class.and_then(|class| class.meta().generation),
+        },
+        effective,
+        assigned,
+        served,
+        served_document: None,
+        revision: None,
+    };
+    for _ in 0..MOST_NEEDS {
+        match needs(&view) {
+            None => break,
+            Some(need) => gather(ctx, seen, &rules, &mut view, need, now).await?,
+        }
+    }
+    Ok(view)
+}
+
+async fn assigned(
+    ctx: &Ctx,
+    namespace: &str,
+    effective: &Effective,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<Assigned, Error> {
+    Ok(match documents::fetch(ctx, namespace, &effective.document).await? {
+        Fetched::Document(document) => Assigned::Judged(
+            documents::judge(ctx, rules, effective, Scope::All, document, now).await,
+        ),
+        Fetched::Malformed(raw_digest, violation) => Assigned::Malformed { raw_digest, violation },
+        Fetched::Unavailable(doubt) => Assigned::Unavailable(doubt),
+    })
+}
+
+async fn served(ctx: &Ctx, seen: &Seen, target: Option<&ServeTarget>) -> Result<Served, Error> {
+    let Some(target) = target else { return Ok(Served::NotServed) };
+    let at = Key::new(&seen.key.namespace, &target.at.name);
+    if let Some(object) = ctx.index.served(&at) {
+        return Ok(ours_or_not(seen, target, &object));
+    }
+    // Not among those that we serve from: is there one that is not ours?
+    let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &at.namespace);
+    let attempted = format!("reading ConfigMap {at}");
+    match ctx.find(&attempted, config_maps.get(&at.name)).await? {
+        None => Ok(Served::Absent),
+        Some(object) if is_served(&object) => {
+            ctx.index.saw_served(&object);
+            Ok(ours_or_not(seen, target, &ServedObject::of(&object)))
+        }
+        Some(_) if target.adopt => Ok(Served::Absent),
+        Some(object) => {
+            let mut managers = object.managed_fields().iter().filter_map(|f| f.manager.clone());
+            let owner = managers.next_back().unwrap_or_else(|| "somebody else".to_owned());
+            Ok(Served::Foreign { owner })
+        }
+    }
+}
+
+/// A key is ours when its note names this contract, or one of the same name that is gone: what a
+/// deleted contract left served is taken over by its successor.
+fn ours_or_not(seen: &Seen, target: &ServeTarget, object: &ServedObject) -> Served {
+    let Some(bytes) = object.keys.iter().find(|bytes| bytes.key == target.at.key) else {
+        return Served::Absent;
+    };
+    let annotation = |name: String| object.annotations.get(&name).cloned().unwrap_or_default();
+    let owner = annotation(owner_annotation(&target.at.key));
+    let name = owner.split_once('/').map_or("", |(_, name)| name);
+    if name != &*seen.key.name && !target.adopt {
+        let owner = if name.is_empty() { &bytes.manager } else { name };
+        return Served::Foreign { owner: owner.to_owned() };
+    }
+    Served::Ours(ServedKey {
+        raw_digest: bytes.raw_digest.clone(),
+        written_by_us: bytes.manager == MANAGER || bytes.manager.starts_with("kintsugi/"),
+        manager: bytes.manager.clone(),
+        note: annotation(note_annotation(&target.at.key)).parse().ok(),
+    })
+}
+
+async fn gather(
+    ctx: &Ctx,
+    seen: &Seen,
+    rules: &Rules,
+    view: &mut View,
+    need: Need,
+    now: Timestamp,
+) -> Result<(), Error> {
+    match need {
+        Need::ServedDocument => {
+            let Some(target) = &view.effective.serve else { return Ok(()) };
+            match documents::served(ctx, &seen.key.namespace, &target.at).await? {
+                Fetched::Document(document) => {
+                    let judged =
+                        documents::judge(ctx, rules, &view.effective, Scope::World, document, now);
+                    view.served_document = Some(judged.await);
+                }
+                // Something else stands there than the digest said: look at it afresh.
+                Fetched::Malformed(..) | Fetched::Unavailable(_) => {
+                    view.served = Served::Absent;
+                }
+            }
+        }
+        Need::Revision(number) => {
+            let digest = digest_of_revision(view, number);
+            let found =
+                documents::revision(ctx, &seen.key, &view.subject.uid, number, &digest).await?;
+            view.revision = Some((number, found));
+        }
+    }
+    Ok(())
+}
+
+fn digest_of_revision(view: &View, number: u32) -> Digest {
+    let stored = view.status.document.iter().flat_map(|document| &document.revisions);
+    stored
+        .into_iter()
+        .find(|revision| revision.number == number)
+        .map_or_else(|| Digest::of_bytes(b""), |revision| revision.digest.clone())
+}

@@ -1,0 +1,355 @@
+//! All writes: each once, in the order the decision gives, each under the lease and with a
+//! precondition, so that a stale look can never overwrite what it has not seen.
+
+use std::{io::Write as _, sync::Arc};
+
+use flate2::{Compression, write::GzEncoder};
+use futures::future::try_join_all;
+use k8s_openapi::{
+    ByteString, api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::{Ctx, Error, Key, index::version_of, observe::Seen};
+use crate::{
+    api::{
+        DIGEST, MANAGER, PART, RECORDED_AT, WidgetContract, condition::whole_seconds,
+        contract::WidgetContractStatus,
+    },
+    decide::{
+        contract::{Decision, Next, Write},
+        effective::ServeTarget,
+        view::{Note, View},
+    },
+    domain::Document,
+};
+
+/// Revisions above this size are stored compressed.
+const COMPRESS_ABOVE: usize = 64 * 1024;
+
+/// Performs a decision; returns when to look again.
+///
+/// # Errors
+/// The first write that failed; later stages were then not started.
+pub async fn all(ctx: &Ctx, seen: &Seen, view: &View, decision: Decision) -> Result<Next, Error> {
+    for stage in decision.stages {
+        try_join_all(stage.into_iter().map(|write| one(ctx, seen, view, write))).await?;
+    }
+    Ok(decision.next)
+}
+
+async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Error> {
+    match write {
+        Write::Revision { number, document } => store_revision(ctx, seen, number, &document).await,
+        Write::Serve { document, note, instead_of } => {
+            serve(ctx, seen, view, &document, &note, instead_of.as_deref()).await
+        }
+        Write::Prune(number) => prune(ctx, seen, number).await,
+        Write::Status(status) => write_status(ctx, seen, &status).await,
+    }
+}
+
+/// Writes `status`, if it differs from the one that was seen, on exactly the version seen.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn write_status(
+    ctx: &Ctx,
+    seen: &Seen,
+    status: &WidgetContractStatus,
+) -> Result<(), Error> {
+    let attempted = format!("writing the status of WidgetContract {}", seen.key);
+    let before = serde_json::to_value(seen.object.status.clone().unwrap_or_default());
+    let after = serde_json::to_value(status);
+    let (Ok(before), Ok(after)) = (before, after) else {
+        return Ok(());
+    };
+    let Some(difference) = merge_difference(&before, &after) else { return Ok(()) };
+    let patch = json!({
+        "metadata": {"resourceVersion": seen.object.resource_version()},
+        "status": difference,
+    });
+    let contracts: Api<WidgetContract> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = Patch::Merge(&patch);
+    let request = contracts.patch_status(&seen.key.name, &params, &patch);
+    let written = ctx.write(&attempted, request).await?;
+    ctx.index.wrote_contract(&seen.key, version_of(written.resource_version().as_deref()));
+    Ok(())
+}
+
+async fn serve(
+    ctx: &Ctx,
+    seen: &Seen,
+    view: &View,
+    document: &Document,
+    note: &Note,
+    instead_of: Option<&str>,
+) -> Result<(), Error> {
+    let Some(target) = &view.effective.serve else { return Ok(()) };
+    let at = Key::new(&seen.key.namespace, &target.at.name);
+    let attempted = format!("serving WidgetContract {} in ConfigMap {at}", seen.key);
+    let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &at.namespace);
+    let known = ctx.index.served(&at);
+    let written = if target.shared {
+        let manager = format!("{MANAGER}/{}", view.subject.uid);
+        let mut params = PatchParams::apply(&manager);
+        // Without force the API server itself refuses to take a key from another manager.
+        params.force = target.adopt || instead_of.is_some();
+        let body = served_body(seen, target, document, note);
+        let patch = Patch::Apply(&body);
+        ctx.write(&attempted, config_maps.patch(&at.name, &params, &patch)).await?
+    } else if let Some(known) = known {
+        let mut body = served_body(seen, target, document, note);
+        body["metadata"]["resourceVersion"] = json!(known.version.to_string());
+        let params =
+            PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(&body);
+        ctx.write(&attempted, config_maps.patch(&at.name, &params, &patch)).await?
+    } else {
+        let body: ConfigMap =
+            match serde_json::from_value(served_body(seen, target, document, note)) {
+                Ok(body) => body,
+                Err(source) => {
+                    let source = Box::new(kube::Error::SerdeError(source));
+                    return Err(Error::Retry { attempted, source });
+                }
+            };
+        let params =
+            PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match ctx.write(&attempted, config_maps.create(&params, &body)).await {
+            // Created by us before a crash, or by somebody just now: look at it first.
+            Err(Error::Conflict { .. }) => {
+                let found = ctx.find(&attempted, config_maps.get(&at.name)).await?;
+                if let Some(found) = found.filter(is_served) {
+                    ctx.index.saw_served(&found);
+                }
+                return Err(Error::Conflict { attempted });
+            }
+            answer => answer?,
+        }
+    };
+    ctx.index.saw_served(&written);
+    info!(
+        contract = %seen.key,
+        config_map = %at,
+        digest = document.digest().short(),
+        origin = %note,
+        instead_of,
+        "served"
+    );
+    Ok(())
+}
+
+fn served_body(seen: &Seen, target: &ServeTarget, document: &Document, note: &Note) -> Value {
+    let mut metadata = json!({
+        "name": target.at.name,
+        "namespace": &*seen.key.namespace,
+        "labels": {PART: "served"},
+        "annotations": {
+            owner_annotation(&target.at.key): owner_value(&seen.object),
+            note_annotation(&target.at.key): note.to_string(),
+        },
+    });
+    if target.delete_with_contract {
+        metadata["ownerReferences"] = json!([owner_reference(&seen.object)]);
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "data": {&target.at.key: document.text()},
+    })
+}
+
+/// Is this a ConfigMap that we serve from?
+#[must_use]
+pub fn is_served(object: &ConfigMap) -> bool {
+    object.labels().get(PART).is_some_and(|part| part == "served")
+}
+
+/// The annotation that says whose a key is. Annotation names are short, so the key is hashed.
+#[must_use]
+pub fn owner_annotation(key: &str) -> String {
+    format!("kintsugi.dev/owner-{}", key_hash(key))
+}
+
+/// The annotation that says what was written into a key: see [`Note`].
+#[must_use]
+pub fn note_annotation(key: &str) -> String {
+    format!("kintsugi.dev/note-{}", key_hash(key))
+}
+
+fn key_hash(key: &str) -> String {
+    crate::domain::Digest::of_bytes(key.as_bytes()).short().to_owned()
+}
+
+fn owner_value(contract: &WidgetContract) -> String {
+    format!("{}/{}", contract.uid().unwrap_or_default(), contract.name_any())
+}
+
+/// The name of a contract's revision.
+#[must_use]
+pub fn revision_name(contract: &str, uid: &str, number: u32) -> String {
+    let digits: String = uid.chars().filter(char::is_ascii_hexdigit).take(6).collect();
+    format!("{contract}-{digits}-rev-{number}")
+}
+
+/// The key of a revision's ConfigMap that holds the document.
+pub const REVISION_KEY: &str = "contract.json";
+/// The same, compressed.
+pub const REVISION_KEY_GZ: &str = "contract.json.gz";
+
+async fn store_revision(
+    ctx: &Ctx,
+    seen: &Seen,
+    number: u32,
+    document: &Arc<Document>,
+) -> Result<(), Error> {
+    let uid = seen.object.uid().unwrap_or_default();
+    let name = revision_name(&seen.key.name, &uid, number);
+    let attempted = format!("storing revision {number} of WidgetContract {}", seen.key);
+    let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
+    let mut body = ConfigMap { immutable: Some(true), ..ConfigMap::default() };
+    body.metadata.name = Some(name.clone());
+    body.metadata.labels = Some([(PART.to_owned(), "revision".to_owned())].into());
+    body.metadata.owner_references = Some(vec![owner_reference(&seen.object)]);
+    body.metadata.annotations = Some(
+        [
+            (DIGEST.to_owned(), document.digest().to_string()),
+            (RECORDED_AT.to_owned(), whole_seconds(ctx.now()).to_string()),
+        ]
+        .into(),
+    );
+    match compressed(document.bytes()) {
+        Some(bytes) => {
+            body.binary_data = Some([(REVISION_KEY_GZ.to_owned(), ByteString(bytes))].into());
+        }
+        None => body.data = Some([(REVISION_KEY.to_owned(), document.text().to_owned())].into()),
+    }
+    let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    match ctx.write(&attempted, config_maps.create(&params, &body)).await {
+        Ok(_) => Ok(()),
+        // Stored before a crash, its number not noted in status: the same document is as good as
+        // ours; another one was never referred to and makes room.
+        Err(Error::Conflict { .. }) => {
+            let found = ctx.find(&attempted, config_maps.get(&name)).await?;
+            let Some(found) = found else { return Err(Error::Conflict { attempted }) };
+            if found.annotations().get(DIGEST).map(String::as_str)
+                == Some(document.digest().as_str())
+            {
+                return Ok(());
+            }
+            delete(ctx, &config_maps, &attempted, &found).await?;
+            Err(Error::Conflict { attempted })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn compressed(bytes: &[u8]) -> Option<Vec<u8>> {
+    if bytes.len() <= COMPRESS_ABOVE {
+        return None;
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).ok()?;
+    encoder.finish().ok()
+}
+
+async fn prune(ctx: &Ctx, seen: &Seen, number: u32) -> Result<(), Error> {
+    let name = revision_name(&seen.key.name, &seen.object.uid().unwrap_or_default(), number);
+    let attempted = format!("pruning revision {number} of WidgetContract {}", seen.key);
+    let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
+    match ctx.write(&attempted, config_maps.delete(&name, &DeleteParams::default())).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn delete(
+    ctx: &Ctx,
+    config_maps: &Api<ConfigMap>,
+    attempted: &str,
+    object: &ConfigMap,
+) -> Result<(), Error> {
+    let preconditions =
+        Preconditions { uid: object.uid(), resource_version: object.resource_version() };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    ctx.write(attempted, config_maps.delete(&object.name_any(), &params)).await.map(drop)
+}
+
+fn owner_reference(contract: &WidgetContract) -> OwnerReference {
+    OwnerReference {
+        api_version: WidgetContract::api_version(&()).into_owned(),
+        kind: WidgetContract::kind(&()).into_owned(),
+        name: contract.name_any(),
+        uid: contract.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
+}
+
+/// The JSON Merge Patch (RFC 7386) from `before` to `after`; None when they are equal.
+fn merge_difference(before: &Value, after: &Value) -> Option<Value> {
+    if before == after {
+        return None;
+    }
+    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+        return Some(after.clone());
+    };
+    let mut patch = serde_json::Map::new();
+    for key in old.keys().filter(|key| !new.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in new {
+        let changed = match old.get(key) {
+            Some(old) => merge_difference(old, value),
+            None => Some(value.clone()),
+        };
+        if let Some(changed) = changed {
+            patch.insert(key.clone(), changed);
+        }
+    }
+    Some(Value::Object(patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_status_that_did_not_change_is_not_written() {
+        assert_eq!(
+            merge_difference(&json!({"a": [1], "b": {}}), &json!({"a": [1], "b": {}})),
+            None
+        );
+    }
+
+    fn small_object() -> impl Strategy<Value = Value> {
+        let leaf =
+            prop_oneof![any::<bool>().prop_map(Value::Bool), Just(json!([1, 2])), Just(json!("x"))];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop::collection::btree_map("[abc]", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect()))
+        })
+        .prop_map(|value| json!({"root": value}))
+    }
+
+    proptest! {
+        #[test]
+        fn the_difference_applied_gives_the_new_status(before in small_object(), after in small_object()) {
+            let mut patched = before.clone();
+            if let Some(patch) = merge_difference(&before, &after) {
+                json_patch::merge(&mut patched, &patch);
+            }
+            prop_assert_eq!(patched, after);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `kintsugi run`: waits for leadership, works while it lasts, shuts down in order.
+//!
+//! Each spell of leadership starts with empty memory, as after a restart: what is in status is
+//! enough, and nothing that was remembered before can be wrong about what another replica did.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use kube::{Client, Config as KubeConfig};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{
+    Ctx, contract, documents::Documents, index::Index, leader::Leader, queue::Queue, watch,
+};
+use crate::{
+    config::Config,
+    http::{self, Health},
+    outbound::{Outbound, Prober},
+};
+
+/// How long work that is under way may take to end at a shutdown.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Runs the operator until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start: no API server to be found, the listening address is taken.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    stop_on_signals(shutdown.clone())?;
+    let client = client().await?;
+    let outbound = Arc::new(Outbound::new(config.outbound())?);
+    let leader = Arc::new(Leader::new(&config));
+    let health = Arc::new(Health::default());
+    let server = http::serve(config.listen, Arc::clone(&health), shutdown.clone()).await?;
+    let election = tokio::spawn({
+        let (leader, client) = (Arc::clone(&leader), client.clone());
+        // The lease is given up only after the last write, so it has a token of its own.
+        let released = CancellationToken::new();
+        let stop = released.clone();
+        let standing = Arc::clone(&health);
+        let work = work(
+            client.clone(),
+            config.clone(),
+            Arc::clone(&leader),
+            outbound,
+            health,
+            shutdown.clone(),
+        );
+        async move {
+            let election = leader.run(client, &config, &standing, stop);
+            let work = async move {
+                work.await;
+                released.cancel();
+            };
+            tokio::join!(election, work);
+        }
+    });
+    election.await.context("the election ended")?;
+    server.await.context("the HTTP server ended")?;
+    info!("stopped");
+    Ok(())
+}
+
+async fn client() -> anyhow::Result<Client> {
+    let mut config = KubeConfig::infer().await.context(
+        "no API server found: neither KUBECONFIG, ~/.kube/config nor a pod's ServiceAccount",
+    )?;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    Client::try_from(config).context("the API server's address or credentials cannot be used")
+}
+
+/// One spell of leadership after the other, until `shutdown`.
+async fn work(
+    client: Client,
+    config: Config,
+    leader: Arc<Leader>,
+    outbound: Arc<Outbound>,
+    health: Arc<Health>,
+    shutdown: CancellationToken,
+) {
+    let mut leading = leader.watch();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            waited = leading.wait_for(|leading| *leading) => if waited.is_err() { return },
+        }
+        let ctx = Arc::new(Ctx {
+            client: client.clone(),
+            documents: Documents::new(&config),
+            config: config.clone(),
+            index: Index::default(),
+            queue: Queue::default(),
+            leader: Arc::clone(&leader),
+            prober: Prober::new(Arc::clone(&outbound)),
+            outbound: Arc::clone(&outbound),
+        });
+        let spell = shutdown.child_token();
+        let lead = lead(&ctx, &health, &spell);
+        tokio::select! {
+            () = lead => return,
+            _ = leading.wait_for(|leading| !*leading) => {
+                warn!("leadership was lost; all work is dropped");
+                health.listed(false);
+                spell.cancel();
+            }
+        }
+    }
+}
+
+/// Watches and works until `spell` ends.
+async fn lead(ctx: &Arc<Ctx>, health: &Health, spell: &CancellationToken) {
+    let mut watches = JoinSet::new();
+    let mut workers = JoinSet::new();
+    let start = async {
+        watch::surroundings(ctx, &mut watches, spell).await;
+        for _ in 0..ctx.config.concurrency {
+            workers.spawn(contract::work(Arc::clone(ctx)));
+        }
+        watch::contracts(ctx, &mut watches, spell).await;
+    };
+    tokio::select! {
+        () = start => {
+            info!("every list is in");
+            health.listed(true);
+            tokio::select! {
+                () = spell.cancelled() => {}
+                // A worker or a watch that ends by itself would be a dead operator with a live
+                // lease: end the spell instead, so that somebody takes over.
+                _ = workers.join_next() => error!("a worker ended"),
+                _ = watches.join_next() => {
+                    if !spell.is_cancelled() {
+                        error!("a watch ended");
+                    }
+                }
+            }
+        }
+        () = spell.cancelled() => {}
+    }
+    ctx.queue.close();
+    let drained = async { while workers.join_next().await.is_some() {} };
+    if timeout(DRAIN, drained).await.is_err() {
+        warn!("work under way did not end in time; it is dropped");
+    }
+}
+
+fn stop_on_signals(shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => info!("SIGINT: stopping"),
+        }
+        shutdown.cancel();
+    });
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! The watches: what changes in the cluster, turned into keys to look at.
+//!
+//! A watch never decides anything: a lost, late or doubled event only changes *when* a contract
+//! is looked at, and whatever is looked at is read as it is then.
+
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::oneshot, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{Ctx, Key};
+use crate::api::{PART, WidgetClass, WidgetContract};
+
+/// What one watch does with what it sees. `scope` is the namespace it watches, None for all.
+trait Sink<K>: Send {
+    /// An object is there.
+    fn saw(&mut self, ctx: &Ctx, object: K);
+    /// An object is gone.
+    fn lost(&mut self, ctx: &Ctx, object: &K);
+    /// A list has ended; these were in it.
+    fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>);
+}
+
+/// Contracts that wait with their object in memory before the list of them is read on.
+const MOST_WAITING: usize = 1_000;
+
+/// Starts the watches of all that contracts refer to; ready once each first list is in.
+pub async fn surroundings(ctx: &Arc<Ctx>, watches: &mut JoinSet<()>, shutdown: &CancellationToken) {
+    let mut lists = Vec::new();
+    for scope in scopes(ctx) {
+        let served = Some(format!("{PART}=served"));
+        lists.push(start::<ConfigMap, _>(ctx, watches, shutdown, scope.clone(), served, Served));
+        lists.push(start::<WidgetClass, _>(ctx, watches, shutdown, scope.clone(), None, Classes));
+        lists.push(start::<PartialObjectMeta<ConfigMap>, _>(
+            ctx, watches, shutdown, scope, None, References,
+        ));
+    }
+    for list in lists {
+        // A watch that ends before its first list does so because of the shutdown.
+        let _ = list.await;
+    }
+}
+
+/// Starts the watches of contracts; ready once each first list is in.
+pub async fn contracts(ctx: &Arc<Ctx>, watches: &mut JoinSet<()>, shutdown: &CancellationToken) {
+    let lists: Vec<_> = scopes(ctx)
+        .into_iter()
+        .map(|scope| start::<WidgetContract, _>(ctx, watches, shutdown, scope, None, Contracts))
+        .collect();
+    for list in lists {
+        let _ = list.await;
+    }
+}
+
+fn scopes(ctx: &Ctx) -> Vec<Option<String>> {
+    match ctx.config.namespaces.as_slice() {
+        [] => vec![None],
+        namespaces => namespaces.iter().cloned().map(Some).collect(),
+    }
+}
+
+fn start<K, S>(
+    ctx: &Arc<Ctx>,
+    watches: &mut JoinSet<()>,
+    shutdown: &CancellationToken,
+    scope: Option<String>,
+    labels: Option<String>,
+    sink: S,
+) -> oneshot::Receiver<()>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+    S: Sink<K> + 'static,
+{
+    let (listed, list) = oneshot::channel();
+    watches.spawn(one::<K, S>(Arc::clone(ctx), scope, labels, sink, listed, shutdown.clone()));
+    list
+}
+
+async fn one<K, S>(
+    ctx: Arc<Ctx>,
+    scope: Option<String>,
+    labels: Option<String>,
+    mut sink: S,
+    listed: oneshot::Sender<()>,
+    shutdown: CancellationToken,
+) where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+    S: Sink<K>,
+{
+    let timeout = u32::try_from(ctx.config.watch_timeout.to_std().as_secs()).unwrap_or(45);
+    let mut config = watcher::Config::default().timeout(timeout);
+    config.label_selector = labels;
+    let api = api_in::<K>(&ctx.client, scope.as_deref());
+    let mut events = watcher::watcher(api, config)
+        .inspect_err(|error| warn!(kind = %K::kind(&()), %error, "a watch broke; it is resumed"))
+        .default_backoff()
+        .take_until(shutdown.cancelled_owned())
+        .boxed();
+    let mut seen = BTreeSet::new();
+    let mut listed = Some(listed);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => seen.clear(),
+            Ok(Event::InitApply(object)) => {
+                seen.insert(Key::of(&object));
+                sink.saw(&ctx, object);
+                ctx.queue.room(MOST_WAITING).await;
+            }
+            Ok(Event::InitDone) => {
+                sink.listed(&ctx, &seen, scope.as_deref());
+                seen = BTreeSet::new();
+                if let Some(listed) = listed.take() {
+                    let _ = listed.send(());
+                }
+            }
+            Ok(Event::Apply(object)) => sink.saw(&ctx, object),
+            Ok(Event::Delete(object)) => sink.lost(&ctx, &object),
+            // Said above; the stream resumes by itself after a pause.
+            Err(_) => {}
+        }
+    }
+}
+
+fn api_in<K>(client: &Client, scope: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match scope {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn look_at(ctx: &Ctx, keys: impl IntoIterator<Item = Key>) {
+    keys.into_iter().for_each(|key| ctx.queue.now(key));
+}
+
+struct Contracts;
+
+impl Sink<WidgetContract> for Contracts {
+    fn saw(&mut self, ctx: &Ctx, object: WidgetContract) {
+        look_at(ctx, ctx.index.saw_contract(object));
+    }
+
+    fn lost(&mut self, ctx: &Ctx, object: &WidgetContract) {
+        let key = Key::of(object);
+        ctx.index.lost_contract(&key);
+        ctx.queue.forget(&key);
+    }
+
+    fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>) {
+        for key in ctx.index.contracts_not_in(seen, scope) {
+            ctx.index.lost_contract(&key);
+            ctx.queue.forget(&key);
+        }
+    }
+}
+
+struct Classes;
+
+impl Sink<WidgetClass> for Classes {
+    fn saw(&mut self, ctx: &Ctx, object: WidgetClass) {
+        look_at(ctx, ctx.index.saw_class(object));
+    }
+
+    fn lost(&mut self, ctx: &Ctx, object: &WidgetClass) {
+        look_at(ctx, ctx.index.lost_class(&Key::of(object)));
+    }
+
+    fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>) {
+        for key in ctx.index.classes_not_in(seen, scope) {
+            look_at(ctx, ctx.index.lost_class(&key));
+        }
+    }
+}
+
+struct Served;
+
+impl Sink<ConfigMap> for Served {
+    fn saw(&mut self, ctx: &Ctx, object: ConfigMap) {
+        look_at(ctx, ctx.index.saw_served(&object));
+    }
+
+    fn lost(&mut self, ctx: &Ctx, object: &ConfigMap) {
+        look_at(ctx, ctx.index.lost_served(&Key::of(object)));
+    }
+
+    fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>) {
+        for key in ctx.index.served_not_in(seen, scope) {
+            look_at(ctx, ctx.index.lost_served(&key));
+        }
+    }
+}
+
+/// ConfigMaps that contracts read documents and schemas from: any, so their metadata only.
+struct References;
+
+impl Sink<PartialObjectMeta<ConfigMap>> for References {
+    fn saw(&mut self, ctx: &Ctx, object: PartialObjectMeta<ConfigMap>) {
+        let key = Key::of(&object);
+        let version = super::index::version_of(object.resource_version().as_deref());
+        let readers = ctx.index.readers_of(&key);
+        if !readers.is_empty() && ctx.documents.saw_config_map(&key, version) {
+            look_at(ctx, readers);
+        }
+    }
+
+    fn lost(&mut self, ctx: &Ctx, object: &PartialObjectMeta<ConfigMap>) {
+        let key = Key::of(object);
+        let version = super::index::version_of(object.resource_version().as_deref());
+        if ctx.documents.saw_config_map(&key, version.saturating_add(1)) {
+            look_at(ctx, ctx.index.readers_of(&key));
+        }
+    }
+
+    fn listed(&mut self, ctx: &Ctx, _: &BTreeSet<Key>, _: Option<&str>) {
+        // Names of ConfigMaps are not kept, so a deletion that was missed cannot be told from
+        // here: after a relist, which is rare, every reader is looked at again.
+        look_at(ctx, ctx.index.all_readers());
+    }
+}

@@ -1,0 +1,183 @@
+//! Is the contract in trouble, since when, and why: what an Incident would be about.
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{
+        contract::{Check, CheckResult},
+        incident::{Cause, RuleViolation},
+    },
+    domain::{Digest, Severity, Span, Verdict, Violation},
+    rules::RuleType,
+    steps::Failing,
+};
+
+use super::{
+    effective::Effective,
+    select::{self, Failure},
+    view::{Assigned, View, sooner},
+};
+
+/// The trouble that a contract is in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Episode {
+    /// The failing rules, the worst first, then by name.
+    pub failing: Vec<Failing>,
+    /// The worst severity.
+    pub severity: Severity,
+    /// The set of (rule, keyword, place) as one value.
+    pub fingerprint: Digest,
+    /// Digest of the document that fails.
+    pub digest: Digest,
+    /// Why.
+    pub cause: Cause,
+    /// When the first of them began to fail.
+    pub since: Timestamp,
+}
+
+/// The trouble that the assigned document is in, as far as thresholds let it count; and when to
+/// look again, where a threshold is still to be passed.
+#[must_use]
+pub fn of(view: &View, checks: &[Check], now: Timestamp) -> (Option<Episode>, Option<Timestamp>) {
+    let mut due = None;
+    let mut failing = Vec::new();
+    let mut severity = Severity::Info;
+    let mut since = now;
+    for result in view.assigned_results() {
+        let Verdict::Fail(violations) = result.verdict else { continue };
+        let Some(check) = checks.iter().find(|c| c.rule == result.rule && c.result == CheckResult::Fail)
+        else {
+            continue;
+        };
+        if !opens_incident(view, &result.rule, result.severity, &violations) {
+            continue;
+        }
+        let counts_at = counts_at(&view.effective, check);
+        if counts_at > now {
+            due = sooner(due, Some(counts_at));
+            continue;
+        }
+        severity = severity.max(result.severity);
+        since = since.min(check.since.0);
+        failing.push((result.severity, Failing { rule: result.rule, violations }));
+    }
+    if failing.is_empty() {
+        return (None, due);
+    }
+    failing.sort_by(|a, b| (b.0, &a.1.rule).cmp(&(a.0, &b.1.rule)));
+    let failing: Vec<Failing> = failing.into_iter().map(|(_, failing)| failing).collect();
+    let episode = Episode {
+        fingerprint: fingerprint(&failing),
+        digest: assigned_digest(view),
+        cause: cause(view, &failing),
+        severity,
+        since,
+        failing,
+    };
+    (Some(episode), due)
+}
+
+/// Critical failures do; lesser ones only where a policy matches them by severity.
+fn opens_incident(view: &View, rule: &str, severity: Severity, violations: &[Violation]) -> bool {
+    if severity == Severity::Critical {
+        return true;
+    }
+    let failure = failure(view, rule, severity, violations);
+    let choice = select::choose(&view.policies, None, &failure);
+    choice.winner.is_some_and(|winner| {
+        winner.spec.r#match.as_ref().is_some_and(|m| m.severities.contains(&severity))
+    })
+}
+
+/// What a policy can match on, of one failing rule.
+#[must_use]
+pub fn failure<'a>(
+    view: &'a View,
+    rule: &'a str,
+    severity: Severity,
+    violations: &'a [Violation],
+) -> Failure<'a> {
+    Failure {
+        widget: &view.effective.widget,
+        labels: &view.subject.labels,
+        rule,
+        rule_type: view.effective.rule(rule).map(|rule| rule.kind.rule_type()),
+        severity,
+        keywords: violations.iter().map(|violation| violation.keyword.as_str()).collect(),
+    }
+}
+
+/// When a failure that began then counts: it has been seen often enough in a row, and for long
+/// enough.
+fn counts_at(effective: &Effective, check: &Check) -> Timestamp {
+    let Some(rule) = effective.rule(&check.rule) else { return check.since.0 };
+    let repeats = rule.failure_threshold.saturating_sub(1);
+    let in_a_row = Span::millis(
+        u32::try_from(rule.interval.as_millis().saturating_mul(repeats.into())).unwrap_or(u32::MAX),
+    );
+    in_a_row.max(rule.hold).after(check.since.0)
+}
+
+fn fingerprint(failing: &[Failing]) -> Digest {
+    let mut places: Vec<String> = failing
+        .iter()
+        .flat_map(|f| f.violations.iter().map(|v| format!("{}\n{}\n{}", f.rule, v.keyword, v.path)))
+        .collect();
+    places.sort();
+    places.dedup();
+    Digest::of_bytes(places.join("\0").as_bytes())
+}
+
+fn assigned_digest(view: &View) -> Digest {
+    match &view.assigned {
+        Assigned::Judged(judged) => judged.document.digest().clone(),
+        Assigned::Malformed { raw_digest, .. } => raw_digest.clone(),
+        Assigned::Unavailable(_) => Digest::of_bytes(b""),
+    }
+}
+
+fn cause(view: &View, failing: &[Failing]) -> Cause {
+    let documents = view.status.document.as_ref();
+    let known_good = documents.and_then(|d| d.last_known_good.as_ref());
+    let served = documents.and_then(|d| d.served.as_ref());
+    let digest = assigned_digest(view);
+    let was_good = known_good.is_some_and(|good| good.digest == digest)
+        || served.is_some_and(|served| served.digest == digest);
+    if known_good.is_none() && served.is_none() {
+        return Cause::NeverValid;
+    }
+    if !was_good {
+        return Cause::DocumentChanged;
+    }
+    let only = |wanted: RuleType| {
+        failing.iter().all(|f| {
+            view.effective.rule(&f.rule).is_some_and(|rule| rule.kind.rule_type() == wanted)
+        })
+    };
+    if only(RuleType::Asset) {
+        Cause::AssetMissing
+    } else if only(RuleType::Freshness) {
+        Cause::Stale
+    } else if only(RuleType::Schema) {
+        Cause::SchemaChanged
+    } else {
+        Cause::RuleChanged
+    }
+}
+
+/// The first twenty violations, as an Incident shows them.
+#[must_use]
+pub fn violations(failing: &[Failing]) -> Vec<RuleViolation> {
+    failing
+        .iter()
+        .flat_map(|f| {
+            f.violations.iter().map(|violation| RuleViolation {
+                rule: f.rule.clone(),
+                path: violation.path.clone(),
+                keyword: violation.keyword.clone(),
+                message: violation.message.clone(),
+            })
+        })
+        .take(20)
+        .collect()
+}

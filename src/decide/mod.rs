@@ -1,0 +1,31 @@
+//! All decisions, pure: facts and `now` in, a decision out.
+//!
+//! Knows: what the API means, which rule wins, when a document may be served, what an Incident
+//! does next. Must not know: any client, network, clock, randomness or async code; a fact that it
+//! lacks is asked for ([`view::Need`]) and gathered by somebody else.
+
+pub mod contract;
+pub mod effective;
+pub mod publish;
+pub mod status;
+pub mod validate;
+
+pub mod view;
+
+/// Why nothing will move until a person acts: a condition reason and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {message}")]
+pub struct Stall {
+    /// Stable, in CamelCase.
+    pub reason: &'static str,
+    /// Names the field and the fix.
+    pub message: String,
+}
+
+impl Stall {
+    /// A stall with a bounded message.
+    #[must_use]
+    pub fn new(reason: &'static str, message: &str) -> Self {
+        Self { reason, message: crate::domain::text::message(message) }
+    }
+}

@@ -1,0 +1,152 @@
+//! When a document may be served, and what to do about the served key.
+//!
+//! Schema, CEL and metadata rules judge the document: each Critical one must pass. Asset and
+//! freshness rules judge the world: the new document may be served when each of their results is
+//! no worse than for the document served now, else one dead image would block an urgent price
+//! fix. On first publication there is nothing to compare with: Fail withholds, Unknown does not.
+//!
+//! Nothing is ever withdrawn: every arm below writes a good document or leaves the key as it is.
+
+use std::sync::Arc;
+
+use crate::{
+    api::contract::Origin,
+    domain::{Document, Severity, Verdict},
+};
+
+use super::view::{Assigned, Judged, Need, Note, RuleResult, Served, View};
+
+/// What to do about the served key.
+#[derive(Clone, Debug)]
+pub enum Serving {
+    /// The key is as it should be, or is none of our business.
+    Keep,
+    /// Write this document.
+    Write {
+        /// The document.
+        document: Arc<Document>,
+        /// Where it comes from, and the revision that stores it.
+        note: Note,
+        /// Somebody else wrote the key since; this is their field manager.
+        instead_of: Option<String>,
+    },
+    /// Gather this first.
+    Ask(Need),
+}
+
+/// Decides about the served key.
+#[must_use]
+pub fn serving(view: &View) -> Serving {
+    if view.effective.suspend {
+        return Serving::Keep;
+    }
+    match &view.served {
+        Served::NotServed | Served::Foreign { .. } | Served::Unavailable(_) => Serving::Keep,
+        Served::Absent | Served::Ours(_) if view.serves_assigned() => Serving::Keep,
+        Served::Absent | Served::Ours(_) => match publishable(view) {
+            Ok(true) => publish_assigned(view),
+            Ok(false) => put_back(view),
+            Err(need) => Serving::Ask(need),
+        },
+    }
+}
+
+/// May the assigned document be served? Err asks for what the answer hangs on.
+///
+/// # Errors
+/// The fact to gather first.
+pub fn publishable(view: &View) -> Result<bool, Need> {
+    let Assigned::Judged(assigned) = &view.assigned else { return Ok(false) };
+    let (world, document): (Vec<_>, Vec<_>) = assigned.critical().partition(|r| r.world);
+    if document.iter().any(|result| result.verdict != Verdict::Pass) {
+        return Ok(false);
+    }
+    if world.iter().all(|result| result.verdict == Verdict::Pass) {
+        return Ok(true);
+    }
+    match (&view.served, &view.served_document) {
+        (Served::Ours(_), None) => Err(Need::ServedDocument),
+        (Served::Ours(_), Some(served)) => {
+            Ok(world.iter().all(|result| no_worse_than_served(result, served)))
+        }
+        _ => Ok(world.iter().all(|result| !matches!(result.verdict, Verdict::Fail(_)))),
+    }
+}
+
+fn no_worse_than_served(result: &RuleResult, served: &Judged) -> bool {
+    let now = served.results.iter().find(|r| r.rule == result.rule);
+    // A rule that the served document was not asked about cannot have been worse there.
+    now.map_or(result.verdict == Verdict::Pass, |now| result.verdict.no_worse_than(&now.verdict))
+}
+
+fn publish_assigned(view: &View) -> Serving {
+    let Some(document) = view.assigned_document() else { return Serving::Keep };
+    let stored = view.status.document.iter().flat_map(|d| &d.revisions);
+    let revision = stored.into_iter().find(|r| r.digest == *document.digest()).map(|r| r.number);
+    Serving::Write {
+        document: Arc::clone(document),
+        note: Note { origin: Origin::Assigned, revision },
+        instead_of: overwritten_by(view),
+    }
+}
+
+/// Puts back what was served, when somebody else has changed or deleted it since, even if what
+/// stands there now is valid: what is served is what was decided here, or nobody can tell why.
+fn put_back(view: &View) -> Serving {
+    let Some(manager) = overwritten_by(view) else { return Serving::Keep };
+    let Some(served) = view.status.document.as_ref().and_then(|d| d.served.as_ref()) else {
+        return Serving::Keep;
+    };
+    let known_good = view.status.document.as_ref().and_then(|d| d.last_known_good.as_ref());
+    let Some(number) = served.revision.or(known_good.map(|good| good.revision)) else {
+        return Serving::Keep;
+    };
+    match &view.revision {
+        Some((asked, Ok(document))) if *asked == number => Serving::Write {
+            document: Arc::clone(document),
+            note: Note {
+                origin: if served.revision.is_some() { served.origin } else { Origin::History },
+                revision: Some(number),
+            },
+            instead_of: Some(manager),
+        },
+        Some((asked, Err(_))) if *asked == number => Serving::Keep,
+        _ => Serving::Ask(Need::Revision(number)),
+    }
+}
+
+/// Who changed the served key since we wrote it, if anybody did.
+#[must_use]
+pub fn overwritten_by(view: &View) -> Option<String> {
+    let recorded = view.status.document.as_ref()?.served.as_ref()?;
+    match &view.served {
+        Served::Ours(key) if key.raw_digest == recorded.raw_digest || key.written_by_us => None,
+        Served::Ours(key) => Some(key.manager.clone()),
+        Served::Absent => Some("somebody who deleted it".to_owned()),
+        Served::NotServed | Served::Foreign { .. } | Served::Unavailable(_) => None,
+    }
+}
+
+/// Why the assigned document is not served, for people; None when it is or may be.
+#[must_use]
+pub fn withheld_because(view: &View) -> Option<String> {
+    if publishable(view) != Ok(false) {
+        return None;
+    }
+    let results = view.assigned_results();
+    let worst = results
+        .iter()
+        .filter(|result| result.severity == Severity::Critical)
+        .find(|result| result.verdict != Verdict::Pass)?;
+    let why = match &worst.verdict {
+        Verdict::Fail(violations) => {
+            let first = violations.first()?;
+            let at =
+                if first.path.is_empty() { String::new() } else { format!(" at {}", first.path) };
+            format!("rule {} fails{at}: {}", worst.rule, first.message)
+        }
+        Verdict::Unknown(doubt) => format!("rule {} is unknown: {}", worst.rule, doubt.message),
+        Verdict::Pass => return None,
+    };
+    Some(why)
+}

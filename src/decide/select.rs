@@ -1,0 +1,246 @@
+//! Which policy repairs which failure: one winner, never a merge.
+//!
+//! The order, and each step only breaks the ties of the one before: the policy that the contract
+//! names; the most specific match; the greater priority; the older policy; the name.
+//!
+//! | specificity | the policy matches by |
+//! |---|---|
+//! | 6 | widget and rule |
+//! | 5 | rule |
+//! | 4 | widget |
+//! | 3 | type, keyword or severity |
+//! | 2 | labels |
+//! | 1 | `default: true` |
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use crate::{
+    api::policy::{Match, RemediationPolicySpec},
+    domain::{Severity, text},
+    rules::RuleType,
+};
+
+/// A policy as far as a choice needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// Its generation.
+    pub generation: i64,
+    /// When it was created.
+    pub created: Timestamp,
+    /// What it says.
+    pub spec: RemediationPolicySpec,
+}
+
+/// What a policy can match on.
+#[derive(Clone, Debug)]
+pub struct Failure<'a> {
+    /// The contract's widget type.
+    pub widget: &'a str,
+    /// The contract's labels.
+    pub labels: &'a BTreeMap<String, String>,
+    /// The failing rule.
+    pub rule: &'a str,
+    /// Its kind; None for a document that is not JSON.
+    pub rule_type: Option<RuleType>,
+    /// Its severity.
+    pub severity: Severity,
+    /// The keywords of its violations.
+    pub keywords: Vec<&'a str>,
+}
+
+/// The winner, if any, and why it won.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice<'a> {
+    /// None: the built-in behaviour.
+    pub winner: Option<&'a Policy>,
+    /// A sentence for the Incident: the losers and why each lost.
+    pub why: String,
+}
+
+/// Chooses among `policies`; `named` is the policy that the contract names.
+#[must_use]
+pub fn choose<'a>(policies: &'a [Policy], named: Option<&str>, failure: &Failure<'_>) -> Choice<'a> {
+    if let Some(name) = named {
+        let winner = policies.iter().find(|policy| policy.name == name);
+        let why = match winner {
+            Some(_) => format!("healing.policyRef names {name}"),
+            None => format!("healing.policyRef names {name}, which does not exist: built-in behaviour"),
+        };
+        return Choice { winner, why };
+    }
+    let mut matching: Vec<(u8, &Policy)> = policies
+        .iter()
+        .filter_map(|policy| Some((specificity(&policy.spec, failure)?, policy)))
+        .collect();
+    matching.sort_by_key(|(specificity, policy)| {
+        let priority = policy.spec.priority.unwrap_or(0);
+        (Reverse(*specificity), Reverse(priority), policy.created, policy.name.clone())
+    });
+    let Some((best, winner)) = matching.first().copied() else {
+        return Choice { winner: None, why: "no policy matches: built-in behaviour".to_owned() };
+    };
+    let losers: Vec<String> = matching[1..]
+        .iter()
+        .map(|(specificity, loser)| {
+            let priority = |policy: &Policy| policy.spec.priority.unwrap_or(0);
+            let reason = if *specificity < best {
+                "matches less specifically"
+            } else if priority(loser) < priority(winner) {
+                "has a lower priority"
+            } else if loser.created > winner.created {
+                "is younger"
+            } else {
+                "comes later by name"
+            };
+            format!("{} {reason}", loser.name)
+        })
+        .collect();
+    let why = match losers.as_slice() {
+        [] => format!("{} is the only one that matches", winner.name),
+        losers => format!("{} wins; {}", winner.name, losers.join("; ")),
+    };
+    Choice { winner: Some(winner), why: text::bounded(&why, 1024) }
+}
+
+/// How specifically the policy matches; None when it does not.
+fn specificity(policy: &RemediationPolicySpec, failure: &Failure<'_>) -> Option<u8> {
+    let Some(wanted) = &policy.r#match else {
+        return policy.default.then_some(1);
+    };
+    if !matches(wanted, failure) {
+        return None;
+    }
+    let given = |list: bool| !list;
+    let by_rule = given(wanted.rules.is_empty());
+    let by_widget = given(wanted.widgets.is_empty());
+    let by_kind = given(wanted.types.is_empty())
+        || given(wanted.keywords.is_empty())
+        || given(wanted.severities.is_empty());
+    Some(match (by_widget, by_rule, by_kind) {
+        (true, true, _) => 6,
+        (false, true, _) => 5,
+        (true, false, _) => 4,
+        (false, false, true) => 3,
+        (false, false, false) => 2,
+    })
+}
+
+fn matches(wanted: &Match, failure: &Failure<'_>) -> bool {
+    let named = |list: &[String], name: &str| list.is_empty() || list.iter().any(|item| item == name);
+    // Warnings are repaired only where a policy asks for them.
+    let severity = if wanted.severities.is_empty() {
+        failure.severity == Severity::Critical
+    } else {
+        wanted.severities.contains(&failure.severity)
+    };
+    named(&wanted.widgets, failure.widget)
+        && named(&wanted.rules, failure.rule)
+        && severity
+        && (wanted.types.is_empty() || failure.rule_type.is_some_and(|t| wanted.types.contains(&t)))
+        && (wanted.keywords.is_empty()
+            || failure.keywords.iter().any(|keyword| wanted.keywords.iter().any(|k| k == keyword)))
+        && wanted.selector.as_ref().is_none_or(|selector| selects(selector, failure.labels))
+}
+
+/// Does the selector select these labels? An empty one selects everything.
+fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    let exact = selector.match_labels.iter().flatten().all(|(name, value)| labels.get(name) == Some(value));
+    exact
+        && selector.match_expressions.iter().flatten().all(|wanted| {
+            let value = labels.get(&wanted.key);
+            let listed = value.is_some_and(|v| wanted.values.iter().flatten().any(|w| w == v));
+            match wanted.operator.as_str() {
+                "In" => listed,
+                "NotIn" => !listed,
+                "Exists" => value.is_some(),
+                "DoesNotExist" => value.is_none(),
+                // An operator that is not known selects nothing: acting on less is safer.
+                _ => false,
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(name: &str, created: i64, spec: &str) -> Policy {
+        let spec = format!("{spec}\nsteps: [{{name: a, restoreRevision: {{}}}}]");
+        Policy {
+            name: name.to_owned(),
+            generation: 1,
+            created: Timestamp::from_second(created).unwrap(),
+            spec: serde_saphyr::from_str(&spec).unwrap(),
+        }
+    }
+
+    fn failure(labels: &BTreeMap<String, String>) -> Failure<'_> {
+        Failure {
+            widget: "storefinder",
+            labels,
+            rule: "schema",
+            rule_type: Some(RuleType::Schema),
+            severity: Severity::Critical,
+            keywords: vec!["required"],
+        }
+    }
+
+    fn winner(policies: &[Policy], named: Option<&str>) -> String {
+        let labels = [("shop".to_owned(), "uk".to_owned())].into();
+        let choice = choose(policies, named, &failure(&labels));
+        choice.winner.map_or_else(|| "none".to_owned(), |winner| winner.name.clone())
+    }
+
+    #[test]
+    fn the_most_specific_match_wins_in_the_documented_order() {
+        let mut policies = vec![
+            policy("default", 1, "default: true"),
+            policy("labels", 1, "match: {selector: {matchLabels: {shop: uk}}}"),
+            policy("keyword", 1, "match: {keywords: [required]}"),
+            policy("widget", 1, "match: {widgets: [storefinder]}"),
+            policy("rule", 1, "match: {rules: [schema]}"),
+            policy("both", 1, "match: {widgets: [storefinder], rules: [schema]}"),
+        ];
+        while let Some(expected) = policies.last().map(|policy| policy.name.clone()) {
+            assert_eq!(winner(&policies, None), expected);
+            assert_eq!(winner(&policies, Some("default")), "default", "policyRef wins");
+            policies.pop();
+        }
+        assert_eq!(winner(&[], None), "none");
+    }
+
+    #[test]
+    fn ties_are_broken_by_priority_then_age_then_name() {
+        let old = policy("old", 1, "match: {rules: [schema]}");
+        let young = policy("young", 2, "match: {rules: [schema]}");
+        let high = policy("high", 3, "match: {rules: [schema]}\npriority: 5");
+        let twin = policy("a-twin", 1, "match: {rules: [schema]}");
+        assert_eq!(winner(&[young.clone(), old.clone(), high.clone()], None), "high");
+        assert_eq!(winner(&[young.clone(), old.clone()], None), "old");
+        assert_eq!(winner(&[old.clone(), twin], None), "a-twin");
+        let labels = BTreeMap::new();
+        let policies = [high, old, young];
+        let why = choose(&policies, None, &failure(&labels)).why;
+        assert_eq!(why, "high wins; old has a lower priority; young has a lower priority");
+    }
+
+    #[test]
+    fn every_given_condition_must_hold() {
+        for spec in [
+            "match: {widgets: [other]}",
+            "match: {rules: [schema], types: [Asset]}",
+            "match: {rules: [schema], severities: [Warning]}",
+            "match: {selector: {matchLabels: {shop: de}}}",
+            "match: {selector: {matchExpressions: [{key: shop, operator: NotIn, values: [uk]}]}}",
+        ] {
+            assert_eq!(winner(&[policy("p", 1, spec)], None), "none", "{spec}");
+        }
+        let spec = "match: {selector: {matchExpressions: [{key: shop, operator: In, values: [uk]}]}}";
+        assert_eq!(winner(&[policy("p", 1, spec)], None), "p");
+    }
+}

@@ -1,0 +1,158 @@
+//! The rules of a contract, compiled once, and what they say of a document.
+//!
+//! A rule that cannot be compiled is not a failing rule: it is Unknown for every document until
+//! somebody mends it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    domain::{Document, Doubt, DoubtReason, Probes, Verdict},
+    rules::{
+        FreshnessRule, MetadataRule, RuleKind,
+        asset::{CompiledAsset, Target},
+        cel::{self, Expression},
+        schema::CompiledSchema,
+    },
+};
+
+use super::{
+    effective::{Effective, Rule},
+    view::{Judged, RuleResult},
+};
+
+/// The schema of a contract, or why there is none to check with.
+pub type Schema = Result<Arc<CompiledSchema>, Doubt>;
+
+/// The rules of a contract, in order, ready to judge.
+#[derive(Debug)]
+pub struct Rulebook {
+    rules: Vec<Compiled>,
+}
+
+#[derive(Debug)]
+enum Compiled {
+    Schema(Arc<CompiledSchema>),
+    Cel(Expression),
+    Asset(CompiledAsset),
+    Metadata(MetadataRule),
+    Freshness(FreshnessRule),
+    /// It cannot be checked, for this reason.
+    Broken(Doubt),
+}
+
+/// Which rules to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    All,
+    /// Those that judge the world.
+    World,
+}
+
+impl Rulebook {
+    /// Compiles the rules of `effective`, with `schema` for its schema rule.
+    #[must_use]
+    pub fn compile(effective: &Effective, schema: Option<&Schema>) -> Self {
+        Self { rules: effective.rules.iter().map(|rule| compile(&rule.kind, schema)).collect() }
+    }
+
+    /// What the rules say of `document`. `rules` are the ones that this book was compiled from.
+    #[must_use]
+    pub fn judge(
+        &self,
+        rules: &[Rule],
+        scope: Scope,
+        document: Arc<Document>,
+        probes: &Probes,
+        now: Timestamp,
+    ) -> Judged {
+        let results = rules
+            .iter()
+            .zip(&self.rules)
+            .filter(|(rule, _)| scope == Scope::All || rule.kind.rule_type().judges_world())
+            .map(|(rule, compiled)| result(rule, compiled.check(document.value(), probes, now)))
+            .collect();
+        Judged { document, results }
+    }
+
+    /// Every rule Unknown, for one reason: the judging itself did not come to an end.
+    #[must_use]
+    pub fn doubt(rules: &[Rule], scope: Scope, document: Arc<Document>, doubt: &Doubt) -> Judged {
+        let results = rules
+            .iter()
+            .filter(|rule| scope == Scope::All || rule.kind.rule_type().judges_world())
+            .map(|rule| result(rule, Verdict::Unknown(doubt.clone())))
+            .collect();
+        Judged { document, results }
+    }
+
+    /// The assets that `document` points at, and whether their size has to be known.
+    #[must_use]
+    pub fn assets(&self, document: &Value) -> Vec<(Target, bool)> {
+        self.rules
+            .iter()
+            .filter_map(|rule| match rule {
+                Compiled::Asset(asset) => Some(asset),
+                _ => None,
+            })
+            .flat_map(|asset| {
+                let sized = asset.needs_length();
+                asset.targets(document).targets.into_iter().map(move |target| (target, sized))
+            })
+            .collect()
+    }
+
+    /// When `document` will be too old for one of the rules, if nothing changes.
+    #[must_use]
+    pub fn stale_at(&self, document: &Value) -> Option<Timestamp> {
+        self.rules
+            .iter()
+            .filter_map(|rule| match rule {
+                Compiled::Freshness(freshness) => freshness.stale_at(document),
+                _ => None,
+            })
+            .min()
+    }
+}
+
+fn result(rule: &Rule, verdict: Verdict) -> RuleResult {
+    RuleResult {
+        rule: rule.name.clone(),
+        severity: rule.severity,
+        world: rule.kind.rule_type().judges_world(),
+        verdict,
+    }
+}
+
+fn compile(kind: &RuleKind, schema: Option<&Schema>) -> Compiled {
+    match kind {
+        RuleKind::Schema(_) => match schema {
+            Some(Ok(schema)) => Compiled::Schema(Arc::clone(schema)),
+            Some(Err(doubt)) => Compiled::Broken(doubt.clone()),
+            None => Compiled::Broken(Doubt::new(
+                DoubtReason::SchemaNotFound,
+                "there is no schema to check with; give spec.schema",
+            )),
+        },
+        RuleKind::Cel(rule) => cel::compile(rule).map_or_else(Compiled::Broken, Compiled::Cel),
+        RuleKind::Asset(rule) => rule.compile().map_or_else(Compiled::Broken, Compiled::Asset),
+        RuleKind::Metadata(rule) => Compiled::Metadata(rule.clone()),
+        RuleKind::Freshness(rule) => Compiled::Freshness(rule.clone()),
+    }
+}
+
+impl Compiled {
+    fn check(&self, document: &Value, probes: &Probes, now: Timestamp) -> Verdict {
+        match self {
+            Self::Schema(schema) => schema.check(document),
+            Self::Cel(expression) => expression.check(document),
+            Self::Asset(asset) => asset.check(document, probes),
+            Self::Metadata(rule) => rule.check(document),
+            Self::Freshness(rule) => rule.check(document, now),
+            Self::Broken(doubt) => Verdict::Unknown(doubt.clone()),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Plain data that the whole house speaks in.
+//!
+//! Knows: documents, digests, verdicts, violations, durations, sizes. Must not know: Kubernetes,
+//! any client, any clock (`now` is always an argument of whoever needs it), any step or rule kind.
+
+pub mod digest;
+pub mod document;
+pub mod duration;
+pub mod patch;
+pub mod probe;
+pub mod size;
+pub mod text;
+pub mod verdict;
+
+pub use digest::Digest;
+pub use document::Document;
+pub use duration::Span;
+pub use patch::{Op, OpKind, ValueFrom};
+pub use probe::{Answer, Probe, Probes};
+pub use size::ByteSize;
+pub use verdict::{Doubt, DoubtReason, Severity, Verdict, Violation};

@@ -1,0 +1,35 @@
+//! What was seen when somebody asked for the thing that a URL names.
+
+use std::collections::BTreeMap;
+
+use super::{DoubtReason, Span};
+
+/// What is known of each URL, under the text that [`crate::rules::asset::Target::url`] has.
+pub type Probes = BTreeMap<String, Probe>;
+
+/// The outcome of one look at a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// The host answered; whether that is good is for a rule to say.
+    Answered(Answer),
+    /// There was no answer.
+    Failed {
+        /// The stable reason.
+        reason: DoubtReason,
+        /// One sentence for a person, without credentials, query or fragment.
+        message: String,
+    },
+}
+
+/// The part of an answer that rules judge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The status of the last hop; 200 also where the host said that nothing has changed.
+    pub status: u16,
+    /// The media type in lower case and without parameters.
+    pub content_type: Option<String>,
+    /// The size of the whole thing, where the host told it.
+    pub length: Option<u64>,
+    /// What the host asked us to wait.
+    pub retry_after: Option<Span>,
+}

@@ -1,0 +1,170 @@
+//! What a rule says of a document: Pass, Fail, or Unknown, which is never taken for Fail.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Span, text};
+
+/// The outcome of one rule on one document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The rule was checked and holds.
+    Pass,
+    /// The rule was checked and does not hold; never empty.
+    Fail(Vec<Violation>),
+    /// The rule could not be checked. Nothing may be repaired on the strength of this.
+    Unknown(Doubt),
+}
+
+impl Verdict {
+    /// Pass when there is nothing to object to, else Fail.
+    #[must_use]
+    pub fn from_violations(violations: Vec<Violation>) -> Self {
+        if violations.is_empty() { Self::Pass } else { Self::Fail(violations) }
+    }
+
+    /// Is this verdict no worse than `other`? Fail is worse than Unknown, Unknown than Pass.
+    #[must_use]
+    pub fn no_worse_than(&self, other: &Self) -> bool {
+        self.badness() <= other.badness()
+    }
+
+    fn badness(&self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Unknown(_) => 1,
+            Self::Fail(_) => 2,
+        }
+    }
+}
+
+/// How much a failing rule matters.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::AsRefStr,
+    strum::Display,
+)]
+pub enum Severity {
+    /// Shown only.
+    Info,
+    /// Shown and makes the contract Degraded; opens an Incident only where a policy asks for it.
+    Warning,
+    /// The document must not be served while this fails.
+    #[default]
+    Critical,
+}
+
+/// One thing that a rule objects to. Holds no payload value: `message` is masked by its maker.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Violation {
+    /// JSON Pointer (RFC 6901) of the offending place; empty for the whole document.
+    #[schemars(length(max = 512))]
+    pub path: String,
+    /// The JSON Schema keyword, or `cel`, `asset`, `metadata`, `freshness`.
+    #[schemars(length(max = 63))]
+    pub keyword: String,
+    /// One sentence for a person, without payload values.
+    #[schemars(length(max = 512))]
+    pub message: String,
+}
+
+impl Violation {
+    /// A violation with bounded texts.
+    #[must_use]
+    pub fn new(path: &str, keyword: &str, message: &str) -> Self {
+        Self {
+            path: text::bounded(path, 512),
+            keyword: text::bounded(keyword, 63),
+            message: text::message(message),
+        }
+    }
+}
+
+/// Why a rule could not be checked, and when it is worth asking again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// The stable reason.
+    pub reason: DoubtReason,
+    /// One sentence for a person: names the field and the fix, without payload values.
+    pub message: String,
+    /// What the other side asked us to wait, if it did (Retry-After).
+    pub retry_after: Option<Span>,
+}
+
+impl Doubt {
+    /// A doubt with a bounded message.
+    #[must_use]
+    pub fn new(reason: DoubtReason, message: &str) -> Self {
+        Self { reason, message: text::message(message), retry_after: None }
+    }
+}
+
+/// The stable reasons of Unknown; used as condition reasons and metric labels.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::AsRefStr,
+    strum::Display,
+    strum::IntoStaticStr,
+)]
+pub enum DoubtReason {
+    /// The schema is not a valid JSON Schema, or has a remote `$ref` or a pattern that is refused.
+    SchemaInvalid,
+    /// The schema's ConfigMap or key is not there.
+    SchemaNotFound,
+    /// The static cost gate refused the schema before it ran.
+    SchemaTooCostly,
+    /// The expression does not compile or does not return a bool.
+    ExpressionInvalid,
+    /// The static cost gate refused the expression before it ran.
+    ExpressionTooCostly,
+    /// A field of the rule is not usable (a JSONPath, a media type, a timestamp format).
+    RuleInvalid,
+    /// The check did not end in its time.
+    DeadlineExceeded,
+    /// A referenced object is not there or could not be read.
+    ReferenceUnavailable,
+    /// The address guard refused to connect.
+    AddressRefused,
+    /// The name did not resolve.
+    DnsFailed,
+    /// No connection, or it broke.
+    ConnectionFailed,
+    /// An answer that says nothing about the asset: 401, 403, 429, 5xx and the like.
+    HttpUnclear,
+    /// The answer was larger or slower than allowed.
+    ResponseTooLarge,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_lies_between_pass_and_fail() {
+        let fail = Verdict::Fail(vec![Violation::new("/a", "type", "is not a string")]);
+        let unknown = Verdict::Unknown(Doubt::new(DoubtReason::DnsFailed, "no such host"));
+        assert!(unknown.no_worse_than(&fail) && !fail.no_worse_than(&unknown));
+        assert!(Verdict::Pass.no_worse_than(&unknown) && !unknown.no_worse_than(&Verdict::Pass));
+    }
+}

@@ -1,0 +1,44 @@
+//! Kintsugi keeps the JSON documents of UI widgets healthy: it watches `WidgetContract`s, judges
+//! the document that was asked for, and serves the last good one.
+//!
+//! # The house, from the innermost room outwards
+//!
+//! ```text
+//! domain        documents, digests, verdicts, violations, patches: plain data
+//! rules  steps  one file for each rule kind and each step kind: specs and what they do; pure
+//! api           the four custom resources: shapes and bounds, no behaviour
+//! decide        all decisions, pure: merge, judge, publish, status
+//! controllers   observe -> decide -> perform: the only room that talks to the API server
+//! outbound      the only HTTP client for everything else: guard, limits, probes
+//! http          liveness and readiness
+//! cli  main     the command line
+//! config  telemetry   settings and logs: plain leaves
+//! ```
+//!
+//! Dependencies point from each room to those above it and never back; `domain`, `rules`,
+//! `steps`, `api` and `decide` do no I/O and read no clock. `tests/architecture.rs` holds the
+//! house to both.
+//!
+//! # Where to find
+//!
+//! - when a document may be served: [`decide::publish`]
+//! - what status says: [`decide::status`]
+//! - what is written, in which order: [`decide::contract`]
+//! - class and contract merged: [`decide::effective`]
+//! - the cost gates: [`rules::cost`], [`rules::cel`]
+//! - what may be connected to: [`outbound`]
+//! - who leads: [`controllers::leader`]
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod controllers;
+pub mod decide;
+pub mod domain;
+pub mod http;
+pub mod outbound;
+pub mod rules;
+pub mod steps;
+pub mod telemetry;

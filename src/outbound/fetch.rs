@@ -1,0 +1,320 @@
+//! One request and its whole answer.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use url::Url;
+
+use super::{MAX_REDIRECTS, Outbound, OutboundError, error::origin, headers, limits::Slot};
+use crate::domain::Span;
+
+/// Longest URL that is asked for, in bytes.
+const MAX_URL: usize = 4096;
+
+/// A request whose answer is wanted whole.
+pub struct Request {
+    hop: Hop,
+    max_bytes: usize,
+    deadline: Duration,
+}
+
+/// The whole answer, of whatever status.
+pub struct Response {
+    /// The status of the last hop.
+    pub status: u16,
+    /// The media type in lower case and without parameters.
+    pub content_type: Option<String>,
+    /// For `If-None-Match` of the next request.
+    pub etag: Option<String>,
+    /// For `If-Modified-Since` of the next request.
+    pub last_modified: Option<String>,
+    /// What the host asked us to wait.
+    pub retry_after: Option<Span>,
+    /// The body, decompressed.
+    pub body: Vec<u8>,
+    /// Where the body came from, after redirects.
+    pub final_url: Url,
+}
+
+/// One request on the wire.
+pub(super) struct Hop {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// The addresses of the Service that is asked; none for everything outside.
+    pub(super) service: Vec<IpAddr>,
+}
+
+/// An answer whose body has not been read.
+pub(super) struct Reply {
+    pub(super) response: reqwest::Response,
+    pub(super) url: Url,
+    /// Kept until the body is read.
+    _slot: Slot,
+}
+
+impl Request {
+    /// Asks for `url`.
+    ///
+    /// # Errors
+    /// [`OutboundError::Url`] where that is no absolute URL.
+    pub fn get(url: &str, max_bytes: usize, deadline: Duration) -> Result<Self, OutboundError> {
+        Ok(Self { hop: Hop::new(Method::GET, parse(url)?), max_bytes, deadline })
+    }
+
+    /// Sends `body` to `url`. The answer to a lost POST is unknown: it is never sent twice.
+    ///
+    /// # Errors
+    /// [`OutboundError::Url`] where that is no absolute URL.
+    pub fn post(
+        url: &str,
+        body: impl Into<Bytes>,
+        max_bytes: usize,
+        deadline: Duration,
+    ) -> Result<Self, OutboundError> {
+        let hop = Hop { body: body.into(), ..Hop::new(Method::POST, parse(url)?) };
+        Ok(Self { hop, max_bytes, deadline })
+    }
+
+    /// Sets a header.
+    ///
+    /// # Errors
+    /// [`OutboundError::Header`] where it is malformed, or is the client's own business.
+    pub fn header(self, name: &str, value: &str) -> Result<Self, OutboundError> {
+        self.set(name, value, false)
+    }
+
+    /// Sets a header that is never shown and never sent to another origin than the URL's.
+    ///
+    /// # Errors
+    /// See [`Self::header`].
+    pub fn secret_header(self, name: &str, value: &str) -> Result<Self, OutboundError> {
+        self.set(name, value, true)
+    }
+
+    /// Connects to exactly these addresses, which the caller knows to be those of a Service in
+    /// the contract's own namespace: they may be private, and plain http will do. Redirects to
+    /// another origin are then refused. No address means a request like any other.
+    #[must_use]
+    pub fn to_service(mut self, addresses: Vec<IpAddr>) -> Self {
+        self.hop.service = addresses;
+        self
+    }
+
+    fn set(mut self, name: &str, value: &str, secret: bool) -> Result<Self, OutboundError> {
+        let bad = || OutboundError::Header(crate::domain::text::bounded(name, 64));
+        let parsed: HeaderName = name.parse().map_err(|_| bad())?;
+        let mut value: HeaderValue = value.parse().map_err(|_| bad())?;
+        if is_our_business(&parsed) {
+            return Err(bad());
+        }
+        value.set_sensitive(secret);
+        self.hop.headers.insert(parsed, value);
+        Ok(self)
+    }
+}
+
+impl Outbound {
+    /// Sends `request` and reads the whole answer, of whatever status.
+    ///
+    /// The deadline covers everything, waiting for a free slot included: whoever checked that it
+    /// may act now must not find that the request left much later.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub async fn fetch(&self, request: Request) -> Result<Response, OutboundError> {
+        let late = OutboundError::deadline(&request.hop.url, request.deadline);
+        let answer = async {
+            let reply = self.follow(request.hop, None).await?;
+            reply.read(request.max_bytes).await
+        };
+        tokio::time::timeout(request.deadline, answer).await.unwrap_or(Err(late))
+    }
+
+    /// Sends `hop` and follows redirects; every hop is judged and has its own slot.
+    pub(super) async fn follow(
+        &self,
+        mut hop: Hop,
+        mut first: Option<Slot>,
+    ) -> Result<Reply, OutboundError> {
+        for _ in 0..=MAX_REDIRECTS {
+            self.admit(&hop.url, &hop.service)?;
+            let slot = match first.take() {
+                Some(slot) => slot,
+                None => self.slot(&hop.url).await?,
+            };
+            let response = self.send(&hop).await?;
+            match location(&response) {
+                None => {
+                    return Ok(Reply { response, url: hop.url, _slot: slot });
+                }
+                Some(location) => hop = hop.redirected(response.status(), &location)?,
+            }
+        }
+        Err(OutboundError::lost(&hop.url, "more often than a request follows"))
+    }
+
+    async fn send(&self, hop: &Hop) -> Result<reqwest::Response, OutboundError> {
+        let request = self
+            .client_for(&hop.service)?
+            .request(hop.method.clone(), hop.url.clone())
+            .headers(hop.headers.clone());
+        let request =
+            if hop.method == Method::POST { request.body(hop.body.clone()) } else { request };
+        request.send().await.map_err(|error| OutboundError::from_client(&hop.url, &error))
+    }
+}
+
+impl Hop {
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), service: Vec::new() }
+    }
+
+    /// The next request after an answer of `status` that points to `location`.
+    fn redirected(mut self, status: StatusCode, location: &str) -> Result<Self, OutboundError> {
+        let next = self.url.join(location).ok().filter(|next| next.as_str().len() <= MAX_URL);
+        let Some(next) = next.filter(|next| matches!(next.scheme(), "http" | "https")) else {
+            return Err(OutboundError::lost(&self.url, "to what is no http or https URL"));
+        };
+        let refuse = |what| Err(OutboundError::unsafe_redirect(&self.url, what));
+        if self.url.scheme() == "https" && next.scheme() == "http" {
+            return refuse("from https to plain http");
+        }
+        let same_origin = next.origin() == self.url.origin();
+        if !same_origin && !self.service.is_empty() {
+            return refuse("out of the cluster");
+        }
+        if turns_into_get(&self.method, status) {
+            self.method = Method::GET;
+            self.body = Bytes::new();
+            self.headers.remove(header::CONTENT_TYPE);
+        }
+        if !same_origin && self.method == Method::POST {
+            return refuse("a POST to another origin");
+        }
+        if !same_origin {
+            // They stay away even if a later hop leads back: that hop was chosen by a stranger.
+            self.drop_secrets();
+        }
+        self.url = next;
+        Ok(self)
+    }
+
+    fn drop_secrets(&mut self) {
+        let secret: Vec<_> = self
+            .headers
+            .iter()
+            .filter(|(name, value)| value.is_sensitive() || is_credential(name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in secret {
+            self.headers.remove(name);
+        }
+    }
+}
+
+impl Reply {
+    /// The whole answer with its body, which is cut by an error at `max` bytes.
+    async fn read(mut self, max: usize) -> Result<Response, OutboundError> {
+        let too_large = || OutboundError::too_large(&self.url, max);
+        let length = headers::content_length(self.response.headers());
+        if length.is_some_and(|length| length > max as u64) {
+            return Err(too_large());
+        }
+        let mut body = Vec::new();
+        loop {
+            let chunk = self.response.chunk().await;
+            let chunk = chunk.map_err(|error| OutboundError::from_client(&self.url, &error))?;
+            let Some(chunk) = chunk else { break };
+            if body.len() + chunk.len() > max {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let headers = self.response.headers();
+        Ok(Response {
+            status: self.response.status().as_u16(),
+            content_type: headers::media_type(headers),
+            etag: headers::text(headers, &header::ETAG),
+            last_modified: headers::text(headers, &header::LAST_MODIFIED),
+            retry_after: headers::retry_after(headers, headers::wall_clock()),
+            body,
+            final_url: self.url,
+        })
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.hop.method)
+            .field("origin", &origin(&self.hop.url))
+            .field("headers", &self.hop.headers)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("content_type", &self.content_type)
+            .field("bytes", &self.body.len())
+            .field("origin", &origin(&self.final_url))
+            .finish_non_exhaustive()
+    }
+}
+
+/// The absolute URL that `text` holds.
+pub(super) fn parse(text: &str) -> Result<Url, OutboundError> {
+    if text.len() > MAX_URL {
+        return Err(OutboundError::Url("is longer than 4096 bytes; shorten it"));
+    }
+    Url::parse(text)
+        .map_err(|_| OutboundError::Url("is not absolute; write it like https://host/path"))
+}
+
+/// Where a redirect points to.
+fn location(response: &reqwest::Response) -> Option<String> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = response.headers().get(header::LOCATION)?;
+    Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
+}
+
+/// Is the next request a GET, as browsers have it?
+fn turns_into_get(method: &Method, status: StatusCode) -> bool {
+    match status.as_u16() {
+        303 => *method != Method::HEAD,
+        301 | 302 => *method == Method::POST,
+        _ => false,
+    }
+}
+
+fn is_credential(name: &HeaderName) -> bool {
+    [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION].contains(name)
+}
+
+/// Headers that frame or route a request, or switch decompression off.
+fn is_our_business(name: &HeaderName) -> bool {
+    let own = [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TE,
+        header::TRAILER,
+        header::EXPECT,
+        header::ACCEPT_ENCODING,
+        header::RANGE,
+    ];
+    own.contains(name) || name.as_str().starts_with("proxy-") || name == "keep-alive"
+}
+
+#[cfg(test)]
+mod tests;

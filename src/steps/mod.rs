@@ -1,0 +1,202 @@
+//! One file per step kind: its spec and what it proposes for a broken document. Pure.
+//!
+//! Knows: a [`View`] of the document, what is wrong with it, and facts that somebody else
+//! fetched. Must not know: Kubernetes, clients, incidents, other steps. A step never writes: it
+//! proposes [`Op`]s, and what all steps propose together is validated before one write.
+//!
+//! A new kind is one file and one variant of [`StepKind`]; the compiler asks for the rest.
+
+mod graft;
+pub mod patch;
+pub mod refetch_source;
+pub mod regenerate_metadata;
+pub mod repair_document;
+pub mod replace_asset;
+pub mod restore_revision;
+mod subschema;
+pub mod wait;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::{Digest, Op, Span, Violation};
+
+pub use patch::Patch;
+pub use refetch_source::RefetchSource;
+pub use regenerate_metadata::RegenerateMetadata;
+pub use repair_document::RepairDocument;
+pub use replace_asset::ReplaceAsset;
+pub use restore_revision::RestoreRevision;
+pub use wait::Wait;
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StepKind {
+    /// Take what is broken, or all, from a stored revision that passes today's rules.
+    RestoreRevision(RestoreRevision),
+    /// Take what is broken, or all, from the system of record.
+    RefetchSource(RefetchSource),
+    /// Repair the document by what its schema says.
+    RepairDocument(RepairDocument),
+    /// Put another URL in the place of one that points at nothing.
+    ReplaceAsset(ReplaceAsset),
+    /// Set values at given places.
+    RegenerateMetadata(RegenerateMetadata),
+    /// Apply a JSON Patch (RFC 6902).
+    Patch(Patch),
+    /// Wait, then look again.
+    Wait(Wait),
+}
+
+/// How much of another document a step takes over.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display,
+)]
+pub enum Scope {
+    /// Only the smallest parts that fail, so that the good part of an edit survives.
+    #[default]
+    Subtree,
+    /// The whole document.
+    Document,
+}
+
+/// A stored revision whose document passes today's rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revision {
+    /// Its number.
+    pub number: u32,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its document.
+    pub value: Value,
+}
+
+/// One failing rule and what it objects to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// The rule's name.
+    pub rule: String,
+    /// What it objects to; never empty.
+    pub violations: Vec<Violation>,
+}
+
+/// A fallback URL for the assets of one rule (of every asset rule when `rule` is None).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// The rule that it is for.
+    pub rule: Option<String>,
+    /// The URL to put in.
+    pub url: String,
+}
+
+/// All that a step may look at.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// The candidate so far.
+    pub document: &'a Value,
+    /// What fails in it, within the step's policy.
+    pub failing: &'a [Failing],
+    /// The schema, where there is one that compiles.
+    pub schema: Option<&'a Value>,
+    /// Revisions that pass today's rules, newest first; never the broken document itself.
+    pub revisions: &'a [Revision],
+    /// What the system of record answered; None when it was not asked or did not answer.
+    pub source: Option<&'a Value>,
+    /// Fallback URLs of the contract, in order.
+    pub fallbacks: &'a [Fallback],
+    /// Values for `{{name}}` in texts of the spec: `revision`, `now`, `contract`, `widget`.
+    pub variables: &'a [(&'a str, String)],
+}
+
+/// What a step proposes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Proposal {
+    /// Change the candidate so. Never empty.
+    Change(Vec<Op>),
+    /// This step has nothing to offer here; a sentence for the Incident.
+    Nothing(String),
+    /// Look again after this time.
+    Wait(Span),
+}
+
+/// A fact that a step cannot do without and that costs a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Stored revisions.
+    Revisions,
+    /// The system of record's answer.
+    Source,
+}
+
+impl StepKind {
+    /// What this step proposes for the document in `view`.
+    #[must_use]
+    pub fn plan(&self, view: &View<'_>) -> Proposal {
+        match self {
+            Self::RestoreRevision(step) => step.plan(view),
+            Self::RefetchSource(step) => step.plan(view),
+            Self::RepairDocument(step) => step.plan(view),
+            Self::ReplaceAsset(step) => step.plan(view),
+            Self::RegenerateMetadata(step) => step.plan(view),
+            Self::Patch(step) => step.plan(view),
+            Self::Wait(step) => step.plan(view),
+        }
+    }
+
+    /// The facts to gather before [`StepKind::plan`] is asked.
+    #[must_use]
+    pub fn need(&self) -> Option<Need> {
+        match self {
+            // The previous asset of a dead URL comes from a stored revision.
+            Self::RestoreRevision(_) | Self::ReplaceAsset(_) => Some(Need::Revisions),
+            Self::RefetchSource(_) => Some(Need::Source),
+            Self::RepairDocument(_)
+            | Self::RegenerateMetadata(_)
+            | Self::Patch(_)
+            | Self::Wait(_) => None,
+        }
+    }
+
+    /// The kind's name as the manifest writes it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RestoreRevision(_) => "restoreRevision",
+            Self::RefetchSource(_) => "refetchSource",
+            Self::RepairDocument(_) => "repairDocument",
+            Self::ReplaceAsset(_) => "replaceAsset",
+            Self::RegenerateMetadata(_) => "regenerateMetadata",
+            Self::Patch(_) => "patch",
+            Self::Wait(_) => "wait",
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A view of `document` in which the rule `schema` fails at these places.
+    pub(crate) fn view<'a>(document: &'a Value, failing: &[(&str, &str)]) -> View<'a> {
+        let violations =
+            failing.iter().map(|(path, keyword)| Violation::new(path, keyword, "is wrong"));
+        view_of(document, violations.collect())
+    }
+
+    /// The same, with violations of a real check.
+    pub(crate) fn view_of(document: &Value, violations: Vec<Violation>) -> View<'_> {
+        let failing = vec![Failing { rule: "schema".to_owned(), violations }];
+        View {
+            document,
+            // A test's few facts live as long as the test.
+            failing: failing.leak(),
+            schema: None,
+            revisions: &[],
+            source: None,
+            fallbacks: &[],
+            variables: &[],
+        }
+    }
+}

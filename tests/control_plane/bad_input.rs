@@ -1,0 +1,166 @@
+//! Bad input: each gives a condition that names the field and the fix, nothing crashes, and what
+//! is served stays served.
+
+use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
+use kintsugi::api::WidgetContract;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, Namespace, Operator, condition, has, storefinder};
+
+const FROM_CONFIG_MAP: &str = "{apiVersion: kintsugi.dev/v1alpha1, kind: WidgetContract, \
+    metadata: {name: uk}, spec: {widget: storefinder, \
+    document: {configMapKeyRef: {name: contracts, key: uk.json}}, \
+    schema: {inline: {required: [title]}}}}";
+
+async fn serving_from_config_map(prefix: &str) -> (Namespace, Operator) {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, prefix).await;
+    let operator = Operator::start(&cluster, &namespace, &[]);
+    namespace.config_map("contracts", &[("uk.json", "{\"title\": \"good\"}")]).await;
+    namespace.apply(FROM_CONFIG_MAP).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    (namespace, operator)
+}
+
+fn says(
+    type_: &'static str,
+    status: &'static str,
+    text: &'static str,
+) -> impl Fn(Option<&WidgetContract>) -> bool {
+    move |contract| {
+        contract.is_some_and(|contract| {
+            let (is, _, message) = condition(contract, type_);
+            is == status && message.contains(text)
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_document_that_is_not_usable_json_says_what_is_wrong_and_the_good_one_stays() {
+    let (namespace, _operator) = serving_from_config_map("notjson").await;
+    let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
+    let cases: [(&str, &'static str); 5] = [
+        ("<html></html>", "not JSON"),
+        ("{\"title\": \"a\", \"title\": \"b\"}", "has the key \"title\" twice"),
+        ("{\"title\": NaN}", "not JSON"),
+        (&deep, "deeper than 128 levels"),
+        ("{\"title\": 7.0, \"headline\": \"canary-4711\"", "not JSON"),
+    ];
+    for (bytes, expected) in cases {
+        namespace.config_map("contracts", &[("uk.json", bytes)]).await;
+        let contract =
+            namespace.contract_when("uk", expected, says("Valid", "False", expected)).await;
+        let status = serde_json::to_string(&contract.status).unwrap();
+        assert!(!status.contains("canary"), "{status}");
+        assert_eq!(namespace.served_when("uk", |_| true).await["title"], "good");
+        namespace.config_map("contracts", &[("uk.json", "{\"title\": \"good\"}")]).await;
+        namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_utf8_say_so() {
+    let (namespace, _operator) = serving_from_config_map("utf8").await;
+    let bad = ConfigMap {
+        binary_data: Some(
+            [("uk.json".into(), ByteString(b"{\"title\": \"\xff\"}".to_vec()))].into(),
+        ),
+        ..ConfigMap::default()
+    };
+    let patch = json!({"data": null, "binaryData": bad.binary_data});
+    let config_maps = namespace.api::<ConfigMap>();
+    config_maps.patch("contracts", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    namespace.contract_when("uk", "utf8", says("Valid", "False", "not valid UTF-8")).await;
+    assert_eq!(namespace.served_when("uk", |_| true).await["title"], "good");
+}
+
+#[tokio::test]
+async fn a_document_of_900_kib_is_served_and_stored_and_a_larger_one_says_so() {
+    let (namespace, _operator) = serving_from_config_map("large").await;
+    let sized = |bytes: usize| {
+        let empty = json!({"title": ""}).to_string().len();
+        json!({"title": "x".repeat(bytes - empty)}).to_string()
+    };
+    namespace.config_map("contracts", &[("uk.json", &sized(900 * 1024))]).await;
+    let large = |contract: Option<&WidgetContract>| {
+        let served = contract.and_then(|c| c.status.as_ref()?.document.as_ref()?.served.as_ref());
+        served.is_some_and(|served| served.revision == Some(2))
+    };
+    namespace.contract_when("uk", "serves it", large).await;
+    namespace.served_when("uk", |value| value["title"].as_str().unwrap().len() > 900_000).await;
+    namespace.config_map("contracts", &[("uk.json", &sized(900 * 1024 + 1))]).await;
+    namespace.contract_when("uk", "too large", says("Valid", "False", "at most 921600")).await;
+}
+
+#[tokio::test]
+async fn a_schema_that_cannot_be_used_leaves_the_verdict_unknown_and_the_good_document_served() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "badschema").await;
+    let _operator = Operator::start(&cluster, &namespace, &[]);
+    let with_schema = |schema: Value| {
+        let mut manifest: Value =
+            serde_json::from_str(&storefinder("uk", &json!({"title": "good"}))).unwrap();
+        manifest["spec"]["schema"]["inline"] = schema;
+        manifest.to_string()
+    };
+    let mut fan_out = json!({"$defs": {"d0": {"type": "object"}}, "$ref": "#/$defs/d30"});
+    for n in 1..=30 {
+        let below = json!({"$ref": format!("#/$defs/d{}", n - 1)});
+        fan_out["$defs"][format!("d{n}")] = json!({"allOf": [below, below]});
+    }
+    let cases: Vec<(Value, &'static str)> = vec![
+        (json!({"type": "strnig"}), "SchemaInvalid"),
+        (json!({"$ref": "https://example.com/schema.json"}), "SchemaInvalid"),
+        (json!({"$ref": "file:///etc/passwd"}), "SchemaInvalid"),
+        (json!({"pattern": "((a{1,1000}){1,1000}){1,1000}"}), "SchemaInvalid"),
+        (fan_out, "SchemaTooCostly"),
+    ];
+    for (schema, reason) in cases {
+        namespace.apply(&with_schema(json!({}))).await;
+        namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+        namespace.apply(&with_schema(schema.clone())).await;
+        let unknown = move |contract: Option<&WidgetContract>| {
+            contract.is_some_and(|c| {
+                let (status, why, _) = condition(c, "Valid");
+                status == "Unknown" && why.starts_with("Schema")
+            })
+        };
+        let contract = namespace.contract_when("uk", reason, unknown).await;
+        let (_, why, message) = condition(&contract, "Valid");
+        let costly_or_invalid = [reason, "SchemaTooCostly"];
+        assert!(costly_or_invalid.contains(&why), "{why}: {message} for {schema}");
+        assert_eq!(namespace.served_when("uk", |_| true).await["title"], "good");
+    }
+    // Recursion in the data is not a fault of the schema.
+    let tree = json!({"$defs": {"node": {"properties": {"child": {"$ref": "#/$defs/node"}}}},
+                      "$ref": "#/$defs/node"});
+    namespace.apply(&with_schema(tree)).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+}
+
+#[tokio::test]
+async fn an_expression_that_cannot_be_used_leaves_the_verdict_unknown() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "badcel").await;
+    let _operator = Operator::start(&cluster, &namespace, &[]);
+    let nested = "self.l.all(a, self.l.all(b, self.l.all(c, self.l.all(d, a == d))))";
+    for (expression, reason) in [
+        ("self.title ==", "ExpressionInvalid"),
+        ("size(self.title)", "ExpressionInvalid"),
+        (nested, "ExpressionTooCostly"),
+    ] {
+        let mut manifest: Value =
+            serde_json::from_str(&storefinder("uk", &json!({"title": "good"}))).unwrap();
+        manifest["spec"]["rules"] = json!([{"name": "cel", "cel": {"expression": expression}}]);
+        namespace.apply(&manifest.to_string()).await;
+        let unknown = move |contract: Option<&WidgetContract>| {
+            contract.is_some_and(|c| {
+                let (status, why, _) = condition(c, "Valid");
+                status == "Unknown" && why == reason
+            })
+        };
+        let contract = namespace.contract_when("uk", reason, unknown).await;
+        assert!(condition(&contract, "Valid").2.contains("rule cel"), "{expression}");
+    }
+}

@@ -1,0 +1,71 @@
+//! Two replicas: one works, and the other takes over.
+
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap};
+use kube::ResourceExt as _;
+use serde_json::json;
+
+use crate::support::{Cluster, Namespace, Operator, has, storefinder};
+
+const SHORT_LEASE: [&str; 2] = ["--lease-duration=5s", "--api-timeout=1s"];
+
+fn held_by(identity: &'static str) -> impl Fn(Option<&Lease>) -> bool {
+    move |lease| {
+        lease
+            .and_then(|lease| lease.spec.as_ref()?.holder_identity.as_deref())
+            .is_some_and(|holder| holder == identity)
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_leader_gives_the_lease_up_and_the_other_replica_works_on() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "handover").await;
+    let mut first = Operator::start_as(&cluster, &namespace, "first", &SHORT_LEASE);
+    namespace.when("kintsugi", "first leads", held_by("first")).await;
+    let second = Operator::start_as(&cluster, &namespace, "second", &SHORT_LEASE);
+    namespace.apply(&storefinder("uk", &json!({"title": "Shops"}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    first.signal("TERM");
+    assert!(first.wait().success(), "{}", first.log());
+    assert!(first.log().contains("the lease was given up"), "{}", first.log());
+    namespace.when("kintsugi", "second leads", held_by("second")).await;
+    namespace.apply(&storefinder("uk", &json!({"title": "By second"}))).await;
+    namespace.served_when("uk", |value| value["title"] == "By second").await;
+    assert!(!second.log().contains("\"title\""), "no payload in the log");
+}
+
+#[tokio::test]
+async fn a_killed_leader_is_replaced_and_what_it_began_is_ended_once() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "takeover").await;
+    let first = Operator::start_as(&cluster, &namespace, "first", &SHORT_LEASE);
+    namespace.when("kintsugi", "first leads", held_by("first")).await;
+    let _second = Operator::start_as(&cluster, &namespace, "second", &SHORT_LEASE);
+    namespace.apply(&storefinder("uk", &json!({"title": "Shops"}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let before = namespace.api::<ConfigMap>().get("uk-served").await.unwrap();
+    first.signal("KILL");
+    namespace.when("kintsugi", "second leads", held_by("second")).await;
+    namespace.apply(&storefinder("de", &json!({"title": "Filialen"}))).await;
+    namespace.contract_when("de", "Ready", has("Ready", "True", "Assigned")).await;
+    let after = namespace.api::<ConfigMap>().get("uk-served").await.unwrap();
+    assert_eq!(after.resource_version(), before.resource_version(), "nothing was written twice");
+}
+
+#[tokio::test]
+async fn a_leader_that_was_paused_past_its_lease_writes_nothing_when_it_wakes() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "paused").await;
+    let first = Operator::start_as(&cluster, &namespace, "first", &SHORT_LEASE);
+    namespace.when("kintsugi", "first leads", held_by("first")).await;
+    let _second = Operator::start_as(&cluster, &namespace, "second", &SHORT_LEASE);
+    first.signal("STOP");
+    namespace.when("kintsugi", "second leads", held_by("second")).await;
+    first.signal("CONT");
+    namespace.apply(&storefinder("uk", &json!({"title": "Shops"}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let served = namespace.api::<ConfigMap>().get("uk-served").await.unwrap();
+    assert_eq!(served.managed_fields().len(), 1);
+    assert!(!first.log().contains("\"served\""), "the one that was paused served: {}", first.log());
+    namespace.when("kintsugi", "second still leads", held_by("second")).await;
+}

@@ -1,0 +1,14 @@
+//! The operator on a real control plane: etcd, kube-apiserver, kube-controller-manager.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(missing_docs, reason = "a test's name is its documentation")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admission;
+mod bad_input;
+mod chart;
+mod documents;
+mod leadership;
+mod serving;

@@ -1,0 +1,342 @@
+//! What the tests on a real control plane share: the cluster, a namespace for each test, the
+//! operator as the process that users run, and waiting on watches.
+//!
+//! `make test` starts the control plane, installs the CRDs and the chart, and says where they are.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Namespace as NamespaceObject},
+    rbac::v1::{Role, RoleBinding},
+};
+use kintsugi::api::WidgetContract;
+use kube::{
+    Api, Client, Config, ResourceExt as _,
+    api::{DynamicObject, Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::{ApiResource, GroupVersionKind},
+    runtime::wait::{Condition, await_condition},
+};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+/// Longest wait for anything: only ever reached by a test that fails.
+pub const PATIENCE: Duration = Duration::from_secs(45);
+
+/// The running control plane.
+pub struct Cluster {
+    state: PathBuf,
+}
+
+impl Cluster {
+    pub fn running() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let state = std::env::var_os("KINTSUGI_TEST_STATE")
+            .expect("no control plane: run `make test`, which starts one and stops it");
+        Self { state: state.into() }
+    }
+
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.state.join("admin.kubeconfig")
+    }
+
+    pub fn operator_kubeconfig(&self) -> PathBuf {
+        self.state.join("operator.kubeconfig")
+    }
+
+    pub async fn admin(&self) -> Client {
+        let kubeconfig = Kubeconfig::read_from(self.admin_kubeconfig()).unwrap();
+        let options = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+        Client::try_from(config).unwrap()
+    }
+}
+
+/// A fresh namespace in which one test works.
+pub struct Namespace {
+    pub name: String,
+    pub client: Client,
+}
+
+impl Namespace {
+    /// Creates a namespace whose name starts with `prefix`, and lets the operator keep its Lease
+    /// there: each test's operator elects itself.
+    pub async fn new(cluster: &Cluster, prefix: &str) -> Self {
+        let client = cluster.admin().await;
+        let namespaces: Api<NamespaceObject> = Api::all(client.clone());
+        let mut object = NamespaceObject::default();
+        object.metadata.generate_name = Some(format!("{prefix}-"));
+        let created = namespaces.create(&PostParams::default(), &object).await.unwrap();
+        let namespace = Self { name: created.name_any(), client };
+        namespace.grant_lease().await;
+        namespace
+    }
+
+    async fn grant_lease(&self) {
+        let role: Role = serde_json::from_value(json!({
+            "metadata": {"name": "lease"},
+            "rules": [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+                       "verbs": ["get", "create", "update"]}],
+        }))
+        .unwrap();
+        let binding: RoleBinding = serde_json::from_value(json!({
+            "metadata": {"name": "lease"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lease"},
+            "subjects": [{"kind": "ServiceAccount", "name": "kintsugi",
+                          "namespace": "kintsugi-system"}],
+        }))
+        .unwrap();
+        let params = PostParams::default();
+        self.api::<Role>().create(&params, &role).await.unwrap();
+        self.api::<RoleBinding>().create(&params, &binding).await.unwrap();
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    pub fn contracts(&self) -> Api<WidgetContract> {
+        self.api()
+    }
+
+    /// Applies a manifest as `kubectl apply --server-side` would, as manager `test`.
+    pub async fn try_apply(&self, yaml: &str) -> Result<DynamicObject, kube::Error> {
+        self.try_apply_as("test", yaml).await
+    }
+
+    pub async fn try_apply_as(
+        &self,
+        manager: &str,
+        yaml: &str,
+    ) -> Result<DynamicObject, kube::Error> {
+        let manifest: Value = serde_saphyr::from_str(yaml).expect("the test's YAML");
+        let (group, version) = match manifest["apiVersion"].as_str().unwrap().split_once('/') {
+            Some((group, version)) => (group, version),
+            None => ("", manifest["apiVersion"].as_str().unwrap()),
+        };
+        let kind = GroupVersionKind::gvk(group, version, manifest["kind"].as_str().unwrap());
+        let resource = match kind.kind.as_str() {
+            "WidgetClass" => ApiResource::from_gvk_with_plural(&kind, "widgetclasses"),
+            "RemediationPolicy" => ApiResource::from_gvk_with_plural(&kind, "remediationpolicies"),
+            _ => ApiResource::from_gvk(&kind),
+        };
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.name, &resource);
+        let name = manifest["metadata"]["name"].as_str().unwrap();
+        let params = PatchParams::apply(manager).force();
+        api.patch(name, &params, &Patch::Apply(&manifest)).await
+    }
+
+    pub async fn apply(&self, yaml: &str) -> DynamicObject {
+        self.try_apply(yaml).await.unwrap_or_else(|error| panic!("{error}\n{yaml}"))
+    }
+
+    /// Why the API server refuses the manifest.
+    pub async fn refusal(&self, yaml: &str) -> String {
+        match self.try_apply(yaml).await {
+            Ok(_) => panic!("admitted, and should not be:\n{yaml}"),
+            Err(kube::Error::Api(status)) => status.message.clone(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Waits until the contract satisfies `condition`, watching it.
+    pub async fn contract_when(
+        &self,
+        name: &str,
+        what: &str,
+        condition: impl Condition<WidgetContract>,
+    ) -> WidgetContract {
+        self.when(name, what, condition).await
+    }
+
+    /// Waits until the object satisfies `condition`, watching it.
+    pub async fn when<K>(&self, name: &str, what: &str, condition: impl Condition<K>) -> K
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + Send
+            + serde::de::DeserializeOwned
+            + serde::Serialize
+            + 'static,
+    {
+        let waiting = await_condition(self.api::<K>(), name, condition);
+        match timeout(PATIENCE, waiting).await {
+            Ok(Ok(Some(object))) => object,
+            Ok(Ok(None)) => panic!("{name} is gone while waiting for: {what}"),
+            Ok(Err(error)) => panic!("watching {name}: {error}"),
+            Err(_) => {
+                let now = self.api::<K>().get_opt(name).await.unwrap();
+                let now = now.map(|object| serde_saphyr::to_string(&object).unwrap());
+                panic!("{name} did not come to: {what}\n{}", now.unwrap_or_default())
+            }
+        }
+    }
+
+    /// The text in a key of a ConfigMap; None when either is not there.
+    pub async fn config_map_key(&self, name: &str, key: &str) -> Option<String> {
+        let object = self.api::<ConfigMap>().get_opt(name).await.unwrap()?;
+        object.data.and_then(|mut data| data.remove(key))
+    }
+
+    /// Waits until the served key of a contract's own ConfigMap holds a document that satisfies
+    /// `condition`, and returns it.
+    pub async fn served_when(&self, contract: &str, condition: fn(&Value) -> bool) -> Value {
+        let name = format!("{contract}-served");
+        let holds = move |object: Option<&ConfigMap>| {
+            served_value(object).is_some_and(|value| condition(&value))
+        };
+        let object = self.when::<ConfigMap>(&name, "serves the document", holds).await;
+        served_value(Some(&object)).unwrap()
+    }
+
+    /// A ConfigMap with these keys.
+    pub async fn config_map(&self, name: &str, data: &[(&str, &str)]) {
+        let data: BTreeMap<_, _> = data.iter().copied().collect();
+        let manifest = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data,
+        });
+        self.apply(&manifest.to_string()).await;
+    }
+}
+
+fn served_value(object: Option<&ConfigMap>) -> Option<Value> {
+    let text = object?.data.as_ref()?.get("contract.json")?;
+    serde_json::from_str(text).ok()
+}
+
+/// The status of a condition: `True`, `False`, `Unknown`, or empty when it is not there.
+pub fn condition<'a>(contract: &'a WidgetContract, type_: &str) -> (&'a str, &'a str, &'a str) {
+    contract
+        .status
+        .iter()
+        .flat_map(|status| &status.conditions)
+        .find(|condition| condition.type_ == type_)
+        .map_or(("", "", ""), |c| (c.status.as_str(), c.reason.as_str(), c.message.as_str()))
+}
+
+/// Satisfied when the condition has that status and reason, for the contract's current generation.
+pub fn has(
+    type_: &'static str,
+    status: &'static str,
+    reason: &'static str,
+) -> impl Condition<WidgetContract> {
+    move |contract: Option<&WidgetContract>| {
+        contract.is_some_and(|contract| {
+            let (is, why, _) = condition(contract, type_);
+            let current = contract.status.as_ref().and_then(|s| s.observed_generation);
+            is == status && why == reason && current == contract.metadata.generation
+        })
+    }
+}
+
+/// The operator, as users run it, with the rights that the chart gives.
+pub struct Operator {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Operator {
+    /// Starts it for one namespace; `args` come on top.
+    pub fn start(cluster: &Cluster, namespace: &Namespace, args: &[&str]) -> Self {
+        Self::start_as(cluster, namespace, "operator", args)
+    }
+
+    /// Starts a replica called `identity`.
+    pub fn start_as(
+        cluster: &Cluster,
+        namespace: &Namespace,
+        identity: &str,
+        args: &[&str],
+    ) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kintsugi"))
+            .args([
+                "run",
+                "--listen=127.0.0.1:0",
+                "--log-format=json",
+                "--log=debug,kube=info,hyper=info",
+            ])
+            .arg(format!("--namespaces={}", namespace.name))
+            .arg(format!("--lease-namespace={}", namespace.name))
+            .arg(format!("--identity={identity}"))
+            .args(args)
+            .env("KUBECONFIG", cluster.operator_kubeconfig())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let sink = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                sink.lock().unwrap().push(line);
+            }
+        });
+        Self { child, log }
+    }
+
+    /// All that it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Sends a signal by name, such as `TERM`.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<_> = log.lines().rev().take(60).collect();
+            let tail: Vec<_> = tail.into_iter().rev().collect();
+            eprintln!("--- the operator's log\n{}", tail.join("\n"));
+        }
+    }
+}
+
+/// A class and a contract that most tests start from: a shop finder that must have a title.
+pub fn storefinder(name: &str, document: &Value) -> String {
+    json!({
+        "apiVersion": "kintsugi.dev/v1alpha1",
+        "kind": "WidgetContract",
+        "metadata": {"name": name},
+        "spec": {
+            "widget": "storefinder",
+            "document": {"inline": document},
+            "schema": {"inline": {
+                "type": "object",
+                "required": ["title"],
+                "properties": {
+                    "title": {"type": "string", "maxLength": 20},
+                    "stores": {"type": "array", "items": {"type": "object", "required": ["id"]}},
+                },
+            }},
+        },
+    })
+    .to_string()
+}
