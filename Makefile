@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CACHE ?= $(or $(KINTSUGI_CACHE),$(HOME)/.cache/kintsugi)
 CARGO_DENY := 0.20.2
 
-.PHONY: help build test lint fmt crds up down tools clean
+.PHONY: help build test lint audit fmt crds up down tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,10 +14,13 @@ build: ## Build the release binary
 test: ## Run all tests, on a real control plane that is started and stopped (first time: about 12 minutes to build it)
 	tests/run.sh
 
-lint: tools ## Check format, lints, licenses and advisories
+lint: tools ## Check format, lints, licenses and sources
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	$(CACHE)/tools/bin/cargo-deny --log-level error check
+	$(CACHE)/tools/bin/cargo-deny --log-level error check bans licenses sources
+
+audit: tools ## Check dependencies for advisories (fetches the advisory database)
+	$(CACHE)/tools/bin/cargo-deny --log-level error check advisories
 
 fmt: ## Format the code
 	cargo fmt

@@ -46,6 +46,10 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_ALLOW_HTTP")]
     pub allow_http: bool,
 
+    /// Repair nothing anywhere: open Incidents with their cause, and no more
+    #[arg(long, env = "KINTSUGI_OBSERVE_ONLY")]
+    pub observe_only: bool,
+
     /// Where /livez and /readyz are served
     #[arg(long, env = "KINTSUGI_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,

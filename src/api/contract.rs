@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::refs::{AnyObject, ConfigMapKeyRef, LocalRef, ServiceRef, WebUrl};
+use super::refs::{AnyObject, ConfigMapKeyRef, LocalRef, WebUrl};
 use crate::{
     domain::{Digest, Severity, Span},
     rules::RuleKind,
@@ -136,26 +136,18 @@ pub struct RuleSpec {
 }
 
 /// The system of record.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("[has(self.serviceRef), has(self.url)].exists_one(x, x)").message("exactly one of serviceRef, url must be set"))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// A Service in the same namespace that answers with the document.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_ref: Option<ServiceRef>,
     /// A URL that answers with the document.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<WebUrl>,
+    pub url: WebUrl,
     /// GET to read, POST to ask for the document to be made anew. Default: GET.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<Method>,
     /// A Secret whose keys are header names; used only if its annotation
-    /// `kintsugi.dev/allowed-origins` names the origin.
+    /// `kintsugi.dev/allowed-origins` names the origin of the URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers_secret_ref: Option<LocalRef>,
-    /// The workload behind the source.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub workload_ref: Option<WorkloadRef>,
 }
 
 /// An HTTP method that a source understands.
@@ -167,26 +159,6 @@ pub enum Method {
     Get,
     /// Ask for the document to be made anew.
     Post,
-}
-
-/// A workload in the same namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct WorkloadRef {
-    /// Its kind.
-    pub kind: WorkloadKind,
-    /// Its name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-}
-
-/// The kinds of workload that a source can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
-pub enum WorkloadKind {
-    /// apps/v1 Deployment.
-    Deployment,
-    /// apps/v1 StatefulSet.
-    StatefulSet,
 }
 
 /// Where the good document is served.
@@ -242,9 +214,6 @@ pub struct Healing {
     /// Can only be stricter than the policy's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// Which document a repair is written to. Default: Served.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub write_back: Option<WriteBack>,
     /// The policy to use, whatever others match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_ref: Option<LocalRef>,
@@ -283,16 +252,6 @@ pub enum Mode {
     /// And repair.
     #[default]
     Auto,
-}
-
-/// Which document a repair is written to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum WriteBack {
-    /// The served one; its owner still has to mend the assigned one.
-    #[default]
-    Served,
-    /// The assigned one, unless a GitOps tool owns it.
-    Document,
 }
 
 /// A repair that is never made; all given fields must match.

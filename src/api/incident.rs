@@ -205,6 +205,10 @@ pub struct IncidentStatus {
     #[schemars(length(max = 512))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// The plan as it would be carried out now: places and digests, never values. The first 20.
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<OpSummary>,
     /// The last 20 attempts, oldest first.
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -21,6 +21,8 @@ pub use policy::{RemediationPolicy, RemediationPolicySpec, RemediationPolicyStat
 /// The API group.
 pub const GROUP: &str = "kintsugi.dev";
 
+/// Annotation on a Secret with headers: the origins that they may be sent to, separated by commas.
+pub const ALLOWED_ORIGINS: &str = "kintsugi.dev/allowed-origins";
 /// Annotation on a revision: the digest of its document.
 pub const DIGEST: &str = "kintsugi.dev/digest";
 /// Annotation on a revision: when it became one, RFC 3339.

@@ -106,13 +106,6 @@ pub struct Step {
     /// Its name, unique within the policy.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// How long it may take. Default: 30s.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Span>,
-    /// How often it is repeated within one attempt when its facts could not be fetched. Default: 0.
-    #[schemars(range(max = 10))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retries: Option<u32>,
     /// What happens when it has nothing to offer. Default: Next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,

@@ -31,25 +31,6 @@ pub struct LocalRef {
     pub name: String,
 }
 
-/// A port and path of a Service in the same namespace.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceRef {
-    /// Name of the Service.
-    #[schemars(length(min = 1, max = 63))]
-    pub name: String,
-    /// Port of the Service. Default: 80.
-    #[schemars(range(min = 1, max = 65535))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    /// Path and query, starting with `/`. Default: `/`.
-    #[schemars(length(max = 1024), regex(pattern = "^/"))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-}
-
 /// A JSON object whose members the API server keeps as they are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -12,11 +12,7 @@ use tracing::{debug, error, warn};
 
 use super::{Ctx, Error, Key, observe, perform};
 use crate::{
-    decide::{
-        Stall,
-        contract::{Next, decide},
-        status,
-    },
+    decide::{Stall, contract::Next, status},
     domain::Span,
 };
 
@@ -54,8 +50,8 @@ async fn look(ctx: &Ctx, key: &Key) -> Result<Next, Error> {
 
 async fn reconcile(ctx: &Ctx, seen: &observe::Seen) -> Result<Next, Error> {
     let now = ctx.now();
-    let view = observe::view(ctx, seen, now).await?;
-    let decision = decide(&view, now);
+    let mut view = observe::view(ctx, seen, now).await?;
+    let decision = observe::until_decided(ctx, seen, &mut view, now).await?;
     perform::all(ctx, seen, &view, decision).await
 }
 

@@ -33,7 +33,7 @@ use crate::{
         document::{MAX_BYTES, Malformed},
     },
     outbound::{OutboundError, Request, Response, Want},
-    rules::schema,
+    rules::schema::{self, CompiledSchema},
 };
 
 /// The caches and the pool.
@@ -77,6 +77,8 @@ pub struct Rules {
     pub digest: Digest,
     /// The rules.
     pub book: Arc<Rulebook>,
+    /// The schema, where there is one that compiles.
+    pub schema: Option<Arc<CompiledSchema>>,
 }
 
 impl Documents {
@@ -194,10 +196,11 @@ pub async fn rules(ctx: &Ctx, namespace: &str, effective: &Effective) -> Result<
         None => None,
     };
     let digest = effective.rules_digest(schema.as_ref().map(|(digest, _)| digest));
-    if let Some(book) = ctx.documents.rulebooks.get(&digest) {
-        return Ok(Rules { digest, book });
-    }
     let schema = schema.map(|(_, schema)| schema);
+    let usable = schema.as_ref().and_then(|schema| schema.as_ref().ok()).map(Arc::clone);
+    if let Some(book) = ctx.documents.rulebooks.get(&digest) {
+        return Ok(Rules { digest, book, schema: usable });
+    }
     // What could not be had may be had a moment later, so it is not kept.
     let lasting =
         !matches!(&schema, Some(Err(doubt)) if doubt.reason == DoubtReason::ReferenceUnavailable);
@@ -215,7 +218,7 @@ pub async fn rules(ctx: &Ctx, namespace: &str, effective: &Effective) -> Result<
     if lasting {
         ctx.documents.rulebooks.insert(digest.clone(), Arc::clone(&book));
     }
-    Ok(Rules { digest, book })
+    Ok(Rules { digest, book, schema: usable })
 }
 
 async fn schema_of(
@@ -274,7 +277,7 @@ async fn compiled(ctx: &Ctx, digest: &Digest, value: serde_json::Value) -> Schem
     schema
 }
 
-/// Judges `document`, its assets probed first.
+/// Judges `document`, its assets probed first; what was seen of them is returned, too.
 pub async fn judge(
     ctx: &Ctx,
     rules: &Rules,
@@ -282,7 +285,7 @@ pub async fn judge(
     scope: Scope,
     document: Arc<Document>,
     now: Timestamp,
-) -> Judged {
+) -> (Judged, Probes) {
     let pair = (rules.digest.clone(), document.raw_digest().clone());
     let slow = Doubt::new(
         DoubtReason::DeadlineExceeded,
@@ -293,27 +296,22 @@ pub async fn judge(
         ),
     );
     if ctx.documents.too_slow.contains_key(&pair) {
-        return Rulebook::doubt(&effective.rules, scope, document, &slow);
+        return (Rulebook::doubt(&effective.rules, scope, document, &slow), Probes::new());
     }
-    let probes = probe(ctx, rules, &document).await;
+    let assets = rules.book.assets(document.value()).into_iter();
+    let probes = probe(ctx, assets.map(|(target, sized)| (target.url, sized)).collect()).await;
     let (book, list) = (Arc::clone(&rules.book), effective.rules.clone());
-    let kept = Arc::clone(&document);
-    let work = move || book.judge(&list, scope, document, &probes, now);
-    if let Some(judged) = in_pool(&ctx.documents, work).await {
-        judged
-    } else {
+    let (kept, seen) = (Arc::clone(&document), probes.clone());
+    let work = move || book.judge(&list, scope, document, &seen, now);
+    let judged = in_pool(&ctx.documents, work).await.unwrap_or_else(|| {
         ctx.documents.too_slow.insert(pair, ());
         Rulebook::doubt(&effective.rules, scope, kept, &slow)
-    }
+    });
+    (judged, probes)
 }
 
-async fn probe(ctx: &Ctx, rules: &Rules, document: &Document) -> Probes {
-    let assets: BTreeSet<(String, bool)> = rules
-        .book
-        .assets(document.value())
-        .into_iter()
-        .map(|(target, sized)| (target.url, sized))
-        .collect();
+/// Looks at assets, each once.
+pub async fn probe(ctx: &Ctx, assets: BTreeSet<(String, bool)>) -> Probes {
     let probes = assets.into_iter().map(|(url, sized)| async move {
         let want = Want { length: sized, max_age: Duration::ZERO };
         let probe = ctx.prober.probe(&url, want).await;
@@ -324,7 +322,7 @@ async fn probe(ctx: &Ctx, rules: &Rules, document: &Document) -> Probes {
 
 /// Runs `work` on the bounded pool; None when it was not done in time. It then goes on and keeps
 /// its place in the pool until it ends, so that slow work cannot pile up.
-async fn in_pool<T: Send + 'static>(
+pub async fn in_pool<T: Send + 'static>(
     documents: &Documents,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {

@@ -8,16 +8,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
 use super::Key;
 use crate::{
     api::{
-        WidgetClass, WidgetContract,
+        Incident, RemediationPolicy, WidgetClass, WidgetContract,
         contract::{DocumentSource, SchemaSource},
+        incident::State as IncidentState,
         refs::ConfigMapKeyRef,
     },
+    decide::{select::Policy, view::EndedIncident},
     domain::Digest,
 };
 
@@ -33,6 +36,9 @@ struct State {
     /// Which contracts read this ConfigMap.
     readers: HashMap<Key, BTreeSet<Key>>,
     classes: HashMap<Key, Arc<WidgetClass>>,
+    policies: HashMap<Key, Policy>,
+    /// By contract, by ordinal.
+    incidents: HashMap<Key, BTreeMap<u32, IncidentEntry>>,
     served: HashMap<Key, ServedObject>,
     /// Which contracts want to write this key, with what decides among them.
     claims: HashMap<Key, BTreeMap<Claim, ConfigMapKeyRef>>,
@@ -44,6 +50,16 @@ struct Claim {
     created: i64,
     uid: String,
     contract: Key,
+}
+
+/// What is remembered of one Incident.
+#[derive(Debug)]
+struct IncidentEntry {
+    name: String,
+    version: u64,
+    contract_uid: String,
+    /// The object while it is open, since every look at its contract needs it; else its end.
+    state: Result<Arc<Incident>, EndedIncident>,
 }
 
 /// What is remembered of one contract.
@@ -117,6 +133,112 @@ impl Index {
     /// Forgets a contract that is gone.
     pub fn lost_contract(&self, key: &Key) {
         self.lock().forget(key);
+    }
+
+    /// Takes in a policy; returns the contracts of its namespace, when it is news.
+    pub fn saw_policy(&self, object: &RemediationPolicy) -> Vec<Key> {
+        let key = Key::of(object);
+        let policy = Policy {
+            name: object.name_any(),
+            generation: object.metadata.generation.unwrap_or(0),
+            created: object.creation_timestamp().map_or(Timestamp::MIN, |time| time.0),
+            spec: object.spec.clone(),
+        };
+        let mut state = self.lock();
+        let known = state.policies.insert(key.clone(), policy.clone());
+        if known.as_ref() == Some(&policy) { Vec::new() } else { state.in_trouble(&key.namespace) }
+    }
+
+    /// Forgets a policy; returns the contracts of its namespace that are in trouble.
+    pub fn lost_policy(&self, key: &Key) -> Vec<Key> {
+        let mut state = self.lock();
+        state.policies.remove(key);
+        state.in_trouble(&key.namespace)
+    }
+
+    /// The policies that were known before a list and are not in it.
+    pub fn policies_not_in(&self, listed: &BTreeSet<Key>, scope: Option<&str>) -> Vec<Key> {
+        let state = self.lock();
+        let in_scope = |key: &&Key| scope.is_none_or(|namespace| &*key.namespace == namespace);
+        state.policies.keys().filter(in_scope).filter(|k| !listed.contains(*k)).cloned().collect()
+    }
+
+    /// The policies of a namespace.
+    pub fn policies(&self, namespace: &str) -> Vec<Policy> {
+        let state = self.lock();
+        let here = state.policies.iter().filter(|(key, _)| &*key.namespace == namespace);
+        here.map(|(_, policy)| policy.clone()).collect()
+    }
+
+    /// Takes in an Incident; returns its contract, when it is news.
+    pub fn saw_incident(&self, object: &Incident) -> Option<Key> {
+        let contract =
+            Key::new(&object.namespace().unwrap_or_default(), &object.spec.contract_name);
+        let version = version_of(object.resource_version().as_deref());
+        let mut state = self.lock();
+        let of_contract = state.incidents.entry(contract.clone()).or_default();
+        let known = of_contract.get(&object.spec.ordinal);
+        if known.is_some_and(|known| known.name == object.name_any() && known.version >= version) {
+            return None;
+        }
+        let status = object.status.clone().unwrap_or_default();
+        let over = status.state.is_some_and(IncidentState::is_over);
+        let entry = IncidentEntry {
+            name: object.name_any(),
+            version,
+            contract_uid: object.spec.contract_uid.clone(),
+            state: if over {
+                Err(EndedIncident {
+                    ordinal: object.spec.ordinal,
+                    fingerprint: object.spec.fingerprint.clone(),
+                    digest: object.spec.document_digest.clone(),
+                    closed: object.spec.close,
+                    ended_at: status.resolved_at.map(|time| time.0),
+                })
+            } else {
+                Ok(Arc::new(object.clone()))
+            },
+        };
+        of_contract.insert(object.spec.ordinal, entry);
+        Some(contract)
+    }
+
+    /// Forgets an Incident that is gone; returns its contract.
+    pub fn lost_incident(&self, object: &Incident) -> Option<Key> {
+        let contract =
+            Key::new(&object.namespace().unwrap_or_default(), &object.spec.contract_name);
+        let mut state = self.lock();
+        let of_contract = state.incidents.get_mut(&contract)?;
+        of_contract.retain(|_, entry| entry.name != object.name_any());
+        if of_contract.is_empty() {
+            state.incidents.remove(&contract);
+        }
+        Some(contract)
+    }
+
+    /// The open Incident of a contract, and the newest that is over.
+    pub fn incidents_of(
+        &self,
+        contract: &Key,
+        uid: &str,
+    ) -> (Option<Arc<Incident>>, Option<EndedIncident>) {
+        let state = self.lock();
+        let own = state
+            .incidents
+            .get(contract)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .rev()
+            .filter(|entry| entry.contract_uid == uid);
+        let (mut open, mut last) = (None, None);
+        for entry in own {
+            match &entry.state {
+                Ok(object) if open.is_none() => open = Some(Arc::clone(object)),
+                Err(ended) if last.is_none() => last = Some(ended.clone()),
+                _ => {}
+            }
+        }
+        (open, last)
     }
 
     /// The contracts that were known before a list and are not in it.
@@ -315,6 +437,17 @@ impl State {
     fn claimants(&self, config_map: &Key) -> Vec<Key> {
         let claims = self.claims.get(config_map).into_iter().flatten();
         claims.map(|(claim, _)| claim.contract.clone()).collect()
+    }
+
+    /// The contracts of a namespace that have an open Incident.
+    fn in_trouble(&self, namespace: &str) -> Vec<Key> {
+        let open = |entry: &IncidentEntry| entry.state.is_ok();
+        self.incidents
+            .iter()
+            .filter(|(contract, _)| &*contract.namespace == namespace)
+            .filter(|(_, incidents)| incidents.values().any(open))
+            .map(|(contract, _)| contract.clone())
+            .collect()
     }
 
     fn of_class(&self, class: &Key) -> Vec<Key> {

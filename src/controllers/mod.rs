@@ -5,12 +5,14 @@
 
 pub mod contract;
 pub mod documents;
+pub mod events;
 pub mod index;
 pub mod leader;
 pub mod observe;
 pub mod perform;
 pub mod queue;
 pub mod run;
+pub mod source;
 pub mod watch;
 
 use std::{fmt, sync::Arc, time::Duration};

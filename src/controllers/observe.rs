@@ -11,21 +11,28 @@ use super::{
     documents::{self, Fetched, Rules},
     index::{ServedObject, version_of},
     perform::{is_served, note_annotation, owner_annotation},
+    source,
 };
 use crate::{
-    api::{MANAGER, WidgetContract, contract::EffectiveRef},
+    api::{
+        MANAGER, WidgetContract,
+        contract::{EffectiveRef, Mode},
+    },
     decide::{
         Stall,
-        contract::needs,
+        contract::{Decision, decide},
         effective::{Effective, ServeTarget},
         validate::Scope,
-        view::{Assigned, Need, Served, ServedKey, Subject, View},
+        view::{Assigned, Need, OpenIncident, Served, ServedKey, Subject, View},
     },
-    domain::Digest,
+    domain::{Digest, Doubt, DoubtReason, Probes},
+    steps::Revision,
 };
 
+/// How many stored revisions one look reads.
+const MOST_REVISIONS: usize = 5;
 /// How many facts one look may ask for.
-const MOST_NEEDS: usize = 4;
+const MOST_NEEDS: usize = 24;
 
 /// A contract as it was when the look began.
 #[derive(Clone, Debug)]
@@ -90,16 +97,19 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         )));
     }
     let rules = documents::rules(ctx, namespace, &effective).await?;
-    let (assigned, served) = futures::try_join!(
+    let ((assigned, probes), served) = futures::try_join!(
         assigned(ctx, namespace, &effective, &rules, now),
         served(ctx, seen, target),
     )?;
-    let mut view = View {
+    let uid = seen.object.uid().unwrap_or_default();
+    let (incident, last) = ctx.index.incidents_of(&seen.key, &uid);
+    Ok(View {
         subject: Subject {
             namespace: namespace.to_string(),
             name: seen.key.name.to_string(),
-            uid: seen.object.uid().unwrap_or_default(),
+            uid,
             generation: seen.object.meta().generation.unwrap_or(0),
+            labels: seen.object.labels().clone(),
         },
         status: seen.object.status.clone().unwrap_or_default(),
         effective_ref: EffectiveRef {
@@ -111,14 +121,51 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         served,
         served_document: None,
         revision: None,
-    };
+        book: Arc::clone(&rules.book),
+        schema: rules.schema.clone(),
+        probes,
+        policies: ctx.index.policies(namespace),
+        strictest: if ctx.config.observe_only { Mode::Observe } else { Mode::Auto },
+        incident: incident.map(|object| OpenIncident {
+            name: object.name_any(),
+            spec: object.spec.clone(),
+            status: object.status.clone().unwrap_or_default(),
+        }),
+        last,
+        history: None,
+        source: None,
+    })
+}
+
+/// Decides, gathering what the decision asks for on the way.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn until_decided(
+    ctx: &Ctx,
+    seen: &Seen,
+    view: &mut View,
+    now: Timestamp,
+) -> Result<Decision, Error> {
     for _ in 0..MOST_NEEDS {
-        match needs(&view) {
-            None => break,
-            Some(need) => gather(ctx, seen, &rules, &mut view, need, now).await?,
+        // Planning judges candidates, so it runs where validation does, within the same bounds.
+        let facts = view.clone();
+        let decided = documents::in_pool(&ctx.documents, move || decide(&facts, now)).await;
+        match decided {
+            Some(Ok(decision)) => return Ok(decision),
+            Some(Err(need)) => gather(ctx, seen, view, need, now).await?,
+            None => {
+                return Err(Error::Stalled(Stall::new(
+                    "PlanningTooSlow",
+                    "judging the candidates took too long; simplify the schema, the rules or the steps",
+                )));
+            }
         }
     }
-    Ok(view)
+    Err(Error::Stalled(Stall::new(
+        "PlanningTooSlow",
+        "the steps of the policy ask for too many facts; use fewer of them",
+    )))
 }
 
 async fn assigned(
@@ -127,14 +174,19 @@ async fn assigned(
     effective: &Effective,
     rules: &Rules,
     now: Timestamp,
-) -> Result<Assigned, Error> {
-    Ok(match documents::fetch(ctx, namespace, &effective.document).await? {
-        Fetched::Document(document) => Assigned::Judged(
-            documents::judge(ctx, rules, effective, Scope::All, document, now).await,
-        ),
+) -> Result<(Assigned, Probes), Error> {
+    let mut probes = Probes::new();
+    let assigned = match documents::fetch(ctx, namespace, &effective.document).await? {
+        Fetched::Document(document) => {
+            let judged;
+            (judged, probes) =
+                documents::judge(ctx, rules, effective, Scope::All, document, now).await;
+            Assigned::Judged(judged)
+        }
         Fetched::Malformed(raw_digest, violation) => Assigned::Malformed { raw_digest, violation },
         Fetched::Unavailable(doubt) => Assigned::Unavailable(doubt),
-    })
+    };
+    Ok((assigned, probes))
 }
 
 async fn served(ctx: &Ctx, seen: &Seen, target: Option<&ServeTarget>) -> Result<Served, Error> {
@@ -185,24 +237,26 @@ fn ours_or_not(seen: &Seen, target: &ServeTarget, object: &ServedObject) -> Serv
 async fn gather(
     ctx: &Ctx,
     seen: &Seen,
-    rules: &Rules,
     view: &mut View,
     need: Need,
     now: Timestamp,
 ) -> Result<(), Error> {
+    let rules = Rules {
+        digest: view.effective_ref.digest.clone(),
+        book: Arc::clone(&view.book),
+        schema: view.schema.clone(),
+    };
     match need {
         Need::ServedDocument => {
             let Some(target) = &view.effective.serve else { return Ok(()) };
             match documents::served(ctx, &seen.key.namespace, &target.at).await? {
                 Fetched::Document(document) => {
                     let judged =
-                        documents::judge(ctx, rules, &view.effective, Scope::World, document, now);
-                    view.served_document = Some(judged.await);
+                        documents::judge(ctx, &rules, &view.effective, Scope::All, document, now);
+                    view.served_document = Some(judged.await.0);
                 }
                 // Something else stands there than the digest said: look at it afresh.
-                Fetched::Malformed(..) | Fetched::Unavailable(_) => {
-                    view.served = Served::Absent;
-                }
+                Fetched::Malformed(..) | Fetched::Unavailable(_) => view.served = Served::Absent,
             }
         }
         Need::Revision(number) => {
@@ -211,8 +265,60 @@ async fn gather(
                 documents::revision(ctx, &seen.key, &view.subject.uid, number, &digest).await?;
             view.revision = Some((number, found));
         }
+        Need::History => view.history = Some(history(ctx, seen, &rules, view, now).await?),
+        Need::Source => {
+            let namespace = &seen.key.namespace;
+            view.source = Some(match &view.effective.source {
+                Some(source) => source::fetch(ctx, namespace, source, &effect_key(view)).await?,
+                None => Err(Doubt::new(
+                    DoubtReason::ReferenceUnavailable,
+                    "there is no spec.source to fetch from",
+                )),
+            });
+        }
+        Need::Assets(assets) => {
+            let probed = documents::probe(ctx, assets.into_iter().collect()).await;
+            view.probes.extend(probed);
+        }
     }
     Ok(())
+}
+
+/// The stored revisions, newest first, that pass today's rules: «previous» is not «last good».
+async fn history(
+    ctx: &Ctx,
+    seen: &Seen,
+    rules: &Rules,
+    view: &View,
+    now: Timestamp,
+) -> Result<Vec<Revision>, Error> {
+    let stored = view.status.document.iter().flat_map(|document| &document.revisions);
+    let mut passing = Vec::new();
+    for revision in stored.take(MOST_REVISIONS) {
+        let number = revision.number;
+        let found =
+            documents::revision(ctx, &seen.key, &view.subject.uid, number, &revision.digest)
+                .await?;
+        let Ok(document) = found else { continue };
+        let judged =
+            documents::judge(ctx, rules, &view.effective, Scope::All, Arc::clone(&document), now);
+        if judged.await.0.is_good() {
+            let (digest, value) = (document.digest().clone(), document.value().clone());
+            passing.push(Revision { number, digest, value });
+            // The newest that passes is what steps start from; older ones only when it is none.
+            break;
+        }
+    }
+    Ok(passing)
+}
+
+/// The key that a source can tell a repeated request by.
+fn effect_key(view: &View) -> String {
+    let (name, tries) = view.incident.as_ref().map_or_else(
+        || (view.subject.name.clone(), 0),
+        |open| (open.name.clone(), open.status.tries.unwrap_or(0)),
+    );
+    format!("{name}/{}", tries.saturating_add(1))
 }
 
 fn digest_of_revision(view: &View, number: u32) -> Digest {

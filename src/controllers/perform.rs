@@ -12,14 +12,17 @@ use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::{Ctx, Error, Key, index::version_of, observe::Seen};
+use super::{Ctx, Error, Key, events, index::version_of, observe::Seen};
 use crate::{
     api::{
-        DIGEST, MANAGER, PART, RECORDED_AT, WidgetContract, condition::whole_seconds,
+        DIGEST, Incident, MANAGER, PART, RECORDED_AT, WidgetContract,
+        condition::whole_seconds,
         contract::WidgetContractStatus,
+        incident::{IncidentSpec, IncidentStatus},
     },
     decide::{
         contract::{Decision, Next, Write},
@@ -40,6 +43,9 @@ pub async fn all(ctx: &Ctx, seen: &Seen, view: &View, decision: Decision) -> Res
     for stage in decision.stages {
         try_join_all(stage.into_iter().map(|write| one(ctx, seen, view, write))).await?;
     }
+    for signal in &decision.signals {
+        events::say(ctx, seen, view, signal).await;
+    }
     Ok(decision.next)
 }
 
@@ -48,6 +54,10 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
         Write::Revision { number, document } => store_revision(ctx, seen, number, &document).await,
         Write::Serve { document, note, instead_of } => {
             serve(ctx, seen, view, &document, &note, instead_of.as_deref()).await
+        }
+        Write::Open { name, spec } => open(ctx, seen, &name, *spec).await,
+        Write::IncidentStatus { name, status } => {
+            write_incident_status(ctx, seen, &name, &status).await
         }
         Write::Prune(number) => prune(ctx, seen, number).await,
         Write::Status(status) => write_status(ctx, seen, &status).await,
@@ -64,16 +74,10 @@ pub async fn write_status(
     status: &WidgetContractStatus,
 ) -> Result<(), Error> {
     let attempted = format!("writing the status of WidgetContract {}", seen.key);
-    let before = serde_json::to_value(seen.object.status.clone().unwrap_or_default());
-    let after = serde_json::to_value(status);
-    let (Ok(before), Ok(after)) = (before, after) else {
+    let version = seen.object.resource_version();
+    let Some(patch) = status_patch(seen.object.status.as_ref(), status, version.as_deref()) else {
         return Ok(());
     };
-    let Some(difference) = merge_difference(&before, &after) else { return Ok(()) };
-    let patch = json!({
-        "metadata": {"resourceVersion": seen.object.resource_version()},
-        "status": difference,
-    });
     let contracts: Api<WidgetContract> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(&patch);
@@ -81,6 +85,69 @@ pub async fn write_status(
     let written = ctx.write(&attempted, request).await?;
     ctx.index.wrote_contract(&seen.key, version_of(written.resource_version().as_deref()));
     Ok(())
+}
+
+/// Opens an Incident. One that is there already was opened before a crash: it is taken over.
+async fn open(ctx: &Ctx, seen: &Seen, name: &str, spec: IncidentSpec) -> Result<(), Error> {
+    let attempted = format!("opening Incident {}/{name}", seen.key.namespace);
+    let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
+    let mut object = Incident::new(name, spec);
+    object.metadata.owner_references = Some(vec![owner_reference(&seen.object)]);
+    let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    let opened = match ctx.write(&attempted, incidents.create(&params, &object)).await {
+        Err(Error::Conflict { .. }) => {
+            let found = ctx.find(&attempted, incidents.get(name)).await?;
+            found.ok_or(Error::Conflict { attempted })?
+        }
+        answer => answer?,
+    };
+    ctx.index.saw_incident(&opened);
+    Ok(())
+}
+
+/// Writes the status of the open Incident on exactly the version that was seen.
+async fn write_incident_status(
+    ctx: &Ctx,
+    seen: &Seen,
+    name: &str,
+    status: &IncidentStatus,
+) -> Result<(), Error> {
+    let attempted = format!("writing the status of Incident {}/{name}", seen.key.namespace);
+    let uid = seen.object.uid().unwrap_or_default();
+    let Some(known) = ctx.index.incidents_of(&seen.key, &uid).0 else {
+        return Err(Error::Conflict { attempted });
+    };
+    let version = known.resource_version();
+    let Some(patch) = status_patch(known.status.as_ref(), status, version.as_deref()) else {
+        return Ok(());
+    };
+    let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = Patch::Merge(&patch);
+    match ctx.write(&attempted, incidents.patch_status(name, &params, &patch)).await {
+        Ok(written) => {
+            ctx.index.saw_incident(&written);
+            Ok(())
+        }
+        // Deleted by somebody: the next look opens another, if there is still trouble.
+        Err(error) if error.is_not_found() => {
+            ctx.index.lost_incident(&known);
+            Err(Error::Conflict { attempted })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The merge patch from one status to another on exactly one version; None when they are equal.
+fn status_patch<S: Serialize + Default>(
+    before: Option<&S>,
+    after: &S,
+    version: Option<&str>,
+) -> Option<Value> {
+    let before = before.map_or_else(|| serde_json::to_value(S::default()), serde_json::to_value);
+    let (Ok(before), Ok(after)) = (before, serde_json::to_value(after)) else { return None };
+    let difference = merge_difference(&before, &after)?;
+    Some(json!({"metadata": {"resourceVersion": version}, "status": difference}))
 }
 
 async fn serve(

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Ctx, Key};
-use crate::api::{PART, WidgetClass, WidgetContract};
+use crate::api::{Incident, PART, RemediationPolicy, WidgetClass, WidgetContract};
 
 /// What one watch does with what it sees. `scope` is the namespace it watches, None for all.
 trait Sink<K>: Send {
@@ -43,6 +43,15 @@ pub async fn surroundings(ctx: &Arc<Ctx>, watches: &mut JoinSet<()>, shutdown: &
         let served = Some(format!("{PART}=served"));
         lists.push(start::<ConfigMap, _>(ctx, watches, shutdown, scope.clone(), served, Served));
         lists.push(start::<WidgetClass, _>(ctx, watches, shutdown, scope.clone(), None, Classes));
+        lists.push(start::<RemediationPolicy, _>(
+            ctx,
+            watches,
+            shutdown,
+            scope.clone(),
+            None,
+            Policies,
+        ));
+        lists.push(start::<Incident, _>(ctx, watches, shutdown, scope.clone(), None, Incidents));
         lists.push(start::<PartialObjectMeta<ConfigMap>, _>(
             ctx, watches, shutdown, scope, None, References,
         ));
@@ -193,6 +202,40 @@ impl Sink<WidgetClass> for Classes {
         for key in ctx.index.classes_not_in(seen, scope) {
             look_at(ctx, ctx.index.lost_class(&key));
         }
+    }
+}
+
+struct Policies;
+
+impl Sink<RemediationPolicy> for Policies {
+    fn saw(&mut self, ctx: &Ctx, object: RemediationPolicy) {
+        look_at(ctx, ctx.index.saw_policy(&object));
+    }
+
+    fn lost(&mut self, ctx: &Ctx, object: &RemediationPolicy) {
+        look_at(ctx, ctx.index.lost_policy(&Key::of(object)));
+    }
+
+    fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>) {
+        for key in ctx.index.policies_not_in(seen, scope) {
+            look_at(ctx, ctx.index.lost_policy(&key));
+        }
+    }
+}
+
+struct Incidents;
+
+impl Sink<Incident> for Incidents {
+    fn saw(&mut self, ctx: &Ctx, object: Incident) {
+        look_at(ctx, ctx.index.saw_incident(&object));
+    }
+
+    fn lost(&mut self, ctx: &Ctx, object: &Incident) {
+        look_at(ctx, ctx.index.lost_incident(object));
+    }
+
+    fn listed(&mut self, _: &Ctx, _: &BTreeSet<Key>, _: Option<&str>) {
+        // One that is gone without our having seen it go is found by the write that misses it.
     }
 }
 

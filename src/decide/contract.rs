@@ -4,8 +4,10 @@
 //! from what was seen, so it never claims what was merely intended:
 //!
 //! ```text
-//! broken key or new document   [revision] -> [served key] -> look again
-//! seen as it should be         [prune]    -> [status]
+//! valid document, or drift     [revision] -> [served key] -> look again
+//! trouble, no Incident         [Incident | served key]    -> look again
+//! a later attempt              [served key]               -> look again
+//! seen as it should be         [revision] -> [prune] -> [status | Incident status]
 //! ```
 
 use std::sync::Arc;
@@ -13,12 +15,19 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    api::contract::{Origin, RevisionRef, WidgetContractStatus},
+    api::{
+        condition::{ConditionType, Conditions},
+        contract::{Origin, RevisionRef, WidgetContractStatus},
+        incident::{IncidentSpec, IncidentStatus, State},
+        refs::LocalRef,
+    },
     domain::{Document, Span},
 };
 
 use super::{
+    incident::{self, Move, Repair},
     publish::{self, Serving},
+    signal::{Reason, Signal},
     status,
     view::{Assigned, Need, Note, Served, View, sooner},
 };
@@ -29,6 +38,8 @@ pub struct Decision {
     /// Writes of one stage may run side by side; a stage starts when the one before it was
     /// acknowledged.
     pub stages: Vec<Vec<Write>>,
+    /// What to say once they were acknowledged.
+    pub signals: Vec<Signal>,
     /// When to look again.
     pub next: Next,
 }
@@ -52,6 +63,20 @@ pub enum Write {
         /// Somebody else's bytes are there and must go.
         instead_of: Option<String>,
     },
+    /// Open an Incident.
+    Open {
+        /// Its name.
+        name: String,
+        /// Its spec.
+        spec: Box<IncidentSpec>,
+    },
+    /// Write an Incident's status.
+    IncidentStatus {
+        /// Its name.
+        name: String,
+        /// The new status.
+        status: Box<IncidentStatus>,
+    },
     /// Delete a stored revision.
     Prune(u32),
     /// Write the contract's status.
@@ -70,31 +95,13 @@ pub enum Next {
     Changed,
 }
 
-/// The facts that the decision hangs on and that are not in `view` yet.
-#[must_use]
-pub fn needs(view: &View) -> Option<Need> {
-    if let Serving::Ask(need) = publish::serving(view) {
-        return Some(need);
-    }
-    // Our own bytes that status does not know of yet: their digest has to be read.
-    let known = view.status.document.as_ref().and_then(|d| d.served.as_ref());
-    match &view.served {
-        Served::Ours(key)
-            if key.written_by_us
-                && known.is_none_or(|known| known.raw_digest != key.raw_digest)
-                && !view.serves_assigned()
-                && view.served_document.is_none() =>
-        {
-            Some(Need::ServedDocument)
-        }
-        _ => None,
-    }
-}
-
-/// Decides. Every fact that [`needs`] names must be in `view`, or was not to be had.
-#[must_use]
-pub fn decide(view: &View, now: Timestamp) -> Decision {
+/// Decides, or asks for the fact that the decision hangs on.
+///
+/// # Errors
+/// The fact to gather first; asked again with it, this comes to an end.
+pub fn decide(view: &View, now: Timestamp) -> Result<Decision, Need> {
     match publish::serving(view) {
+        Serving::Ask(need) => Err(need),
         Serving::Write { document, mut note, instead_of } => {
             let mut stages = Vec::new();
             let unstored = note.revision.is_none() && note.origin == Origin::Assigned;
@@ -104,43 +111,139 @@ pub fn decide(view: &View, now: Timestamp) -> Decision {
                 stages.push(vec![Write::Revision { number, document: Arc::clone(&document) }]);
             }
             stages.push(vec![Write::Serve { document, note, instead_of }]);
-            Decision { stages, next: Next::Again }
+            Ok(Decision { stages, signals: Vec::new(), next: Next::Again })
         }
-        Serving::Keep | Serving::Ask(_) => settle(view, now),
+        Serving::Keep if unread(view) => Err(Need::ServedDocument),
+        Serving::Keep => settle(view, now),
     }
 }
 
-/// Nothing to change in what is served: write down what was seen.
-fn settle(view: &View, now: Timestamp) -> Decision {
+/// Our own bytes that status does not know of yet: what they are has to be read.
+fn unread(view: &View) -> bool {
+    let known = view.status.document.as_ref().and_then(|d| d.served.as_ref());
+    match &view.served {
+        Served::Ours(key) => {
+            key.written_by_us
+                && known.is_none_or(|known| known.raw_digest != key.raw_digest)
+                && !view.serves_assigned()
+                && view.served_document.is_none()
+        }
+        _ => false,
+    }
+}
+
+/// Nothing to change in what is served because of the assigned document: see what it means for
+/// the Incident, and write down what was seen.
+fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     let mut new = status::of(view, now);
-    let mut stages = Vec::new();
-    let stored = view.assigned_document().is_some_and(|d| is_stored(view, d));
-    let serves = view.serves_assigned() || view.served == Served::NotServed;
-    if let (true, false, true, Some(document)) =
-        (serves, stored, may_be_revision(view, now), view.assigned_document())
-    {
-        let noted = noted_revision(view);
-        let number = noted.unwrap_or_else(|| next_revision(view));
-        let revision = RevisionRef { number, digest: document.digest().clone() };
-        if noted.is_none() {
-            stages.push(vec![Write::Revision { number, document: Arc::clone(document) }]);
+    let (incident, incident_due) = incident::advance(view, &new.checks, now);
+    let mut signals = validation_signals(view, &new);
+    let mut last = Vec::new();
+    let mut ended = false;
+    match incident {
+        Move::Ask(need) => return Err(need),
+        Move::Open { name, spec, repair } => {
+            let mut stage = vec![Write::Open { name, spec }];
+            // Side by side: the bad document stays where it is, so no evidence is lost when the
+            // Incident comes second, and a crash in between leaves its name on what is served.
+            stage.extend(repair.map(serve));
+            return Ok(Decision { stages: vec![stage], signals: Vec::new(), next: Next::Again });
         }
-        let pruned = status::record_revision(&mut new, revision, view.effective.history_limit, now);
-        if let Some(served) = new.document.as_mut().and_then(|d| d.served.as_mut())
-            && served.digest == *document.digest()
-        {
-            served.revision = Some(number);
+        Move::Publish(repair) => {
+            let stages = vec![vec![serve(repair)]];
+            return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
         }
-        if !pruned.is_empty() {
-            stages.push(pruned.into_iter().map(Write::Prune).collect());
+        Move::Record { name, status, signals: more } => {
+            ended = status.state.is_some_and(State::is_over);
+            new.incident_ref = (!ended).then(|| LocalRef { name: name.clone() });
+            signals.extend(more);
+            last.push(Write::IncidentStatus { name, status });
+        }
+        Move::Nothing => {
+            new.incident_ref =
+                view.incident.as_ref().map(|open| LocalRef { name: open.name.clone() });
         }
     }
-    let next = next_look(view, now);
+    let recorded = last.iter().find_map(|write| match write {
+        Write::IncidentStatus { status, .. } => Some(&**status),
+        _ => None,
+    });
+    status::with_incident(&mut new, view, recorded, now);
+    let mut stages = store(view, &mut new, now);
     new.next_check_time = None;
     if new != view.status {
-        stages.push(vec![Write::Status(Box::new(new))]);
+        last.push(Write::Status(Box::new(new)));
     }
-    Decision { stages, next: next.map_or(Next::Changed, Next::At) }
+    if !last.is_empty() {
+        stages.push(last);
+    }
+    let next = match sooner(next_look(view, now), incident_due) {
+        // What ended one episode may be the beginning of the next.
+        _ if ended => Next::Again,
+        Some(at) => Next::At(at),
+        None => Next::Changed,
+    };
+    Ok(Decision { stages, signals, next })
+}
+
+fn serve(repair: Repair) -> Write {
+    Write::Serve { document: repair.document, note: repair.note, instead_of: None }
+}
+
+/// Stores what is served as a revision, when it is good and not stored yet, and prunes.
+fn store(view: &View, new: &mut WidgetContractStatus, now: Timestamp) -> Vec<Vec<Write>> {
+    let Some(document) = to_store(view, now).filter(|document| !is_stored(view, document)) else {
+        return Vec::new();
+    };
+    let noted = noted_revision(view);
+    let number = noted.unwrap_or_else(|| next_revision(view));
+    let revision = RevisionRef { number, digest: document.digest().clone() };
+    let mut stages = Vec::new();
+    if noted.is_none() {
+        stages.push(vec![Write::Revision { number, document: Arc::clone(&document) }]);
+    }
+    let pruned = status::record_revision(new, revision, view.effective.history_limit, now);
+    if let Some(served) = new.document.as_mut().and_then(|d| d.served.as_mut())
+        && served.digest == *document.digest()
+    {
+        served.revision = Some(number);
+    }
+    if !pruned.is_empty() {
+        stages.push(pruned.into_iter().map(Write::Prune).collect());
+    }
+    stages
+}
+
+/// What is served, when it may become a revision.
+fn to_store(view: &View, now: Timestamp) -> Option<Arc<Document>> {
+    if view.serves_assigned() || view.served == Served::NotServed {
+        return view.assigned_document().filter(|_| may_be_revision(view, now)).map(Arc::clone);
+    }
+    let served = view.served_document.as_ref().filter(|served| served.is_good())?;
+    let fresh = matches!(&view.served, Served::Ours(key) if key.written_by_us);
+    let soaks = view.effective.soak > Span::ZERO || view.effective.suspend;
+    (fresh && !soaks).then(|| Arc::clone(&served.document))
+}
+
+fn validation_signals(view: &View, new: &WidgetContractStatus) -> Vec<Signal> {
+    let valid = |status: &WidgetContractStatus| {
+        let conditions = Conditions::of(Some(&status.conditions));
+        conditions.get(ConditionType::Valid).map(|c| (c.status.clone(), c.message.clone()))
+    };
+    let (before, after) = (valid(&view.status), valid(new));
+    let was = before.map(|(status, _)| status);
+    let signal = |reason, note: &str| {
+        vec![Signal { reason, note: note.to_owned(), incident: None, number: 0 }]
+    };
+    match after {
+        Some((is, why)) if is == "False" && was.as_deref() != Some("False") => {
+            signal(Reason::ValidationFailed, &why)
+        }
+        Some((is, why)) if is == "True" && was.as_deref() == Some("False") => {
+            signal(Reason::ValidationRecovered, &why)
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Good, and for as long as the soak asks for?

@@ -45,7 +45,8 @@ pub fn of(view: &View, checks: &[Check], now: Timestamp) -> (Option<Episode>, Op
     let mut since = now;
     for result in view.assigned_results() {
         let Verdict::Fail(violations) = result.verdict else { continue };
-        let Some(check) = checks.iter().find(|c| c.rule == result.rule && c.result == CheckResult::Fail)
+        let Some(check) =
+            checks.iter().find(|c| c.rule == result.rule && c.result == CheckResult::Fail)
         else {
             continue;
         };

@@ -6,7 +6,13 @@
 
 pub mod contract;
 pub mod effective;
+pub mod episode;
+pub mod gates;
+pub mod incident;
+pub mod plan;
 pub mod publish;
+pub mod select;
+pub mod signal;
 pub mod status;
 pub mod validate;
 

@@ -85,7 +85,7 @@ fn publish_assigned(view: &View) -> Serving {
     let revision = stored.into_iter().find(|r| r.digest == *document.digest()).map(|r| r.number);
     Serving::Write {
         document: Arc::clone(document),
-        note: Note { origin: Origin::Assigned, revision },
+        note: Note { origin: Origin::Assigned, revision, effect: None },
         instead_of: overwritten_by(view),
     }
 }
@@ -107,6 +107,7 @@ fn put_back(view: &View) -> Serving {
             note: Note {
                 origin: if served.revision.is_some() { served.origin } else { Origin::History },
                 revision: Some(number),
+                effect: None,
             },
             instead_of: Some(manager),
         },

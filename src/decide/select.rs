@@ -64,12 +64,18 @@ pub struct Choice<'a> {
 
 /// Chooses among `policies`; `named` is the policy that the contract names.
 #[must_use]
-pub fn choose<'a>(policies: &'a [Policy], named: Option<&str>, failure: &Failure<'_>) -> Choice<'a> {
+pub fn choose<'a>(
+    policies: &'a [Policy],
+    named: Option<&str>,
+    failure: &Failure<'_>,
+) -> Choice<'a> {
     if let Some(name) = named {
         let winner = policies.iter().find(|policy| policy.name == name);
         let why = match winner {
             Some(_) => format!("healing.policyRef names {name}"),
-            None => format!("healing.policyRef names {name}, which does not exist: built-in behaviour"),
+            None => {
+                format!("healing.policyRef names {name}, which does not exist: built-in behaviour")
+            }
         };
         return Choice { winner, why };
     }
@@ -131,7 +137,8 @@ fn specificity(policy: &RemediationPolicySpec, failure: &Failure<'_>) -> Option<
 }
 
 fn matches(wanted: &Match, failure: &Failure<'_>) -> bool {
-    let named = |list: &[String], name: &str| list.is_empty() || list.iter().any(|item| item == name);
+    let named =
+        |list: &[String], name: &str| list.is_empty() || list.iter().any(|item| item == name);
     // Warnings are repaired only where a policy asks for them.
     let severity = if wanted.severities.is_empty() {
         failure.severity == Severity::Critical
@@ -149,7 +156,8 @@ fn matches(wanted: &Match, failure: &Failure<'_>) -> bool {
 
 /// Does the selector select these labels? An empty one selects everything.
 fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let exact = selector.match_labels.iter().flatten().all(|(name, value)| labels.get(name) == Some(value));
+    let exact =
+        selector.match_labels.iter().flatten().all(|(name, value)| labels.get(name) == Some(value));
     exact
         && selector.match_expressions.iter().flatten().all(|wanted| {
             let value = labels.get(&wanted.key);
@@ -240,7 +248,8 @@ mod tests {
         ] {
             assert_eq!(winner(&[policy("p", 1, spec)], None), "none", "{spec}");
         }
-        let spec = "match: {selector: {matchExpressions: [{key: shop, operator: In, values: [uk]}]}}";
+        let spec =
+            "match: {selector: {matchExpressions: [{key: shop, operator: In, values: [uk]}]}}";
         assert_eq!(winner(&[policy("p", 1, spec)], None), "p");
     }
 }

@@ -10,8 +10,9 @@ use crate::{
             AssignedDocument, Check, CheckResult, DocumentStatus, Health, KnownGood, Origin,
             RevisionRef, ServedDocument, Target, WidgetContractStatus,
         },
+        incident::{IncidentStatus, State},
     },
-    domain::{Severity, Verdict},
+    domain::{Severity, Verdict, text},
 };
 
 use super::{
@@ -67,6 +68,34 @@ pub fn stalled(
         conditions: conditions.into_list(),
         ..stored.clone()
     }
+}
+
+/// What the open Incident, as it is from this look on, adds to a contract's status.
+pub fn with_incident(
+    status: &mut WidgetContractStatus,
+    view: &View,
+    incident: Option<&IncidentStatus>,
+    now: Timestamp,
+) {
+    let Some(open) = &view.incident else { return };
+    status.episodes = Some(status.episodes.unwrap_or(0).max(open.spec.ordinal));
+    status.policy = Some(text::bounded(&open.spec.policies_summary, 63));
+    if status.incident_ref.is_none() {
+        return;
+    }
+    let generation = view.subject.generation;
+    let mut conditions = Conditions::of(Some(&status.conditions));
+    let is_ready = conditions.is_true(ConditionType::Ready);
+    let incident = incident.unwrap_or(&open.status);
+    let state = incident.state.unwrap_or_default();
+    let at_work = matches!(state, State::Open | State::Remediating | State::Verifying);
+    if !is_ready && at_work && incident.waiting != "AwaitingOwner" {
+        status.health = Some(Health::Recovering);
+        let message = format!("Incident {} is being worked on", open.name);
+        conditions.remove(ConditionType::Stalled);
+        conditions.set(ConditionType::Reconciling, true, "Remediating", &message, generation, now);
+    }
+    status.conditions = conditions.into_list();
 }
 
 /// Keeps the time since when each rule has been as it is, and counts failures without a counter:

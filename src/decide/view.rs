@@ -3,16 +3,25 @@
 //! A [`View`] is a value: two equal views and one `now` give one decision, which is what the
 //! property tests and the offline commands rely on.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use jiff::Timestamp;
 
 use crate::{
-    api::contract::{EffectiveRef, Origin, WidgetContractStatus},
-    domain::{Digest, Document, Doubt, Severity, Verdict, Violation},
+    api::{
+        contract::{EffectiveRef, Mode, Origin, WidgetContractStatus},
+        incident::{IncidentSpec, IncidentStatus},
+    },
+    domain::{Digest, Document, Doubt, Probes, Severity, Verdict, Violation},
+    rules::schema::CompiledSchema,
+    steps::Revision,
 };
 
-use super::effective::{DOCUMENT_RULE, Effective};
+use super::{
+    effective::{DOCUMENT_RULE, Effective},
+    select::Policy,
+    validate::Rulebook,
+};
 
 /// All that is known about one contract at one moment.
 #[derive(Clone, Debug)]
@@ -29,11 +38,54 @@ pub struct View {
     pub assigned: Assigned,
     /// What the served key holds.
     pub served: Served,
-    /// The document in the served key, judged by the rules about the world; only when it is not
-    /// the assigned one and somebody asked ([`Need::ServedDocument`]).
+    /// The document in the served key, judged; only when it is not the assigned one and somebody asked ([`Need::ServedDocument`]).
     pub served_document: Option<Judged>,
     /// The document to put back, when somebody asked ([`Need::Revision`]); Err says why not.
     pub revision: Option<(u32, Result<Arc<Document>, Doubt>)>,
+    /// The rules, ready to judge candidates with.
+    pub book: Arc<Rulebook>,
+    /// The schema, where there is one that compiles.
+    pub schema: Option<Arc<CompiledSchema>>,
+    /// What was seen of assets.
+    pub probes: Probes,
+    /// The policies of the namespace.
+    pub policies: Vec<Policy>,
+    /// The strictest mode that the operator itself is run with.
+    pub strictest: Mode,
+    /// The open Incident of this contract.
+    pub incident: Option<OpenIncident>,
+    /// The newest Incident of this contract that is over.
+    pub last: Option<EndedIncident>,
+    /// Stored revisions that pass today's rules, newest first ([`Need::History`]).
+    pub history: Option<Vec<Revision>>,
+    /// What the system of record answered ([`Need::Source`]).
+    pub source: Option<Result<Arc<Document>, Doubt>>,
+}
+
+/// An Incident that is not over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenIncident {
+    /// Its name.
+    pub name: String,
+    /// Its spec.
+    pub spec: IncidentSpec,
+    /// Its status as stored.
+    pub status: IncidentStatus,
+}
+
+/// What is remembered of an Incident that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedIncident {
+    /// Its ordinal.
+    pub ordinal: u32,
+    /// What it was about.
+    pub fingerprint: Digest,
+    /// The document that it was about.
+    pub digest: Digest,
+    /// A person closed it.
+    pub closed: bool,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// Which contract a view is about.
@@ -47,6 +99,8 @@ pub struct Subject {
     pub uid: String,
     /// Its generation.
     pub generation: i64,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A document and what each rule says of it.
@@ -119,21 +173,38 @@ pub struct ServedKey {
 }
 
 /// What is noted on the served object beside the bytes, so that a fresh process knows what an
-/// unfinished one has done: written `<origin>` or `<origin>/<revision>`.
+/// unfinished one has done: `<origin>[ revision=<number>][ effect=<incident>/<attempt>/<step>]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// Where the document came from.
     pub origin: Origin,
     /// The revision that stores it.
     pub revision: Option<u32>,
+    /// What it was published for.
+    pub effect: Option<Effect>,
+}
+
+/// A repair's key: of one key at most one document is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// The Incident's name.
+    pub incident: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The step that made the last change.
+    pub step: String,
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.revision {
-            Some(revision) => write!(f, "{}/{revision}", self.origin),
-            None => write!(f, "{}", self.origin),
+        write!(f, "{}", self.origin)?;
+        if let Some(revision) = self.revision {
+            write!(f, " revision={revision}")?;
         }
+        if let Some(Effect { incident, attempt, step }) = &self.effect {
+            write!(f, " effect={incident}/{attempt}/{step}")?;
+        }
+        Ok(())
     }
 }
 
@@ -141,21 +212,40 @@ impl FromStr for Note {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (origin, revision) = match text.split_once('/') {
-            Some((origin, revision)) => (origin, Some(revision.parse().map_err(|_| ())?)),
-            None => (text, None),
-        };
-        Ok(Self { origin: origin.parse().map_err(|_| ())?, revision })
+        let mut words = text.split(' ');
+        let origin = words.next().unwrap_or_default().parse().map_err(|_| ())?;
+        let mut note = Self { origin, revision: None, effect: None };
+        for word in words {
+            match word.split_once('=') {
+                Some(("revision", number)) => {
+                    note.revision = Some(number.parse().map_err(|_| ())?);
+                }
+                Some(("effect", key)) => {
+                    let mut parts = key.split('/').map(str::to_owned);
+                    let mut part = || parts.next().ok_or(());
+                    let (incident, attempt) = (part()?, part()?.parse().map_err(|_| ())?);
+                    note.effect = Some(Effect { incident, attempt, step: part()? });
+                }
+                _ => return Err(()),
+            }
+        }
+        Ok(note)
     }
 }
 
 /// A fact that costs a request, so it is gathered only when a decision hangs on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
-    /// The document in the served key, judged by the rules about the world.
+    /// The document in the served key, judged.
     ServedDocument,
     /// The stored revision of that number.
     Revision(u32),
+    /// All stored revisions that pass today's rules.
+    History,
+    /// The system of record's answer.
+    Source,
+    /// These assets, and whether their size has to be known.
+    Assets(Vec<(String, bool)>),
 }
 
 impl View {

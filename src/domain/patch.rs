@@ -126,6 +126,26 @@ impl Op {
     }
 }
 
+impl OpSummary {
+    /// What may be shown of a computed difference; None for an operation that no difference has.
+    #[must_use]
+    pub fn of(operation: &json_patch::PatchOperation) -> Option<Self> {
+        use json_patch::PatchOperation as Difference;
+        let (op, value) = match operation {
+            Difference::Add(add) => (OpKind::Add, Some(&add.value)),
+            Difference::Replace(replace) => (OpKind::Replace, Some(&replace.value)),
+            Difference::Remove(_) => (OpKind::Remove, None),
+            Difference::Move(_) | Difference::Copy(_) | Difference::Test(_) => return None,
+        };
+        Some(Self {
+            op,
+            path: text::bounded(operation.path().as_str(), 512),
+            value_digest: value.map(Digest::of_value),
+            value_from: None,
+        })
+    }
+}
+
 /// `document` after all `ops`, or the reason why one of them does not apply.
 ///
 /// # Errors

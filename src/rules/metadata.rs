@@ -64,7 +64,9 @@ fn is_empty(value: Option<&Value>) -> bool {
 fn holds(value: Option<&Value>, wanted: &str) -> bool {
     match value {
         Some(Value::String(text)) => text == wanted,
-        Some(scalar @ (Value::Number(_) | Value::Bool(_))) => *scalar == wanted,
+        // As text: comparing a number with a text as values would never hold.
+        Some(Value::Number(number)) => number.to_string().as_str() == wanted,
+        Some(Value::Bool(is)) => is.to_string().as_str() == wanted,
         _ => false,
     }
 }

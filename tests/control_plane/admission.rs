@@ -87,10 +87,7 @@ fn bad_contracts() -> Vec<(String, &'static str)> {
             contract(|m| m["spec"]["interval"] = json!("soon")),
             "should match '^([0-9]+(ms|s|m|h))+$'",
         ),
-        (
-            contract(|m| m["spec"]["source"] = json!({})),
-            "exactly one of serviceRef, url must be set",
-        ),
+        (contract(|m| m["spec"]["source"] = json!({"url": "ftp://x"})), "should match '^https?:"),
         (
             contract(|m| {
                 m["spec"]["serve"] =

@@ -10,5 +10,6 @@ mod admission;
 mod bad_input;
 mod chart;
 mod documents;
+mod healing;
 mod leadership;
 mod serving;

@@ -3,6 +3,8 @@
 //!
 //! `make test` starts the control plane, installs the CRDs and the chart, and says where they are.
 
+pub mod web;
+
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
@@ -28,7 +30,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 /// Longest wait for anything: only ever reached by a test that fails.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The running control plane.
 pub struct Cluster {

@@ -21,13 +21,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* What the operator may do in the namespaces that it watches: no more than the tests need. */}}
 {{- define "kintsugi.rules" -}}
 - apiGroups: [kintsugi.dev]
-  resources: [widgetcontracts, widgetclasses]
+  resources: [widgetcontracts, widgetclasses, remediationpolicies]
   verbs: [get, list, watch]
 - apiGroups: [kintsugi.dev]
-  resources: [widgetcontracts/status]
+  resources: [incidents]
+  verbs: [get, list, watch, create]
+- apiGroups: [kintsugi.dev]
+  resources: [widgetcontracts/status, incidents/status]
   verbs: [patch]
 # Documents, schemas, served documents and stored revisions.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, patch, delete]
+# Headers for sources, read by name and only when a contract names the Secret.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
 {{- end -}}

@@ -1,0 +1,95 @@
+//! The gates before a repair, in order; each is a named function. An open way gives a [`Permit`],
+//! which a repair takes as an argument: a forgotten `return` does not compile.
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{contract::Mode, incident::Segment},
+    domain::Span,
+};
+
+use super::{plan::mode_of, select::Policy, view::View};
+
+/// The right to act once, given only by [`pass`].
+#[derive(Debug)]
+pub struct Permit(());
+
+/// A shut gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The stable reason.
+    pub reason: &'static str,
+    /// What a person can do, or what is waited for.
+    pub message: String,
+    /// When to ask again; None when only a change opens it.
+    pub until: Option<Timestamp>,
+}
+
+/// Asks every gate. Policies are read as they are now, not as they were when the plan was made:
+/// switching a bad one to Observe stops it at once.
+///
+/// # Errors
+/// The first gate that is shut.
+pub fn pass(view: &View, segments: &[Segment], now: Timestamp) -> Result<Permit, Held> {
+    suspended(view, segments)?;
+    mode(view, segments)?;
+    cooldown(view, segments, now)?;
+    Ok(Permit(()))
+}
+
+fn policies<'a>(
+    view: &'a View,
+    segments: &'a [Segment],
+) -> impl Iterator<Item = (&'a Segment, Option<&'a Policy>)> {
+    segments.iter().map(|segment| {
+        let name = segment.policy_ref.as_ref().map(|policy| &policy.name);
+        (segment, view.policies.iter().find(|policy| Some(&policy.name) == name))
+    })
+}
+
+fn suspended(view: &View, segments: &[Segment]) -> Result<(), Held> {
+    for (segment, policy) in policies(view, segments) {
+        let Some(named) = &segment.policy_ref else { continue };
+        let message = match policy {
+            None => format!("RemediationPolicy {} is gone", named.name),
+            Some(policy) if policy.spec.suspend => {
+                format!("RemediationPolicy {} is suspended", named.name)
+            }
+            Some(_) => continue,
+        };
+        return Err(Held { reason: "Suspended", message, until: None });
+    }
+    Ok(())
+}
+
+fn mode(view: &View, segments: &[Segment]) -> Result<(), Held> {
+    let mode = policies(view, segments)
+        .map(|(_, policy)| mode_of(view, policy.and_then(|policy| policy.spec.mode)))
+        .min()
+        .unwrap_or_else(|| mode_of(view, None));
+    let (reason, message) = match mode {
+        Mode::Auto => return Ok(()),
+        Mode::Off | Mode::Observe => ("ObserveOnly", "the mode is Observe: nothing is repaired"),
+        Mode::DryRun => ("DryRun", "the mode is DryRun: the plan is shown and not carried out"),
+        Mode::Approve => (
+            "ApprovalUnprotected",
+            "the mode is Approve, and nothing in this cluster makes sure that the one who approves \
+             may do so; use Auto or DryRun",
+        ),
+    };
+    Err(Held { reason, message: message.to_owned(), until: None })
+}
+
+fn cooldown(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Held> {
+    let wait = policies(view, segments)
+        .filter_map(|(_, policy)| policy?.spec.cooldown)
+        .max()
+        .unwrap_or(Span::ZERO);
+    let Some(ended) = view.last.as_ref().and_then(|last| last.ended_at) else { return Ok(()) };
+    let until = wait.after(ended);
+    if until <= now {
+        return Ok(());
+    }
+    let message = format!("the last Incident ended less than {wait} ago");
+    Err(Held { reason: "Cooldown", message, until: Some(until) })
+}

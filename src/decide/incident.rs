@@ -1,0 +1,616 @@
+//! The Incident machine: what one look means for the episode that a contract is in.
+//!
+//! ```text
+//! seen                                        open Incident   what happens
+//! trouble                                     none            open it; publish a candidate beside
+//! trouble, same fingerprint, published by us  any             record the attempt by what is served now
+//! trouble, same fingerprint, gate shut        any             Held (Mitigated while good is served)
+//! trouble, same fingerprint, attempt due      not Mitigated   publish a candidate, or record a failed attempt
+//! trouble, same fingerprint, attempts spent   any             Escalated; a slow probe goes on
+//! trouble, another fingerprint                any             Superseded; the next look opens anew
+//! no trouble                                  any             Mitigated, then Resolved after minHealthyPeriod
+//! unknown                                     any             nothing: Unknown is not Fail
+//! ```
+//!
+//! A published repair is never taken for a success because it was written: the look after it reads
+//! the served key again and judges what stands there.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::{
+    api::{
+        condition::{ConditionType, Conditions, whole_seconds},
+        contract::{Check, Mode},
+        incident::{Attempt, IncidentSpec, IncidentStatus, Outcome as AttemptOutcome, State},
+        policy::Retry,
+    },
+    domain::{Digest, Document, Op, Span, Verdict, patch::OpSummary, text},
+};
+
+use super::{
+    episode::{self, Episode},
+    gates::{self, Held, Permit},
+    plan::{self, Candidate, Outcome},
+    signal::{Reason, Signal},
+    view::{Effect, Need, Note, OpenIncident, Served, View, sooner},
+};
+
+const ATTEMPTS_KEPT: usize = 20;
+/// Most changes of one attempt that are shown.
+const OPS_SHOWN: usize = 20;
+const MAX_ATTEMPTS: u32 = 3;
+const MIN_HEALTHY: Span = Span::mins(5);
+const UNMITIGATED_AFTER: Span = Span::mins(5);
+const UNRESOLVED_AFTER: Span = Span::mins(24 * 60);
+/// How often an escalated Incident is tried again: slowly, since a person has been called.
+const SLOW_PROBE: Span = Span::mins(10);
+
+/// What to do about the Incident.
+#[derive(Debug)]
+pub enum Move {
+    /// Nothing.
+    Nothing,
+    /// Gather this first.
+    Ask(Need),
+    /// Open an Incident, and publish its first candidate beside.
+    Open {
+        /// Its name.
+        name: String,
+        /// Its spec.
+        spec: Box<IncidentSpec>,
+        /// The candidate.
+        repair: Option<Repair>,
+    },
+    /// Publish a candidate of a later attempt.
+    Publish(Repair),
+    /// Write down what was seen.
+    Record {
+        /// The Incident's name.
+        name: String,
+        /// Its new status.
+        status: Box<IncidentStatus>,
+        /// What to say about it.
+        signals: Vec<Signal>,
+    },
+}
+
+/// A candidate that may be published: made only with a [`Permit`].
+#[derive(Debug)]
+pub struct Repair {
+    /// The document.
+    pub document: Arc<Document>,
+    /// What is noted beside it.
+    pub note: Note,
+}
+
+impl Repair {
+    fn new(_: Permit, candidate: Candidate, incident: &str, attempt: u32) -> Self {
+        let note = Note {
+            origin: candidate.origin,
+            revision: None,
+            effect: Some(Effect { incident: incident.to_owned(), attempt, step: candidate.step }),
+        };
+        Self { document: candidate.document, note }
+    }
+}
+
+/// The next move, and when to look again.
+#[must_use]
+pub fn advance(view: &View, checks: &[Check], now: Timestamp) -> (Move, Option<Timestamp>) {
+    if view.effective.suspend || view.effective.mode == Mode::Off {
+        return (Move::Nothing, None);
+    }
+    let (trouble, due) = episode::of(view, checks, now);
+    let (next_move, next) = match (&view.incident, trouble) {
+        (None, None) => (Move::Nothing, None),
+        (None, Some(trouble)) => (open(view, &trouble, now), None),
+        (Some(incident), _) if incident.spec.close => (close(incident, now), None),
+        (Some(incident), None) => quiet(view, incident, now),
+        (Some(incident), Some(trouble)) if trouble.fingerprint == incident.spec.fingerprint => {
+            go_on(view, incident, &trouble, now)
+        }
+        (Some(incident), Some(_)) => (supersede(incident, now), None),
+    };
+    (next_move, sooner(next, due))
+}
+
+fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
+    if view.last.as_ref().is_some_and(|last| {
+        last.closed && last.fingerprint == trouble.fingerprint && last.digest == trouble.digest
+    }) {
+        return Move::Nothing;
+    }
+    let last = view.last.as_ref().map_or(0, |last| last.ordinal);
+    let ordinal = view.status.episodes.unwrap_or(0).max(last).saturating_add(1);
+    let name = name(&view.subject.name, &view.subject.uid, ordinal);
+    let segments = plan::segments(view, trouble);
+    let repair = match gates::pass(view, &segments, now) {
+        Err(_) => None,
+        Ok(permit) => match plan::candidate(view, &segments, false, now) {
+            Outcome::Ask(need) => return Move::Ask(need),
+            Outcome::Candidate(candidate) if !is_served(view, &candidate.document) => {
+                Some(Repair::new(permit, candidate, &name, 1))
+            }
+            Outcome::Candidate(_) | Outcome::Wait { .. } | Outcome::None { .. } => None,
+        },
+    };
+    let rules: Vec<&str> = trouble.failing.iter().map(|f| f.rule.as_str()).collect();
+    let policies: Vec<&str> = segments
+        .iter()
+        .map(|segment| segment.policy_ref.as_ref().map_or("built-in", |policy| &policy.name))
+        .collect();
+    let spec = IncidentSpec {
+        contract_name: view.subject.name.clone(),
+        contract_uid: view.subject.uid.clone(),
+        widget: view.effective.widget.clone(),
+        ordinal,
+        document_digest: trouble.digest.clone(),
+        fingerprint: trouble.fingerprint.clone(),
+        rules_summary: text::bounded(&rules.join(","), 255),
+        violations: episode::violations(&trouble.failing),
+        severity: trouble.severity,
+        cause: trouble.cause,
+        policies_summary: text::bounded(&policies.join(","), 255),
+        plan: segments,
+        traceparent: Some(traceparent(&view.subject.uid, ordinal)),
+        opened_at: Time(whole_seconds(trouble.since)),
+        close: false,
+    };
+    Move::Open { name, spec: Box::new(spec), repair }
+}
+
+/// `<contract>-<10 hex of sha256(UID, ordinal)>`: a restart cannot open the same episode twice.
+#[must_use]
+pub fn name(contract: &str, uid: &str, ordinal: u32) -> String {
+    let hash = Digest::of_bytes(format!("{uid}/{ordinal}").as_bytes());
+    format!("{contract}-{}", &hash.short()[..10])
+}
+
+/// The trace of the episode (W3C Trace Context), from what names it: the same after a restart.
+fn traceparent(uid: &str, ordinal: u32) -> String {
+    let hash = Digest::of_bytes(format!("trace {uid}/{ordinal}").as_bytes());
+    let hex = hash.as_str().trim_start_matches("sha256:");
+    format!("00-{}-{}-01", &hex[..32], &hex[32..48])
+}
+
+/// The same trouble goes on.
+fn go_on(
+    view: &View,
+    incident: &OpenIncident,
+    trouble: &Episode,
+    now: Timestamp,
+) -> (Move, Option<Timestamp>) {
+    let mut record = Record::of(incident, trouble.digest.clone(), now);
+    if let Some(effect) = published_attempt(view, incident)
+        && record.status.tries.unwrap_or(0) < effect.attempt
+    {
+        let Some(served) = &view.served_document else {
+            return (Move::Ask(Need::ServedDocument), None);
+        };
+        record.step.clone_from(&effect.step);
+        record.changes = changes(view, &served.document);
+        if served.is_good() {
+            record.succeeded(effect.attempt, served.document.digest());
+        } else {
+            let why = "what was published does not pass any more";
+            record.failed(effect.attempt, why, &retry(view, incident));
+        }
+        return record.done();
+    }
+    if serves_good(view) {
+        record.mitigated("the last good document stays served");
+    }
+    if record.is_settled() {
+        record.escalate_when_unresolved(view);
+        return record.done();
+    }
+    let retry = retry(view, incident);
+    let permit = match gates::pass(view, &incident.spec.plan, now) {
+        Ok(permit) => permit,
+        Err(held) => {
+            record.held(&held);
+            if held.reason == "DryRun" {
+                match plan::candidate(view, &incident.spec.plan, true, now) {
+                    Outcome::Ask(need) => return (Move::Ask(need), None),
+                    Outcome::Candidate(candidate) => record.planned(&candidate.ops),
+                    Outcome::Wait { .. } | Outcome::None { .. } => {}
+                }
+            }
+            return record.done();
+        }
+    };
+    if record.status.next_attempt_time.as_ref().is_some_and(|at| at.0 > now) {
+        return record.done();
+    }
+    let waited = record.status.waiting == WAITING_STEP;
+    let attempt = record.status.tries.unwrap_or(0).saturating_add(1);
+    match plan::candidate(view, &incident.spec.plan, waited, now) {
+        Outcome::Ask(need) => (Move::Ask(need), None),
+        Outcome::Candidate(candidate) if is_served(view, &candidate.document) => {
+            record.changes = candidate.ops.iter().take(OPS_SHOWN).map(Op::summary).collect();
+            record.step = candidate.step;
+            record.succeeded(attempt, candidate.document.digest());
+            record.done()
+        }
+        Outcome::Candidate(candidate) => {
+            (Move::Publish(Repair::new(permit, candidate, &incident.name, attempt)), None)
+        }
+        Outcome::Wait { wait, step } => {
+            record.wait(wait, &step);
+            record.done()
+        }
+        Outcome::None { step, why, escalate } => {
+            if record.conditions.is_true(ConditionType::Escalated) {
+                record.probe_again_slowly();
+            } else {
+                record.step = step;
+                record.failed(attempt, &why, &retry);
+                if escalate {
+                    record.escalate(&why);
+                }
+            }
+            record.done()
+        }
+    }
+}
+
+const WAITING_STEP: &str = "Wait";
+
+/// No rule fails any more. Unknown is not Pass either: then nothing is concluded.
+fn quiet(view: &View, incident: &OpenIncident, now: Timestamp) -> (Move, Option<Timestamp>) {
+    let results = view.assigned_results();
+    let passes = results.iter().all(|result| !matches!(result.verdict, Verdict::Unknown(_)));
+    let Some(assigned) = view.status.document.as_ref().and_then(|d| d.assigned.as_ref()) else {
+        return (Move::Nothing, None);
+    };
+    if !passes || !(view.serves_assigned() || view.served == Served::NotServed) {
+        return (Move::Nothing, None);
+    }
+    let mut record = Record::of(incident, assigned.digest.clone(), now);
+    let since = assigned.valid_since.as_ref().map_or(now, |since| since.0);
+    let healthy_at = retry(view, incident).min_healthy_period.unwrap_or(MIN_HEALTHY).after(since);
+    record.mitigated("the assigned document passes and is served");
+    if healthy_at <= now {
+        record.resolved();
+    } else {
+        record.waits_for("HealthyPeriod");
+        record.status.next_attempt_time = Some(Time(whole_seconds(healthy_at)));
+        // Whole seconds are stored; the look is due when the last of them has passed.
+        record.next = Some(healthy_at);
+    }
+    record.done()
+}
+
+fn supersede(incident: &OpenIncident, now: Timestamp) -> Move {
+    let digest = incident.spec.document_digest.clone();
+    let mut record = Record::of(incident, digest, now);
+    record.over(State::Superseded, "Superseded", "another kind of trouble took its place");
+    record.done().0
+}
+
+fn close(incident: &OpenIncident, now: Timestamp) -> Move {
+    let digest = incident.spec.document_digest.clone();
+    let mut record = Record::of(incident, digest, now);
+    record.over(State::Resolved, "ClosedByPerson", "a person closed it");
+    record.done().0
+}
+
+/// The attempt of this Incident that wrote what is served now.
+fn published_attempt<'a>(view: &'a View, incident: &OpenIncident) -> Option<&'a Effect> {
+    let Served::Ours(key) = &view.served else { return None };
+    let effect = key.note.as_ref()?.effect.as_ref()?;
+    let ours = key.written_by_us && effect.incident == incident.name;
+    (ours && !view.serves_assigned()).then_some(effect)
+}
+
+/// What is different in what is served, by comparison with what was asked for: what was done, not
+/// what was meant to be done.
+fn changes(view: &View, served: &Document) -> Vec<OpSummary> {
+    let Some(assigned) = view.assigned_document() else { return Vec::new() };
+    let ops = json_patch::diff(assigned.value(), served.value()).0;
+    ops.iter().take(OPS_SHOWN).filter_map(OpSummary::of).collect()
+}
+
+fn is_served(view: &View, document: &Document) -> bool {
+    matches!(&view.served, Served::Ours(key) if key.raw_digest == *document.raw_digest())
+}
+
+/// Is something served that is not the document in trouble? It passed when it was published.
+fn serves_good(view: &View) -> bool {
+    matches!(&view.served, Served::Ours(key) if key.written_by_us) && !view.serves_assigned()
+}
+
+/// The retry settings of the plan's first segment that has a policy.
+fn retry(view: &View, incident: &OpenIncident) -> Retry {
+    incident
+        .spec
+        .plan
+        .iter()
+        .filter_map(|segment| segment.policy_ref.as_ref())
+        .find_map(|named| view.policies.iter().find(|policy| policy.name == named.name))
+        .and_then(|policy| policy.spec.retry.clone())
+        .unwrap_or_default()
+}
+
+/// A status under way to its next version.
+struct Record<'a> {
+    incident: &'a OpenIncident,
+    status: IncidentStatus,
+    conditions: Conditions,
+    signals: Vec<Signal>,
+    next: Option<Timestamp>,
+    changes: Vec<OpSummary>,
+    step: String,
+    now: Timestamp,
+}
+
+impl<'a> Record<'a> {
+    fn of(incident: &'a OpenIncident, digest: Digest, now: Timestamp) -> Self {
+        let mut status = incident.status.clone();
+        status.current_digest = Some(digest);
+        let mut record = Self {
+            conditions: Conditions::of(Some(&status.conditions)),
+            status,
+            incident,
+            signals: Vec::new(),
+            next: None,
+            changes: Vec::new(),
+            step: String::new(),
+            now,
+        };
+        let cause = record.incident.spec.cause.as_ref();
+        let rules = &record.incident.spec.rules_summary;
+        let failing = format!("{rules} failing, cause {cause}");
+        if record.set(ConditionType::Diagnosed, true, cause, &failing) {
+            record.signal(Reason::IncidentOpened, 0, &failing);
+        }
+        record
+    }
+
+    /// Sets a condition; true when it flipped.
+    fn set(&mut self, type_: ConditionType, status: bool, reason: &str, message: &str) -> bool {
+        let before = self.conditions.get(type_).map(|condition| condition.status.clone());
+        self.conditions.set(type_, status, reason, message, 1, self.now);
+        before.as_deref() != Some(if status { "True" } else { "False" })
+    }
+
+    fn signal(&mut self, reason: Reason, number: u32, note: &str) {
+        let note = text::message(note);
+        let incident = Some(self.incident.name.clone());
+        self.signals.push(Signal { reason, note, incident, number });
+    }
+
+    fn attempt(&mut self, number: u32, outcome: AttemptOutcome, message: &str) {
+        let step = if self.step.is_empty() { self.status.step.clone() } else { self.step.clone() };
+        self.status.tries = Some(number);
+        self.status.step.clone_from(&step);
+        self.status.attempts.retain(|attempt| attempt.number != number);
+        self.status.attempts.push(Attempt {
+            number,
+            step,
+            outcome,
+            message: text::message(message),
+            at: Time(whole_seconds(self.now)),
+            ops: std::mem::take(&mut self.changes),
+            published: None,
+        });
+        let surplus = self.status.attempts.len().saturating_sub(ATTEMPTS_KEPT);
+        self.status.attempts.drain(..surplus);
+        self.status.message = text::message(message);
+    }
+
+    fn succeeded(&mut self, number: u32, digest: &Digest) {
+        let message = format!("document {} is served and passes every rule", digest.short());
+        self.attempt(number, AttemptOutcome::Succeeded, &message);
+        if let Some(attempt) = self.status.attempts.last_mut() {
+            attempt.published = Some(digest.clone());
+        }
+        self.status.published_at = Some(Time(whole_seconds(self.now)));
+        self.set(ConditionType::Verified, true, "Passed", &message);
+        self.set(ConditionType::Remediating, false, "Done", &message);
+        self.conditions.remove(ConditionType::Held);
+        self.signal(Reason::StepSucceeded, number, &message);
+        self.mitigated(&message);
+        self.waits_for("AwaitingOwner");
+        self.status.next_attempt_time = None;
+    }
+
+    fn failed(&mut self, number: u32, why: &str, retry: &Retry) {
+        self.attempt(number, AttemptOutcome::Failed, why);
+        self.signal(Reason::StepFailed, number, why);
+        self.set(ConditionType::Verified, false, "Failed", why);
+        let most = retry.max_attempts.unwrap_or(MAX_ATTEMPTS);
+        if number >= most {
+            self.escalate(&format!("{number} of {most} attempts failed: {why}"));
+            return;
+        }
+        self.set(ConditionType::Remediating, true, "Backoff", why);
+        self.waits_for("Backoff");
+        self.next_attempt(backoff(retry, number, &self.incident.spec.contract_uid));
+    }
+
+    fn wait(&mut self, wait: Span, step: &str) {
+        self.set(ConditionType::Remediating, true, "Waiting", &format!("step {step} waits {wait}"));
+        self.waits_for(WAITING_STEP);
+        step.clone_into(&mut self.status.step);
+        self.next_attempt(wait);
+    }
+
+    fn next_attempt(&mut self, wait: Span) {
+        let at = wait.after(self.now);
+        // Whole seconds are stored: rounded up, so that the stored time is never too early.
+        let stored = whole_seconds(Span::millis(999).after(at));
+        self.status.next_attempt_time = Some(Time(stored));
+        self.next = Some(stored);
+    }
+
+    fn waits_for(&mut self, what: &str) {
+        what.clone_into(&mut self.status.waiting);
+    }
+
+    fn held(&mut self, held: &Held) {
+        self.set(ConditionType::Held, true, held.reason, &held.message);
+        self.waits_for(held.reason);
+        self.status.message = text::message(&held.message);
+        self.next = held.until;
+    }
+
+    fn planned(&mut self, ops: &[Op]) {
+        let places: Vec<String> = ops.iter().map(|op| format!("{} {}", op.kind, op.path)).collect();
+        let message = format!("would {}", places.join(", "));
+        self.set(ConditionType::Planned, true, "DryRun", &message);
+        self.status.plan = ops.iter().take(OPS_SHOWN).map(Op::summary).collect();
+    }
+
+    fn mitigated(&mut self, message: &str) {
+        if self.set(ConditionType::Mitigated, true, "GoodDocumentServed", message) {
+            self.status.mitigated_at = Some(Time(whole_seconds(self.now)));
+            self.signal(Reason::Mitigated, 0, message);
+        }
+    }
+
+    /// Has this Incident done what it can? Then only its owner, or time, moves it on.
+    fn is_settled(&mut self) -> bool {
+        let mitigated = self.conditions.is_true(ConditionType::Mitigated);
+        let has_steps = self.incident.spec.plan.iter().any(|segment| !segment.steps.is_empty());
+        if !has_steps {
+            // Trying again what cannot be tried would only look like work.
+            self.waits_for("AwaitingOwner");
+        }
+        !has_steps || (mitigated && self.conditions.is_true(ConditionType::Verified))
+    }
+
+    fn escalate(&mut self, why: &str) {
+        self.set(ConditionType::Remediating, false, "Escalated", why);
+        let message = format!("{why}; mend the document, its rules or its policy");
+        if self.set(ConditionType::Escalated, true, "PersonNeeded", &message) {
+            self.signal(Reason::Escalated, 0, &message);
+        }
+        self.waits_for("Person");
+        self.status.message = text::message(&message);
+        self.probe_again_slowly();
+    }
+
+    fn probe_again_slowly(&mut self) {
+        self.next_attempt(SLOW_PROBE);
+    }
+
+    fn escalate_when_unresolved(&mut self, view: &View) {
+        let escalation = view
+            .policies
+            .iter()
+            .find(|policy| {
+                let named = |segment: &crate::api::incident::Segment| {
+                    segment.policy_ref.as_ref().is_some_and(|p| p.name == policy.name)
+                };
+                self.incident.spec.plan.iter().any(named)
+            })
+            .and_then(|policy| policy.spec.escalation.clone())
+            .unwrap_or_default();
+        let patience = if self.conditions.is_true(ConditionType::Mitigated) {
+            escalation.unresolved_after.unwrap_or(UNRESOLVED_AFTER)
+        } else {
+            escalation.unmitigated_after.unwrap_or(UNMITIGATED_AFTER)
+        };
+        let at = patience.after(self.incident.spec.opened_at.0);
+        if at > self.now {
+            self.next = Some(at);
+        } else if !self.conditions.is_true(ConditionType::Escalated) {
+            self.escalate(&format!("the assigned document still fails after {patience}"));
+        }
+    }
+
+    fn resolved(&mut self) {
+        self.over(State::Resolved, "Recovered", "the assigned document passes and is served");
+        self.signal(Reason::Resolved, 0, "the assigned document passes and is served");
+    }
+
+    fn over(&mut self, state: State, reason: &str, message: &str) {
+        self.set(ConditionType::Resolved, state == State::Resolved, reason, message);
+        for open in [ConditionType::Held, ConditionType::Remediating, ConditionType::Escalated] {
+            self.conditions.remove(open);
+        }
+        self.status.state = Some(state);
+        self.status.resolved_at = Some(Time(whole_seconds(self.now)));
+        self.status.waiting.clear();
+        self.status.next_attempt_time = None;
+        self.status.message = text::message(message);
+    }
+
+    fn done(mut self) -> (Move, Option<Timestamp>) {
+        if !self.status.state.is_some_and(State::is_over) {
+            self.status.state = Some(state(&self.conditions, &self.status.waiting));
+        }
+        self.status.observed_generation = Some(1);
+        self.status.conditions = self.conditions.into_list();
+        if self.status == self.incident.status {
+            return (Move::Nothing, self.next);
+        }
+        let name = self.incident.name.clone();
+        (Move::Record { name, status: Box::new(self.status), signals: self.signals }, self.next)
+    }
+}
+
+/// The one word for the column.
+fn state(conditions: &Conditions, waiting: &str) -> State {
+    if conditions.is_true(ConditionType::Escalated) {
+        State::Escalated
+    } else if conditions.is_true(ConditionType::Held) {
+        State::Held
+    } else if conditions.is_true(ConditionType::Mitigated)
+        && (waiting == "AwaitingOwner" || waiting == "HealthyPeriod")
+    {
+        State::Mitigated
+    } else if conditions.is_true(ConditionType::Remediating) {
+        State::Remediating
+    } else if conditions.is_true(ConditionType::Mitigated) {
+        State::Mitigated
+    } else {
+        State::Open
+    }
+}
+
+/// `initial * factor^(attempt - 1)`, at most `max`, less up to a quarter that is this contract's
+/// own: computed from its UID, so that a restart waits as long.
+fn backoff(retry: &Retry, attempt: u32, uid: &str) -> Span {
+    let settings = retry.backoff.clone().unwrap_or_default();
+    let initial = settings.initial.unwrap_or(Span::secs(1));
+    let max = settings.max.unwrap_or(Span::secs(60));
+    let factor = f64::from(settings.factor.unwrap_or(2).max(1));
+    let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+    let spread = uid.bytes().fold(attempt, |sum, byte| sum.wrapping_mul(31) ^ u32::from(byte));
+    let share = f64::from(spread % 256) / 1024.0;
+    initial.times(factor.powi(exponent), max).times(1.0 - share, max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::policy::Backoff;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_episodes_name_and_trace_are_the_same_after_a_restart() {
+        assert_eq!(name("uk", "uid", 1), name("uk", "uid", 1));
+        assert_ne!(name("uk", "uid", 1), name("uk", "uid", 2));
+        assert_eq!(name("uk", "uid", 1).len(), "uk-".len() + 10);
+        assert_eq!(traceparent("uid", 1).len(), 55);
+    }
+
+    proptest! {
+        #[test]
+        fn backoff_grows_and_stays_within_its_bounds(attempt in 1..40_u32, uid in "[a-f0-9]{8}") {
+            let retry = Retry {
+                backoff: Some(Backoff { initial: Some(Span::secs(2)), factor: Some(3), max: Some(Span::secs(90)) }),
+                ..Retry::default()
+            };
+            let wait = backoff(&retry, attempt, &uid);
+            prop_assert!(wait >= Span::millis(1500) && wait <= Span::secs(90), "{wait}");
+            let later = backoff(&retry, attempt + 2, &uid);
+            prop_assert!(later >= wait || later >= Span::secs(67), "{wait} then {later}");
+        }
+    }
+}

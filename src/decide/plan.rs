@@ -1,0 +1,350 @@
+//! From failing rules to a candidate: the steps of the winning policies, tried in memory.
+//!
+//! A plan has one segment for each policy that won a failing rule. Candidates compose: each step
+//! gets the document that the steps before it made, and what still fails in it. A change that
+//! makes nothing better is dropped. What comes out is judged by the same rules as every document,
+//! and only a candidate that may be served is one.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{
+        contract::{Exclude, Mode, Origin},
+        incident::Segment,
+        policy::{OnFailure, Step},
+        refs::LocalRef,
+    },
+    domain::{Document, Op, Severity, Span, ValueFrom, Verdict, patch::apply},
+    steps::{
+        Failing, Fallback, Need as StepNeed, Proposal, ReplaceAsset, StepKind, View as StepView,
+    },
+};
+
+use super::{
+    episode::{self, Episode},
+    select,
+    validate::Scope,
+    view::{Judged, Need, RuleResult, View},
+};
+
+/// What came of planning.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// This document may be served.
+    Candidate(Candidate),
+    /// Gather this first.
+    Ask(Need),
+    /// Look again after this time.
+    Wait {
+        /// How long.
+        wait: Span,
+        /// The step that waits.
+        step: String,
+    },
+    /// No step led to a document that may be served.
+    None {
+        /// The last step that was tried.
+        step: String,
+        /// Why, in a sentence for people.
+        why: String,
+        /// A step said that nothing else shall be tried.
+        escalate: bool,
+    },
+}
+
+/// A document that may be served.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The document.
+    pub document: Arc<Document>,
+    /// What was changed.
+    pub ops: Vec<Op>,
+    /// The step that made the last change.
+    pub step: String,
+    /// Where the document comes from.
+    pub origin: Origin,
+}
+
+/// The segments of a plan for `episode`: ordered by the worst severity, then by rule.
+#[must_use]
+pub fn segments(view: &View, episode: &Episode) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    for failing in &episode.failing {
+        let severity =
+            view.effective.rule(&failing.rule).map_or(Severity::Critical, |r| r.severity);
+        let failure = episode::failure(view, &failing.rule, severity, &failing.violations);
+        let choice = select::choose(&view.policies, view.effective.policy.as_deref(), &failure);
+        let name = choice.winner.map(|winner| winner.name.as_str());
+        let same = segments
+            .iter_mut()
+            .find(|segment| segment.policy_ref.as_ref().map(|p| p.name.as_str()) == name);
+        match same {
+            Some(segment) => segment.rules.push(failing.rule.clone()),
+            None => segments.push(Segment {
+                policy_ref: name.map(|name| LocalRef { name: name.to_owned() }),
+                policy_generation: choice.winner.map(|winner| winner.generation),
+                why: choice.why,
+                rules: vec![failing.rule.clone()],
+                mode: mode_of(view, choice.winner.and_then(|winner| winner.spec.mode)),
+                steps: match choice.winner {
+                    Some(winner) => winner.spec.steps.clone(),
+                    None => built_in(view),
+                },
+            }),
+        }
+    }
+    segments
+}
+
+/// Without a policy: declared fallback assets are used, and nothing else is repaired.
+fn built_in(view: &View) -> Vec<Step> {
+    if view.effective.fallback_assets.is_empty() {
+        return Vec::new();
+    }
+    vec![Step {
+        name: "fallback-assets".to_owned(),
+        on_failure: None,
+        kind: StepKind::ReplaceAsset(ReplaceAsset::default()),
+    }]
+}
+
+/// The strictest of the contract's, the policy's and the operator's mode.
+#[must_use]
+pub fn mode_of(view: &View, policy: Option<Mode>) -> Mode {
+    view.effective.mode.min(policy.unwrap_or_default()).min(view.strictest)
+}
+
+/// Tries the steps of `segments` on the assigned document; `waited` says that the time of this
+/// attempt's `wait` steps is over.
+#[must_use]
+pub fn candidate(view: &View, segments: &[Segment], waited: bool, now: Timestamp) -> Outcome {
+    // A document that is not JSON has no parts to repair: only a whole one can take its place.
+    let nothing = || Document::from_value(serde_json::Value::Null).map(Arc::new);
+    match view.assigned_document().map_or_else(nothing, |assigned| Ok(Arc::clone(assigned))) {
+        Ok(start) => compose(view, segments, start, waited, now),
+        Err(malformed) => {
+            Outcome::None { step: String::new(), why: malformed.to_string(), escalate: false }
+        }
+    }
+}
+
+fn compose(
+    view: &View,
+    segments: &[Segment],
+    start: Arc<Document>,
+    waited: bool,
+    now: Timestamp,
+) -> Outcome {
+    let mut current = match judge(view, start, now) {
+        Ok(judged) => judged,
+        Err(need) => return Outcome::Ask(need),
+    };
+    let mut ops = Vec::new();
+    let mut step_name = String::new();
+    let mut whys = Vec::new();
+    for segment in segments {
+        for step in &segment.steps {
+            let failing = failing_of(&current, &segment.rules);
+            if failing.is_empty() {
+                break;
+            }
+            if excluded(&view.effective.exclude, &segment.rules, step, &[]) {
+                continue;
+            }
+            if let Some(need) = lacks(view, step) {
+                return Outcome::Ask(need);
+            }
+            step_name.clone_from(&step.name);
+            let why = match propose(view, step, &current, &failing, now) {
+                Proposal::Wait(wait) => {
+                    if waited {
+                        continue;
+                    }
+                    return Outcome::Wait { wait, step: step.name.clone() };
+                }
+                Proposal::Nothing(why) => why,
+                Proposal::Change(proposed) if !editable(&current, &proposed) => {
+                    "the document holds a number that would not survive being written again"
+                        .to_owned()
+                }
+                Proposal::Change(proposed)
+                    if excluded(&view.effective.exclude, &segment.rules, step, &proposed) =>
+                {
+                    "healing.exclude forbids it".to_owned()
+                }
+                Proposal::Change(proposed) => match changed(view, &current, &proposed, now) {
+                    Ok(Some(better)) => {
+                        current = better;
+                        ops.extend(proposed);
+                        continue;
+                    }
+                    Ok(None) => "what it proposes makes nothing better".to_owned(),
+                    Err(Unfit::Ask(need)) => return Outcome::Ask(need),
+                    Err(Unfit::Bad(why)) => why,
+                },
+            };
+            whys.push(format!("{}: {why}", step.name));
+            if step.on_failure == Some(OnFailure::Escalate) {
+                return Outcome::None { step: step_name, why: whys.join("; "), escalate: true };
+            }
+        }
+    }
+    if !ops.is_empty() && may_be_served(&current) {
+        return Outcome::Candidate(Candidate {
+            origin: origin(&ops),
+            document: current.document,
+            ops,
+            step: step_name,
+        });
+    }
+    if !ops.is_empty() {
+        whys.push("what the steps made of it still fails".to_owned());
+    }
+    if whys.is_empty() {
+        whys.push("there is no step to try".to_owned());
+    }
+    Outcome::None { step: step_name, why: whys.join("; "), escalate: false }
+}
+
+/// Only a whole replacement may touch a document that cannot be written again as it is.
+fn editable(current: &Judged, proposed: &[Op]) -> bool {
+    current.document.is_exact() || proposed.iter().all(|op| op.path.is_empty())
+}
+
+fn propose(
+    view: &View,
+    step: &Step,
+    current: &Judged,
+    failing: &[Failing],
+    now: Timestamp,
+) -> Proposal {
+    let fallbacks: Vec<Fallback> = view
+        .effective
+        .fallback_assets
+        .iter()
+        .map(|fallback| Fallback { rule: fallback.rule.clone(), url: fallback.url.0.clone() })
+        .collect();
+    let next = view.status.document.iter().flat_map(|d| &d.revisions).map(|r| r.number).max();
+    let variables = [
+        ("revision", next.map_or(1, |number| number.saturating_add(1)).to_string()),
+        ("now", crate::api::condition::whole_seconds(now).to_string()),
+        ("contract", view.subject.name.clone()),
+        ("widget", view.effective.widget.clone()),
+    ];
+    let source = view.source.as_ref().and_then(|source| source.as_ref().ok());
+    step.kind.plan(&StepView {
+        document: current.document.value(),
+        failing,
+        schema: view.schema.as_ref().map(|schema| schema.value()),
+        revisions: view.history.as_deref().unwrap_or_default(),
+        source: source.map(|document| document.value()),
+        fallbacks: &fallbacks,
+        variables: &variables,
+    })
+}
+
+/// The fact that `step` cannot do without and that nobody has gathered yet.
+fn lacks(view: &View, step: &Step) -> Option<Need> {
+    match step.kind.need()? {
+        StepNeed::Revisions => view.history.is_none().then_some(Need::History),
+        StepNeed::Source => view.source.is_none().then_some(Need::Source),
+    }
+}
+
+enum Unfit {
+    Ask(Need),
+    Bad(String),
+}
+
+/// The document after `proposed`, when fewer violations are left than before.
+fn changed(
+    view: &View,
+    current: &Judged,
+    proposed: &[Op],
+    now: Timestamp,
+) -> Result<Option<Judged>, Unfit> {
+    let value = apply(current.document.value(), proposed).map_err(Unfit::Bad)?;
+    let document = Document::from_value(value).map_err(|bad| Unfit::Bad(bad.to_string()))?;
+    let judged = judge(view, Arc::new(document), now).map_err(Unfit::Ask)?;
+    Ok((weight(&judged) < weight(current)).then_some(judged))
+}
+
+/// How much is wrong: Critical violations first, then doubts, then the rest.
+fn weight(judged: &Judged) -> (usize, usize, usize) {
+    let violations = |critical: bool| {
+        judged
+            .results
+            .iter()
+            .filter(|result| (result.severity == Severity::Critical) == critical)
+            .map(|result| match &result.verdict {
+                Verdict::Fail(violations) => violations.len(),
+                Verdict::Pass | Verdict::Unknown(_) => 0,
+            })
+            .sum()
+    };
+    let doubts = judged.results.iter().filter(|r| matches!(r.verdict, Verdict::Unknown(_))).count();
+    (violations(true), doubts, violations(false))
+}
+
+/// Judges a candidate by all rules; asks for the assets that nobody has looked at yet.
+fn judge(view: &View, document: Arc<Document>, now: Timestamp) -> Result<Judged, Need> {
+    let unseen: Vec<(String, bool)> = view
+        .book
+        .assets(document.value())
+        .into_iter()
+        .map(|(target, sized)| (target.url, sized))
+        .filter(|(url, _)| !view.probes.contains_key(url))
+        .collect();
+    if !unseen.is_empty() {
+        return Err(Need::Assets(unseen));
+    }
+    Ok(view.book.judge(&view.effective.rules, Scope::All, document, &view.probes, now))
+}
+
+/// A repair must be good beyond doubt: what could not be checked is not published by a machine.
+fn may_be_served(judged: &Judged) -> bool {
+    judged.is_good()
+}
+
+fn failing_of(judged: &Judged, rules: &[String]) -> Vec<Failing> {
+    let failing = |result: &RuleResult| match &result.verdict {
+        Verdict::Fail(violations) => {
+            Some(Failing { rule: result.rule.clone(), violations: violations.clone() })
+        }
+        Verdict::Pass | Verdict::Unknown(_) => None,
+    };
+    let document_itself = rules.iter().any(|rule| rule == super::effective::DOCUMENT_RULE);
+    judged
+        .results
+        .iter()
+        .filter(|result| document_itself || rules.contains(&result.rule))
+        .filter_map(failing)
+        .collect()
+}
+
+/// Does the contract forbid this step, or any of what it proposes?
+fn excluded(exclude: &[Exclude], rules: &[String], step: &Step, ops: &[Op]) -> bool {
+    exclude.iter().any(|entry| {
+        let rule = entry.rule.as_ref().is_none_or(|rule| rules.contains(rule));
+        let kind = entry.step.as_deref().is_none_or(|kind| kind == step.kind.name());
+        let touches = |op: &Op| {
+            let at = format!("{}/", op.path);
+            entry.paths.iter().any(|path| {
+                let path = format!("{path}/");
+                at.starts_with(&path) || path.starts_with(&at)
+            })
+        };
+        rule && kind && (entry.paths.is_empty() || ops.iter().any(touches))
+    })
+}
+
+fn origin(ops: &[Op]) -> Origin {
+    let whole = ops.iter().rev().find(|op| op.path.is_empty());
+    match whole.and_then(|op| op.from.as_ref()) {
+        Some(ValueFrom::Revision(_)) => Origin::History,
+        Some(ValueFrom::Source) => Origin::Source,
+        _ => Origin::Repaired,
+    }
+}
