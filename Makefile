@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CACHE ?= $(or $(KINTSUGI_CACHE),$(HOME)/.cache/kintsugi)
 CARGO_DENY := 0.20.2
 
-.PHONY: help build test lint audit fmt crds up down tools clean
+.PHONY: help build test demo lint audit fmt crds up down tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ build: ## Build the release binary
 
 test: ## Run all tests, on a real control plane that is started and stopped (first time: about 12 minutes to build it)
 	tests/run.sh
+
+demo: ## Watch contracts break and heal on a real API server (HOLD=1 keeps it running, CLUSTER=current uses yours)
+	deploy/demo.sh
 
 lint: tools ## Check format, lints, licenses and sources
 	cargo fmt --check

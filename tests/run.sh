@@ -14,7 +14,6 @@ stop() {
   for environ in /proc/[0-9]*/environ; do
     pid=${environ#/proc/}
     pid=${pid%/environ}
-    [ "$pid" != $$ ] || continue
     if [ "$(basename "$(readlink "/proc/$pid/exe" 2>/dev/null)" 2>/dev/null)" = kintsugi ] &&
       tr '\0' '\n' <"$environ" 2>/dev/null | grep -qx "KINTSUGI_TEST_STATE=$state"; then
       kill -KILL "$pid" 2>/dev/null || true
@@ -30,16 +29,6 @@ trap 'exit 130' INT TERM
 # Compiled before the control plane starts, so that it does not wait for the compiler.
 cargo test --no-run
 tests/controlplane/up.sh "$state"
-export KUBECONFIG=$state/admin.kubeconfig
-kubectl=$bin/kubectl
-"$bin/helm" install kintsugi charts/kintsugi --namespace kintsugi-system --create-namespace \
-  --set replicas=0 >/dev/null
-for crd in crds/*.yaml; do
-  "$kubectl" wait --for=condition=Established --timeout=30s -f "$crd" >/dev/null
-done
-# The operator under test has the rights that the chart gives, and no others.
-token=$("$kubectl" --namespace kintsugi-system create token kintsugi --duration=8h)
-sed "s/token: .*/token: $token}}]/" "$state/admin.kubeconfig" >"$state/operator.kubeconfig"
-
-export KINTSUGI_TEST_STATE=$state KINTSUGI_TEST_BIN=$bin
+tests/controlplane/install.sh "$state"
+export KUBECONFIG=$state/admin.kubeconfig KINTSUGI_TEST_STATE=$state KINTSUGI_TEST_BIN=$bin
 cargo test "$@"

@@ -1,0 +1,342 @@
+//! The demo: a CDN and a source as real HTTP servers, the operator as a real process, and four
+//! widget contracts that break. Prints each transition as it happens; succeeds only when three
+//! were healed and one was escalated.
+
+#![allow(clippy::print_stdout, reason = "a demo talks to a person")]
+
+use std::{
+    collections::BTreeSet,
+    env,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures::TryStreamExt as _;
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Namespace},
+    events::v1::Event,
+};
+use kintsugi::api::{Incident, RemediationPolicy, WidgetClass, WidgetContract};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams},
+    runtime::{WatchStreamExt as _, wait::await_condition, watcher},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, time::timeout};
+
+const NAMESPACE: &str = "kintsugi-demo";
+/// Longest wait for one transition.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The pictures that the CDN has lost.
+type Lost = Arc<Mutex<BTreeSet<String>>>;
+
+struct Demo {
+    client: Client,
+    cdn: String,
+    lost: Lost,
+    started: Instant,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let lost = Lost::default();
+    let demo = Demo {
+        client: Client::try_from(kube::Config::infer().await?)?,
+        cdn: web(&lost).await?,
+        lost,
+        started: Instant::now(),
+    };
+    demo.fresh_namespace().await?;
+    let mut operator = start_operator()?;
+    let outcome = demo.play().await;
+    if let Err(error) = &outcome {
+        println!("\nThe demo failed: {error:#}");
+    }
+    Demo::show()?;
+    if env::var_os("HOLD").is_some() {
+        println!(
+            "\nIt keeps running: KUBECONFIG={} ; Ctrl-C ends it.",
+            env::var("KUBECONFIG").unwrap_or_default()
+        );
+        tokio::signal::ctrl_c().await?;
+    }
+    stop(&mut operator)?;
+    outcome
+}
+
+impl Demo {
+    async fn play(&self) -> anyhow::Result<()> {
+        let say = self.say_events();
+        let acts = async {
+            self.apply_all::<WidgetClass>(include_str!("examples/class.yaml")).await?;
+            self.apply_all::<RemediationPolicy>(include_str!("examples/policies.yaml")).await?;
+            let contracts = include_str!("examples/contracts.yaml");
+            let contracts: Vec<Value> = self.manifests(contracts)?;
+            let named = |name: &str| {
+                let found = contracts.iter().find(|manifest| manifest["metadata"]["name"] == name);
+                found.cloned().with_context(|| format!("examples/contracts.yaml has no {name}"))
+            };
+            for name in ["uk", "de", "gb"] {
+                self.apply::<WidgetContract>(&named(name)?).await?;
+            }
+            for name in ["uk", "de", "gb"] {
+                self.contract_ready(name).await?;
+            }
+            self.heading("three contracts are valid and served");
+
+            self.heading("act 1: an edit of uk loses a required field, and has a good part");
+            let mut uk = named("uk")?;
+            remove(&mut uk["spec"]["document"]["inline"], "layout");
+            uk["spec"]["document"]["inline"]["title"] = json!("Shops near you");
+            self.apply::<WidgetContract>(&uk).await?;
+            self.healed("uk", |document| {
+                document["layout"] == "grid" && document["title"] == "Shops near you"
+            })
+            .await?;
+
+            self.heading("act 2: the CDN loses the picture of de");
+            self.lost
+                .lock()
+                .map_err(|_| anyhow::anyhow!("the CDN broke"))?
+                .insert("hero-de.png".to_owned());
+            self.healed("de", |document| {
+                document["hero"].as_str().is_some_and(|hero| hero.ends_with("/placeholder.png"))
+            })
+            .await?;
+
+            self.heading("act 3: an edit of gb has the wrong locale and no version");
+            let mut gb = named("gb")?;
+            gb["spec"]["document"]["inline"]["locale"] = json!("fr-FR");
+            remove(&mut gb["spec"]["document"]["inline"], "version");
+            self.apply::<WidgetContract>(&gb).await?;
+            self.healed("gb", |document| {
+                document["locale"] == "en-GB" && document["version"].is_string()
+            })
+            .await?;
+
+            self.heading("act 4: fr has never had a title, and its source is down");
+            self.apply::<WidgetContract>(&named("fr")?).await?;
+            self.incident_is("fr", "Escalated").await?;
+            self.heading("three healed, one escalated");
+            Ok(())
+        };
+        tokio::select! {
+            outcome = acts => outcome,
+            said = say => said,
+        }
+    }
+
+    fn heading(&self, text: &str) {
+        println!("\n{:>8.3}s  == {text}", self.started.elapsed().as_secs_f64());
+    }
+
+    /// Prints each Event as it arrives.
+    async fn say_events(&self) -> anyhow::Result<()> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let mut stream = std::pin::pin!(
+            watcher::watcher(events, watcher::Config::default())
+                .default_backoff()
+                .applied_objects()
+        );
+        while let Some(event) = stream.try_next().await? {
+            let subject = event.regarding.and_then(|object| object.name).unwrap_or_default();
+            println!(
+                "{:>8.3}s  {subject:4} {:20} {}",
+                self.started.elapsed().as_secs_f64(),
+                event.reason.unwrap_or_default(),
+                event.note.unwrap_or_default(),
+            );
+        }
+        bail!("the watch of Events ended")
+    }
+
+    async fn fresh_namespace(&self) -> anyhow::Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        if let Some(old) = namespaces.get_opt(NAMESPACE).await? {
+            println!("deleting the namespace of an earlier demo");
+            let uid = old.uid().unwrap_or_default();
+            namespaces.delete(NAMESPACE, &DeleteParams::default()).await?;
+            let gone = await_condition(
+                namespaces.clone(),
+                NAMESPACE,
+                kube::runtime::wait::conditions::is_deleted(&uid),
+            );
+            timeout(PATIENCE, gone).await.context("the old namespace does not go")??;
+        }
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(NAMESPACE.to_owned());
+        namespaces.create(&kube::api::PostParams::default(), &namespace).await?;
+        Ok(())
+    }
+
+    fn manifests(&self, yaml: &str) -> anyhow::Result<Vec<Value>> {
+        let filled = yaml.replace("${CDN}", &self.cdn).replace("${SOURCE}", &self.cdn);
+        filled.split("\n---\n").map(|part| Ok(serde_saphyr::from_str(part)?)).collect()
+    }
+
+    async fn apply_all<K>(&self, yaml: &str) -> anyhow::Result<()>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned
+            + Serialize,
+    {
+        for manifest in self.manifests(yaml)? {
+            self.apply::<K>(&manifest).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply<K>(&self, manifest: &Value) -> anyhow::Result<()>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned
+            + Serialize,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
+        let params = PatchParams::apply("demo").force();
+        api.patch(name, &params, &Patch::Apply(manifest))
+            .await
+            .with_context(|| format!("applying {name}"))?;
+        Ok(())
+    }
+
+    async fn contract_ready(&self, name: &str) -> anyhow::Result<()> {
+        let contracts: Api<WidgetContract> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let ready = |contract: Option<&WidgetContract>| {
+            let conditions =
+                contract.and_then(|c| c.status.as_ref()).map(|status| &status.conditions);
+            conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+        };
+        let waiting = await_condition(contracts, name, ready);
+        timeout(PATIENCE, waiting)
+            .await
+            .with_context(|| format!("{name} does not become Ready"))??;
+        Ok(())
+    }
+
+    /// Waits until the Incident is mitigated and the served document is what it should be.
+    async fn healed(&self, contract: &str, good: fn(&Value) -> bool) -> anyhow::Result<()> {
+        self.incident_is(contract, "Mitigated").await?;
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let served = config_maps.get(&format!("{contract}-served")).await?;
+        let text = served.data.unwrap_or_default().remove("contract.json").unwrap_or_default();
+        let document: Value = serde_json::from_str(&text)?;
+        ensure!(good(&document), "{contract} serves {document}");
+        println!("{:>8.3}s  {contract:4} serves {document}", self.started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    async fn incident_is(&self, contract: &str, state: &str) -> anyhow::Result<()> {
+        let contracts: Api<WidgetContract> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let named = |contract: Option<&WidgetContract>| {
+            contract.and_then(|c| c.status.as_ref()?.incident_ref.as_ref()).is_some()
+        };
+        let waiting = timeout(PATIENCE, await_condition(contracts, contract, named)).await;
+        let found = waiting.with_context(|| format!("{contract} has no Incident"))??;
+        let reference = found.and_then(|c| c.status).and_then(|status| status.incident_ref);
+        let name = reference.context("the contract is gone")?.name;
+        let incidents: Api<Incident> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let wanted = state.to_owned();
+        let reached = move |incident: Option<&Incident>| {
+            let is = incident.and_then(|incident| incident.status.as_ref()?.state);
+            is.is_some_and(|is| is.to_string() == wanted)
+        };
+        let waiting = await_condition(incidents, &name, reached);
+        timeout(PATIENCE, waiting)
+            .await
+            .with_context(|| format!("{name} does not become {state}"))??;
+        Ok(())
+    }
+
+    /// What a person would look at.
+    fn show() -> anyhow::Result<()> {
+        let kubectl = env::var("KINTSUGI_DEMO_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
+        for arguments in
+            ["get widgetcontracts,incidents", "get events.events.k8s.io --sort-by=.eventTime"]
+        {
+            println!("\n$ kubectl --namespace {NAMESPACE} {arguments}");
+            let status = Command::new(&kubectl)
+                .args(["--namespace", NAMESPACE])
+                .args(arguments.split(' '))
+                .status()?;
+            ensure!(status.success(), "kubectl {arguments} failed");
+        }
+        Ok(())
+    }
+}
+
+fn remove(object: &mut Value, key: &str) {
+    if let Some(map) = object.as_object_mut() {
+        map.remove(key);
+    }
+}
+
+/// A CDN and a source in one: pictures that can be lost, and an export that is down.
+async fn web(lost: &Lost) -> anyhow::Result<String> {
+    async fn picture(Path(name): Path<String>, State(lost): State<Lost>) -> Response {
+        let gone = lost.lock().map_or(true, |lost| lost.contains(&name));
+        if gone {
+            return StatusCode::NOT_FOUND.into_response();
+        }
+        ([("content-type", "image/png")], "a picture").into_response()
+    }
+    let router = Router::new()
+        .route("/export/{name}", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }))
+        .route("/{name}", get(picture))
+        .with_state(Arc::clone(lost));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(url)
+}
+
+fn start_operator() -> anyhow::Result<Child> {
+    let path = env::var("KINTSUGI_DEMO_OPERATOR").context("run `make demo`")?;
+    let log = PathBuf::from(".run/demo-operator.log");
+    std::fs::create_dir_all(".run")?;
+    println!("the operator's log is {}", log.display());
+    let file = std::fs::File::create(log)?;
+    Command::new(path)
+        .args(["run", "--listen=127.0.0.1:0", "--log-format=text", "--allow-http"])
+        .args([
+            "--allow-cidrs=127.0.0.0/8",
+            "--lease-namespace=kintsugi-system",
+            "--lease-name=kintsugi",
+        ])
+        .arg(format!("--namespaces={NAMESPACE}"))
+        .env(
+            "KUBECONFIG",
+            env::var("KINTSUGI_DEMO_OPERATOR_KUBECONFIG").context("run `make demo`")?,
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(file)
+        .spawn()
+        .context("starting the operator")
+}
+
+/// Asks it to end, as Kubernetes would, and waits.
+fn stop(operator: &mut Child) -> anyhow::Result<()> {
+    Command::new("kill").arg(operator.id().to_string()).status()?;
+    operator.wait()?;
+    Ok(())
+}

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# demo.sh: the main job from nothing. Builds the operator, starts a control plane and runs
+# deploy/demo.rs, which breaks four widget contracts and shows what becomes of them.
+#
+#   HOLD=1            keep it running afterwards, until Ctrl-C
+#   CLUSTER=current   use the cluster of KUBECONFIG instead of starting one
+set -euo pipefail
+cd "$(dirname "$(realpath "$0")")/.."
+
+cargo build --bin kintsugi --example demo
+bin=$(tests/controlplane/build.sh)
+export KINTSUGI_DEMO_KUBECTL=$bin/kubectl KINTSUGI_DEMO_OPERATOR=$PWD/target/debug/kintsugi
+
+if [ "${CLUSTER:-}" = current ]; then
+  : "${KUBECONFIG:?CLUSTER=current needs KUBECONFIG}"
+  "$bin/kubectl" apply --server-side -f crds >/dev/null
+  export KINTSUGI_DEMO_OPERATOR_KUBECONFIG=$KUBECONFIG
+else
+  state=$PWD/.run/demo
+  trap 'tests/controlplane/down.sh "$state"' EXIT
+  # A demo that begins in an old cluster would show the old one's end.
+  [ ! -d "$state" ] || { tests/controlplane/down.sh "$state"; rm -rf "$state"; }
+  tests/controlplane/up.sh "$state"
+  tests/controlplane/install.sh "$state"
+  export KUBECONFIG=$state/admin.kubeconfig
+  export KINTSUGI_DEMO_OPERATOR_KUBECONFIG=$state/operator.kubeconfig
+fi
+trap 'exit 130' INT TERM
+target/debug/examples/demo
