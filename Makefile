@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CACHE ?= $(or $(KINTSUGI_CACHE),$(HOME)/.cache/kintsugi)
 CARGO_DENY := 0.20.2
 
-.PHONY: help build test demo lint audit fmt crds up down tools clean
+.PHONY: help build test demo lint audit fmt crds docs up down tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ fmt: ## Format the code
 crds: ## Write the CustomResourceDefinitions into crds/ and into the chart
 	cargo run --quiet -- crds --out crds
 	cargo run --quiet -- crds --out charts/kintsugi/files/crds
+
+docs: ## Write the API reference from the types into docs/api.md
+	cargo run --quiet -- reference > docs/api.md
 
 up: ## Start a control plane; its kubeconfig is .run/admin.kubeconfig
 	tests/controlplane/up.sh .run

@@ -29,6 +29,8 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Print the API reference as Markdown
+    Reference,
 }
 
 impl Cli {
@@ -38,6 +40,7 @@ impl Cli {
         let outcome = match self.command {
             Command::Run(config) => run(*config),
             Command::Crds { out } => crds(out.as_deref()),
+            Command::Reference => reference(),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -71,4 +74,8 @@ fn crds(out: Option<&Path>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn reference() -> anyhow::Result<()> {
+    write!(std::io::stdout(), "{}", api::reference::markdown()?).context("writing")
 }

@@ -26,6 +26,13 @@ fn the_crds_in_the_repository_and_in_the_chart_are_fresh() {
 }
 
 #[test]
+fn the_api_reference_is_fresh() {
+    let stored = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api.md"));
+    let fresh = kintsugi::api::reference::markdown().unwrap();
+    assert!(stored.unwrap_or_default() == fresh, "docs/api.md is stale: run `make docs`");
+}
+
+#[test]
 fn every_field_of_the_crds_is_described_and_every_text_list_and_map_is_bounded() {
     for crd in kintsugi::api::crd::all().unwrap() {
         let kind = crd.spec.names.kind.clone();

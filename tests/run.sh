@@ -26,6 +26,8 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 
+# zod, which one test compares us with, runs on Node.js.
+command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq nodejs npm >/dev/null; }
 # Compiled before the control plane starts, so that it does not wait for the compiler.
 cargo test --no-run
 tests/controlplane/up.sh "$state"

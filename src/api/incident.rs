@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{contract::Mode, policy::Step, refs::LocalRef};
 use crate::domain::{Digest, Severity, patch::OpSummary};
 
-/// One episode. Written once; only the three fields at the end are for people.
+/// One episode. Written once; only the field at the end is for people.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "kintsugi.dev",
@@ -49,7 +49,7 @@ use crate::domain::{Digest, Severity, patch::OpSummary};
     ),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
 )]
-#[x_kube(validation = Rule::new("self.contractName == oldSelf.contractName && self.contractUID == oldSelf.contractUID && self.ordinal == oldSelf.ordinal && self.documentDigest == oldSelf.documentDigest && self.severity == oldSelf.severity && self.cause == oldSelf.cause && self.openedAt == oldSelf.openedAt && self.fingerprint == oldSelf.fingerprint && has(self.traceparent) == has(oldSelf.traceparent) && (!has(self.traceparent) || self.traceparent == oldSelf.traceparent)").message("an Incident's spec is written once; only approval, undo and close may change"))]
+#[x_kube(validation = Rule::new("self.contractName == oldSelf.contractName && self.contractUID == oldSelf.contractUID && self.ordinal == oldSelf.ordinal && self.documentDigest == oldSelf.documentDigest && self.severity == oldSelf.severity && self.cause == oldSelf.cause && self.openedAt == oldSelf.openedAt && self.fingerprint == oldSelf.fingerprint && has(self.traceparent) == has(oldSelf.traceparent) && (!has(self.traceparent) || self.traceparent == oldSelf.traceparent)").message("an Incident's spec is written once; only close may change"))]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentSpec {
     /// The contract.

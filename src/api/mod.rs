@@ -10,6 +10,7 @@ pub mod contract;
 pub mod crd;
 pub mod incident;
 pub mod policy;
+pub mod reference;
 pub mod refs;
 
 pub use class::{WidgetClass, WidgetClassSpec};

@@ -466,6 +466,9 @@ impl<'a> Record<'a> {
     }
 
     fn mitigated(&mut self, message: &str) {
+        if self.conditions.is_true(ConditionType::Mitigated) {
+            return;
+        }
         if self.set(ConditionType::Mitigated, true, "GoodDocumentServed", message) {
             self.status.mitigated_at = Some(Time(whole_seconds(self.now)));
             self.signal(Reason::Mitigated, 0, message);

@@ -157,6 +157,10 @@ fn compose(
                 return Outcome::Ask(need);
             }
             step_name.clone_from(&step.name);
+            if let (Some(StepNeed::Source), Some(Err(doubt))) = (step.kind.need(), &view.source) {
+                whys.push(format!("{}: {}", step.name, doubt.message));
+                continue;
+            }
             let why = match propose(view, step, &current, &failing, now) {
                 Proposal::Wait(wait) => {
                     if waited {
