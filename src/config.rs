@@ -46,6 +46,10 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_ALLOW_HTTP")]
     pub allow_http: bool,
 
+    /// Where traces go, by OTLP over gRPC, such as http://otel-collector:4317; nowhere by default
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+
     /// Repair nothing anywhere: open Incidents with their cause, and no more
     #[arg(long, env = "KINTSUGI_OBSERVE_ONLY")]
     pub observe_only: bool,

@@ -6,6 +6,7 @@ cd "$(dirname "$(realpath "$0")")/.."
 mkdir -p .run
 state=$(mktemp -d "$PWD/.run/test.XXXXXX")
 bin=$(tests/controlplane/build.sh)
+otelcol=$(tests/otelcol/build.sh)
 
 stop() {
   status=$?
@@ -32,5 +33,6 @@ command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq node
 cargo test --no-run
 tests/controlplane/up.sh "$state"
 tests/controlplane/install.sh "$state"
-export KUBECONFIG=$state/admin.kubeconfig KINTSUGI_TEST_STATE=$state KINTSUGI_TEST_BIN=$bin
+export KUBECONFIG=$state/admin.kubeconfig
+export KINTSUGI_TEST_STATE=$state KINTSUGI_TEST_BIN=$bin KINTSUGI_TEST_OTELCOL=$otelcol
 cargo test "$@"

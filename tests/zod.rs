@@ -76,5 +76,10 @@ fn a_schema_converted_by_zod_gives_zods_verdicts() {
     eprintln!("zod: {} schemas, {judged} documents, {valid} of them valid", schemas.len());
     assert!(schemas.len() >= 12 && judged >= 12 * 500);
     assert!(valid * 20 > judged, "too few valid documents to tell anything: {valid}");
-    assert!(different.is_empty(), "{} differ:\n{}", different.len(), different[..different.len().min(40)].join("\n"));
+    assert!(
+        different.is_empty(),
+        "{} differ:\n{}",
+        different.len(),
+        different[..different.len().min(40)].join("\n")
+    );
 }

@@ -28,6 +28,9 @@ pub async fn say(ctx: &Ctx, seen: &Seen, view: &View, signal: &Signal) {
     } else {
         info!(contract = %seen.key, incident = signal.incident, trace_id, reason = %signal.reason, "{}", signal.note);
     }
+    if let (Some(open), Some(_)) = (&view.incident, &signal.incident) {
+        ctx.traces.say(open, signal, ctx.now());
+    }
     let event = event(ctx, seen, signal);
     let attempted = format!("writing Event {}", event.metadata.name.clone().unwrap_or_default());
     let events: Api<Event> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);

@@ -13,6 +13,7 @@ pub mod perform;
 pub mod queue;
 pub mod run;
 pub mod source;
+pub mod traces;
 pub mod watch;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -76,6 +77,8 @@ pub struct Ctx {
     pub documents: documents::Documents,
     /// The HTTP client for everything that is not the API server.
     pub outbound: Arc<Outbound>,
+    /// Where spans go.
+    pub traces: Arc<traces::Traces>,
     /// Looks at assets through it.
     pub prober: Prober,
 }

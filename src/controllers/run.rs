@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Ctx, contract, documents::Documents, index::Index, leader::Leader, queue::Queue, watch,
+    Ctx, contract, documents::Documents, index::Index, leader::Leader, queue::Queue,
+    traces::Traces, watch,
 };
 use crate::{
     config::Config,
@@ -36,6 +37,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     stop_on_signals(shutdown.clone())?;
     let client = client().await?;
     let outbound = Arc::new(Outbound::new(config.outbound())?);
+    let traces = Arc::new(Traces::new(config.otlp_endpoint.as_deref(), &config.identity)?);
     let leader = Arc::new(Leader::new(&config));
     let health = Arc::new(Health::default());
     let server = http::serve(config.listen, Arc::clone(&health), shutdown.clone()).await?;
@@ -50,6 +52,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             config.clone(),
             Arc::clone(&leader),
             outbound,
+            Arc::clone(&traces),
             health,
             shutdown.clone(),
         );
@@ -64,6 +67,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     election.await.context("the election ended")?;
     server.await.context("the HTTP server ended")?;
+    // Sending blocks, and must not hold up the runtime's other threads.
+    tokio::task::spawn_blocking(move || traces.shutdown())
+        .await
+        .context("sending the last spans")?;
     info!("stopped");
     Ok(())
 }
@@ -82,6 +89,7 @@ async fn work(
     config: Config,
     leader: Arc<Leader>,
     outbound: Arc<Outbound>,
+    traces: Arc<Traces>,
     health: Arc<Health>,
     shutdown: CancellationToken,
 ) {
@@ -98,6 +106,7 @@ async fn work(
             index: Index::default(),
             queue: Queue::default(),
             leader: Arc::clone(&leader),
+            traces: Arc::clone(&traces),
             prober: Prober::new(Arc::clone(&outbound)),
             outbound: Arc::clone(&outbound),
         });

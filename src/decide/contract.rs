@@ -233,7 +233,13 @@ fn validation_signals(view: &View, new: &WidgetContractStatus) -> Vec<Signal> {
     let (before, after) = (valid(&view.status), valid(new));
     let was = before.map(|(status, _)| status);
     let signal = |reason, note: &str| {
-        vec![Signal { reason, note: note.to_owned(), incident: None, number: 0 }]
+        vec![Signal {
+            reason,
+            note: note.to_owned(),
+            incident: None,
+            step: String::new(),
+            number: 0,
+        }]
     };
     match after {
         Some((is, why)) if is == "False" && was.as_deref() != Some("False") => {

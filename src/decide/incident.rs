@@ -380,7 +380,8 @@ impl<'a> Record<'a> {
     fn signal(&mut self, reason: Reason, number: u32, note: &str) {
         let note = text::message(note);
         let incident = Some(self.incident.name.clone());
-        self.signals.push(Signal { reason, note, incident, number });
+        let step = if number > 0 { self.status.step.clone() } else { String::new() };
+        self.signals.push(Signal { reason, note, incident, step, number });
     }
 
     fn attempt(&mut self, number: u32, outcome: AttemptOutcome, message: &str) {

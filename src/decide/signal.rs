@@ -10,6 +10,8 @@ pub struct Signal {
     pub note: String,
     /// The Incident that it happened in.
     pub incident: Option<String>,
+    /// The step that it is about; empty when it is about none.
+    pub step: String,
     /// Tells one of several of its kind in one Incident apart, so that a repeated look says each
     /// only once: the attempt's number.
     pub number: u32,

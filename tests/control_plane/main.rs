@@ -13,3 +13,4 @@ mod documents;
 mod healing;
 mod leadership;
 mod serving;
+mod tracing;

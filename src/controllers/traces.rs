@@ -1,0 +1,155 @@
+//! One trace for each Incident, over OTLP.
+//!
+//! Knows: the trace that an Incident names in its spec, and how spans are exported. Must not
+//! know: what follows from anything. A span is made where its Event is said, from the same value,
+//! so the two cannot tell different stories; and since the trace is named in the Incident, it goes
+//! on after a restart of the operator.
+//!
+//! | span | from | to |
+//! |---|---|---|
+//! | `detect` | the first failing check | the Incident was opened |
+//! | `diagnose` | the Incident was opened | at once |
+//! | `attempt` with a child `step` | the attempt before, or the opening | its outcome was written down |
+//! | `verify` | inside a successful attempt | at once |
+//! | `resolve`, `escalate` | the opening | it happened |
+//!
+//! Attributes name contract, widget, rules, cause, step and outcome; none is a payload value.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use opentelemetry::{
+    Context, KeyValue, SpanId, TraceFlags, TraceId,
+    trace::{
+        Span as _, SpanBuilder, SpanContext, TraceContextExt as _, TraceState, Tracer as _,
+        TracerProvider as _,
+    },
+};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{SdkTracer, SdkTracerProvider},
+};
+
+use crate::{
+    api::incident::IncidentSpec,
+    decide::{
+        signal::{Reason, Signal},
+        view::OpenIncident,
+    },
+};
+
+/// How long the last spans may take to be sent at the end.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Where spans go: nowhere, unless an endpoint is set.
+pub struct Traces {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Traces {
+    /// Spans go to the OTLP gRPC `endpoint`.
+    ///
+    /// # Errors
+    /// When the endpoint is not a URL.
+    pub fn new(endpoint: Option<&str>, identity: &str) -> anyhow::Result<Self> {
+        let Some(endpoint) = endpoint else { return Ok(Self { provider: None }) };
+        let exporter = SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint)
+            .with_timeout(FLUSH)
+            .build()
+            .context("--otlp-endpoint is not usable")?;
+        let resource = Resource::builder()
+            .with_service_name("kintsugi")
+            .with_attribute(KeyValue::new("service.instance.id", identity.to_owned()))
+            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+            .build();
+        let provider = SdkTracerProvider::builder()
+            .with_resource(resource)
+            .with_batch_exporter(exporter)
+            .build();
+        Ok(Self { provider: Some(provider) })
+    }
+
+    /// The spans of one signal.
+    pub fn say(&self, incident: &OpenIncident, signal: &Signal, now: Timestamp) {
+        let Some(provider) = &self.provider else { return };
+        let Some(parent) = incident.spec.traceparent.as_deref().and_then(context) else { return };
+        let tracer = provider.tracer("kintsugi");
+        let opened = incident.spec.opened_at.0;
+        let span = |name: &'static str, from: Timestamp, parent: &Context| {
+            one(&tracer, name, from, now, attributes(&incident.spec, signal), parent)
+        };
+        match signal.reason {
+            Reason::IncidentOpened => {
+                span("detect", opened, &parent);
+                span("diagnose", now, &parent);
+            }
+            Reason::StepSucceeded | Reason::StepFailed => {
+                let before = incident.status.attempts.last().map_or(opened, |last| last.at.0);
+                let attempt = span("attempt", before, &parent);
+                span("step", before, &attempt);
+                if signal.reason == Reason::StepSucceeded {
+                    span("verify", now, &attempt);
+                }
+            }
+            Reason::Resolved => drop(span("resolve", opened, &parent)),
+            Reason::Escalated => drop(span("escalate", opened, &parent)),
+            // Told by the attempt, or no part of an Incident.
+            Reason::Mitigated | Reason::ValidationFailed | Reason::ValidationRecovered => {}
+        }
+    }
+
+    /// Sends what is left.
+    pub fn shutdown(&self) {
+        if let Some(provider) = &self.provider
+            && let Err(error) = provider.shutdown_with_timeout(FLUSH)
+        {
+            tracing::warn!(%error, "the last spans could not be sent");
+        }
+    }
+}
+
+/// A whole span; returns the context for its children.
+fn one(
+    tracer: &SdkTracer,
+    name: &'static str,
+    from: Timestamp,
+    to: Timestamp,
+    attributes: Vec<KeyValue>,
+    parent: &Context,
+) -> Context {
+    let builder = SpanBuilder::from_name(name)
+        .with_start_time(SystemTime::from(from))
+        .with_attributes(attributes);
+    let mut span = tracer.build_with_context(builder, parent);
+    let context = parent.with_remote_span_context(span.span_context().clone());
+    span.end_with_timestamp(SystemTime::from(to));
+    context
+}
+
+fn attributes(spec: &IncidentSpec, signal: &Signal) -> Vec<KeyValue> {
+    let mut attributes = vec![
+        KeyValue::new("kintsugi.contract", spec.contract_name.clone()),
+        KeyValue::new("kintsugi.widget", spec.widget.clone()),
+        KeyValue::new("kintsugi.rules", spec.rules_summary.clone()),
+        KeyValue::new("kintsugi.cause", spec.cause.to_string()),
+        KeyValue::new("kintsugi.outcome", signal.reason.to_string()),
+    ];
+    if signal.number > 0 {
+        attributes.push(KeyValue::new("kintsugi.attempt", i64::from(signal.number)));
+        attributes.push(KeyValue::new("kintsugi.step", signal.step.clone()));
+    }
+    attributes
+}
+
+/// The context that a W3C `traceparent` names; None when it is malformed.
+fn context(traceparent: &str) -> Option<Context> {
+    let mut parts = traceparent.split('-').skip(1);
+    let trace = TraceId::from_hex(parts.next()?).ok()?;
+    let span = SpanId::from_hex(parts.next()?).ok()?;
+    let context = SpanContext::new(trace, span, TraceFlags::SAMPLED, true, TraceState::default());
+    Some(Context::new().with_remote_span_context(context))
+}

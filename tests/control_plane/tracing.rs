@@ -1,0 +1,142 @@
+//! One trace for each Incident, exported to a real OpenTelemetry collector, and the same trace
+//! after a restart of the operator.
+
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use kintsugi::api::{Incident, WidgetContract};
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, Namespace, Operator, PATIENCE, has, storefinder};
+
+struct Collector {
+    child: Child,
+    endpoint: String,
+    file: PathBuf,
+}
+
+impl Collector {
+    fn start(folder: &Path) -> Self {
+        let program = std::env::var_os("KINTSUGI_TEST_OTELCOL").expect("run `make test`");
+        // The port is free when asked for; nothing else on this machine listens on loopback ports
+        // by chance.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let file = folder.join("traces.jsonl");
+        let config = json!({
+            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": format!("127.0.0.1:{port}")}}}},
+            "exporters": {"file": {"path": file, "flush_interval": "100ms"}},
+            "service": {
+                "telemetry": {"metrics": {"level": "none"}},
+                "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["file"]}},
+            },
+        });
+        let child = Command::new(program)
+            .arg(format!("--config=yaml:{config}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.join("otelcol.log")).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, endpoint: format!("http://127.0.0.1:{port}"), file }
+    }
+
+    /// The spans that have arrived: trace id and attributes by name.
+    fn spans(&self) -> Vec<(String, String, BTreeMap<String, String>)> {
+        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
+        let mut spans = Vec::new();
+        for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            for span in parts(&line, "resourceSpans")
+                .flat_map(|r| parts(r, "scopeSpans"))
+                .flat_map(|s| parts(s, "spans"))
+            {
+                let attributes = parts(span, "attributes").map(|attribute| {
+                    let value = &attribute["value"];
+                    let value = value.as_object().and_then(|v| v.values().next()).cloned();
+                    let text =
+                        value.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+                    (
+                        attribute["key"].as_str().unwrap_or_default().to_owned(),
+                        text.unwrap_or_default(),
+                    )
+                });
+                let text = |name: &str| span[name].as_str().unwrap_or_default().to_owned();
+                spans.push((text("name"), text("traceId"), attributes.collect()));
+            }
+        }
+        spans
+    }
+
+    /// Waits until a span of that name has arrived: the file has no watch, so it is read again.
+    async fn has(&self, name: &str) {
+        let start = Instant::now();
+        while !self.spans().iter().any(|(span, ..)| span == name) {
+            assert!(start.elapsed() < PATIENCE, "no span {name} in {:?}", self.spans());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn parts<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value[key].as_array().into_iter().flatten()
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn an_incident_is_one_trace_that_goes_on_after_a_restart() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "trace").await;
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start(folder.path());
+    let endpoint = format!("--otlp-endpoint={}", collector.endpoint);
+    let mut first = Operator::start(&cluster, &namespace, &[&endpoint]);
+    namespace
+        .apply(
+            "{apiVersion: kintsugi.dev/v1alpha1, kind: RemediationPolicy, metadata: {name: heal}, spec: \
+             {default: true, steps: [{name: restore, restoreRevision: {}}], retry: {minHealthyPeriod: 1s}}}",
+        )
+        .await;
+    namespace.apply(&storefinder("uk", &json!({"title": "Shops"}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let broken = json!({"title": 4711, "note": "canary-value"});
+    namespace.apply(&storefinder("uk", &broken)).await;
+    let contract =
+        namespace.contract_when("uk", "mitigated", has("Serving", "True", "Repaired")).await;
+    let name = contract.status.unwrap().incident_ref.unwrap().name;
+    first.signal("TERM");
+    assert!(first.wait().success(), "{}", first.log());
+    collector.has("verify").await;
+
+    let _second = Operator::start(&cluster, &namespace, &[&endpoint]);
+    namespace.apply(&storefinder("uk", &json!({"title": "Mended"}))).await;
+    let resolved = |contract: Option<&WidgetContract>| {
+        contract.is_some_and(|c| c.status.as_ref().is_some_and(|s| s.incident_ref.is_none()))
+    };
+    namespace.contract_when("uk", "resolved", resolved).await;
+    collector.has("resolve").await;
+
+    let spans = collector.spans();
+    let incident: Incident = namespace.api().get(&name).await.unwrap();
+    let trace = incident.spec.traceparent.unwrap()[3..35].to_owned();
+    assert!(spans.iter().all(|(_, id, _)| *id == trace), "{spans:?}");
+    for expected in ["detect", "diagnose", "attempt", "step", "verify", "resolve"] {
+        let count = spans.iter().filter(|(name, ..)| name == expected).count();
+        assert_eq!(count, 1, "{expected} in {spans:?}");
+    }
+    let (_, _, step) = spans.iter().find(|(name, ..)| name == "step").unwrap();
+    assert_eq!(step["kintsugi.step"], "restore");
+    assert_eq!(step["kintsugi.cause"], "DocumentChanged");
+    assert_eq!(step["kintsugi.contract"], "uk");
+    let shown = format!("{spans:?}");
+    assert!(!shown.contains("canary") && !shown.contains("4711"), "no payload: {shown}");
+}
