@@ -46,7 +46,7 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_ALLOW_HTTP")]
     pub allow_http: bool,
 
-    /// Where traces go, by OTLP over gRPC, such as http://otel-collector:4317; nowhere by default
+    /// Where traces go, by OTLP over gRPC, such as <http://collector:4317>; nowhere by default
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
 

@@ -1,7 +1,7 @@
 //! Zod users get Zod's verdicts: the real `zod` converts its schemas to JSON Schema and judges
 //! documents, and what we say of the same documents is compared.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
 use std::{
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 #[derive(Deserialize)]
-struct Schema {
+struct Converted {
     name: String,
     schema: Value,
     cases: Vec<Case>,
@@ -59,10 +59,10 @@ fn a_schema_converted_by_zod_gives_zods_verdicts() {
     let folder = installed(&source);
     let output = Command::new("node").arg(source.join("cases.mjs")).arg(&folder).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let schemas: Vec<Schema> = serde_json::from_slice(&output.stdout).unwrap();
+    let schemas: Vec<Converted> = serde_json::from_slice(&output.stdout).unwrap();
     let mut different = Vec::new();
     let (mut judged, mut valid) = (0, 0);
-    for Schema { name, schema, cases } in &schemas {
+    for Converted { name, schema, cases } in &schemas {
         let compiled = schema::compile(schema).unwrap_or_else(|doubt| panic!("{name}: {doubt:?}"));
         for Case { document, valid: zod } in cases {
             let ours = compiled.check(document) == Verdict::Pass;

@@ -189,6 +189,8 @@ impl Index {
             contract_uid: object.spec.contract_uid.clone(),
             state: if over {
                 Err(EndedIncident {
+                    name: object.name_any(),
+                    uid: object.uid().unwrap_or_default(),
                     ordinal: object.spec.ordinal,
                     fingerprint: object.spec.fingerprint.clone(),
                     digest: object.spec.document_digest.clone(),
@@ -207,21 +209,26 @@ impl Index {
     pub fn lost_incident(&self, object: &Incident) -> Option<Key> {
         let contract =
             Key::new(&object.namespace().unwrap_or_default(), &object.spec.contract_name);
+        self.forget_incident(contract, &object.name_any())
+    }
+
+    /// Forgets the Incident of that name.
+    pub fn forget_incident(&self, contract: Key, name: &str) -> Option<Key> {
         let mut state = self.lock();
         let of_contract = state.incidents.get_mut(&contract)?;
-        of_contract.retain(|_, entry| entry.name != object.name_any());
+        of_contract.retain(|_, entry| entry.name != name);
         if of_contract.is_empty() {
             state.incidents.remove(&contract);
         }
         Some(contract)
     }
 
-    /// The open Incident of a contract, and the newest that is over.
+    /// The open Incident of a contract, and those that are over, newest first.
     pub fn incidents_of(
         &self,
         contract: &Key,
         uid: &str,
-    ) -> (Option<Arc<Incident>>, Option<EndedIncident>) {
+    ) -> (Option<Arc<Incident>>, Vec<EndedIncident>) {
         let state = self.lock();
         let own = state
             .incidents
@@ -230,15 +237,15 @@ impl Index {
             .flat_map(BTreeMap::values)
             .rev()
             .filter(|entry| entry.contract_uid == uid);
-        let (mut open, mut last) = (None, None);
+        let (mut open, mut over) = (None, Vec::new());
         for entry in own {
             match &entry.state {
                 Ok(object) if open.is_none() => open = Some(Arc::clone(object)),
-                Err(ended) if last.is_none() => last = Some(ended.clone()),
-                _ => {}
+                Err(ended) => over.push(ended.clone()),
+                Ok(_) => {}
             }
         }
-        (open, last)
+        (open, over)
     }
 
     /// The contracts that were known before a list and are not in it.

@@ -102,7 +102,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         served(ctx, seen, target),
     )?;
     let uid = seen.object.uid().unwrap_or_default();
-    let (incident, last) = ctx.index.incidents_of(&seen.key, &uid);
+    let (incident, ended) = ctx.index.incidents_of(&seen.key, &uid);
     Ok(View {
         subject: Subject {
             namespace: namespace.to_string(),
@@ -131,7 +131,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
             spec: object.spec.clone(),
             status: object.status.clone().unwrap_or_default(),
         }),
-        last,
+        ended,
         history: None,
         source: None,
     })

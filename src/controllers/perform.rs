@@ -27,7 +27,7 @@ use crate::{
     decide::{
         contract::{Decision, Next, Write},
         effective::ServeTarget,
-        view::{Note, View},
+        view::{EndedIncident, Note, View},
     },
     domain::Document,
 };
@@ -59,6 +59,7 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
         Write::IncidentStatus { name, status } => {
             write_incident_status(ctx, seen, &name, &status).await
         }
+        Write::Forget(ended) => forget(ctx, seen, &ended).await,
         Write::Prune(number) => prune(ctx, seen, number).await,
         Write::Status(status) => write_status(ctx, seen, &status).await,
     }
@@ -102,6 +103,21 @@ async fn open(ctx: &Ctx, seen: &Seen, name: &str, spec: IncidentSpec) -> Result<
         answer => answer?,
     };
     ctx.index.saw_incident(&opened);
+    Ok(())
+}
+
+/// Deletes an Incident that is over, and none of that name that came after it.
+async fn forget(ctx: &Ctx, seen: &Seen, ended: &EndedIncident) -> Result<(), Error> {
+    let attempted = format!("deleting Incident {}/{}", seen.key.namespace, ended.name);
+    let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
+    let preconditions = Preconditions { uid: Some(ended.uid.clone()), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match ctx.write(&attempted, incidents.delete(&ended.name, &params)).await {
+        Ok(_) => {}
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    ctx.index.forget_incident(seen.key.clone(), &ended.name);
     Ok(())
 }
 

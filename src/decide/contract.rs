@@ -29,7 +29,7 @@ use super::{
     publish::{self, Serving},
     signal::{Reason, Signal},
     status,
-    view::{Assigned, Need, Note, Served, View, sooner},
+    view::{Assigned, Effect, EndedIncident, Need, Note, Served, View, sooner},
 };
 
 /// What to do, and when to look again.
@@ -77,6 +77,8 @@ pub enum Write {
         /// The new status.
         status: Box<IncidentStatus>,
     },
+    /// Delete an Incident that is over.
+    Forget(EndedIncident),
     /// Delete a stored revision.
     Prune(u32),
     /// Write the contract's status.
@@ -109,6 +111,15 @@ pub fn decide(view: &View, now: Timestamp) -> Result<Decision, Need> {
                 let number = next_revision(view);
                 note.revision = Some(number);
                 stages.push(vec![Write::Revision { number, document: Arc::clone(&document) }]);
+            }
+            let drift = instead_of.as_deref().filter(|_| !view.effective.suspend);
+            if let Some((name, spec)) = drift.and_then(|m| incident::overwritten(view, m, now)) {
+                note.effect = Some(Effect {
+                    incident: name.clone(),
+                    attempt: 1,
+                    step: incident::PUT_BACK.to_owned(),
+                });
+                stages.push(vec![Write::Open { name, spec: Box::new(spec) }]);
             }
             stages.push(vec![Write::Serve { document, note, instead_of }]);
             Ok(Decision { stages, signals: Vec::new(), next: Next::Again })
@@ -177,7 +188,11 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     if !last.is_empty() {
         stages.push(last);
     }
-    let next = match sooner(next_look(view, now), incident_due) {
+    let (surplus, expiry) = incident::surplus(view, now);
+    if !surplus.is_empty() {
+        stages.push(surplus.into_iter().map(Write::Forget).collect());
+    }
+    let next = match sooner(sooner(next_look(view, now), incident_due), expiry) {
         // What ended one episode may be the beginning of the next.
         _ if ended => Next::Again,
         Some(at) => Next::At(at),

@@ -85,7 +85,7 @@ fn cooldown(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Hel
         .filter_map(|(_, policy)| policy?.spec.cooldown)
         .max()
         .unwrap_or(Span::ZERO);
-    let Some(ended) = view.last.as_ref().and_then(|last| last.ended_at) else { return Ok(()) };
+    let Some(ended) = view.ended.first().and_then(|last| last.ended_at) else { return Ok(()) };
     let until = wait.after(ended);
     if until <= now {
         return Ok(());

@@ -24,10 +24,13 @@ use crate::{
     api::{
         condition::{ConditionType, Conditions, whole_seconds},
         contract::{Check, Mode},
-        incident::{Attempt, IncidentSpec, IncidentStatus, Outcome as AttemptOutcome, State},
+        incident::{
+            Attempt, Cause, IncidentSpec, IncidentStatus, Outcome as AttemptOutcome, RuleViolation,
+            Segment, State,
+        },
         policy::Retry,
     },
-    domain::{Digest, Document, Op, Span, Verdict, patch::OpSummary, text},
+    domain::{Digest, Document, Op, Severity, Span, Verdict, patch::OpSummary, text},
 };
 
 use super::{
@@ -35,10 +38,12 @@ use super::{
     gates::{self, Held, Permit},
     plan::{self, Candidate, Outcome},
     signal::{Reason, Signal},
-    view::{Effect, Need, Note, OpenIncident, Served, View, sooner},
+    view::{Effect, EndedIncident, Need, Note, OpenIncident, Served, View, sooner},
 };
 
 const ATTEMPTS_KEPT: usize = 20;
+const KEEP_RESOLVED: u32 = 20;
+const RESOLVED_TTL: Span = Span::mins(168 * 60);
 /// Most changes of one attempt that are shown.
 const OPS_SHOWN: usize = 20;
 const MAX_ATTEMPTS: u32 = 3;
@@ -118,13 +123,12 @@ pub fn advance(view: &View, checks: &[Check], now: Timestamp) -> (Move, Option<T
 }
 
 fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
-    if view.last.as_ref().is_some_and(|last| {
+    if view.ended.first().is_some_and(|last| {
         last.closed && last.fingerprint == trouble.fingerprint && last.digest == trouble.digest
     }) {
         return Move::Nothing;
     }
-    let last = view.last.as_ref().map_or(0, |last| last.ordinal);
-    let ordinal = view.status.episodes.unwrap_or(0).max(last).saturating_add(1);
+    let ordinal = next_ordinal(view);
     let name = name(&view.subject.name, &view.subject.uid, ordinal);
     let segments = plan::segments(view, trouble);
     let repair = match gates::pass(view, &segments, now) {
@@ -160,6 +164,84 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
         close: false,
     };
     Move::Open { name, spec: Box::new(spec), repair }
+}
+
+/// The Incident about a served key that `manager` overwrote, to be opened before the key is put
+/// back: putting it back erases the evidence. None when one is open already, or none is wanted.
+#[must_use]
+pub fn overwritten(view: &View, manager: &str, now: Timestamp) -> Option<(String, IncidentSpec)> {
+    if view.incident.is_some() || view.effective.mode == Mode::Off {
+        return None;
+    }
+    let ordinal = next_ordinal(view);
+    let message = format!("field manager {manager} changed what is served");
+    let spec = IncidentSpec {
+        contract_name: view.subject.name.clone(),
+        contract_uid: view.subject.uid.clone(),
+        widget: view.effective.widget.clone(),
+        ordinal,
+        document_digest: match &view.served {
+            Served::Ours(key) => key.raw_digest.clone(),
+            _ => Digest::of_bytes(b""),
+        },
+        fingerprint: Digest::of_bytes(SERVED_RULE.as_bytes()),
+        rules_summary: SERVED_RULE.to_owned(),
+        violations: vec![RuleViolation {
+            rule: SERVED_RULE.to_owned(),
+            path: String::new(),
+            keyword: "overwritten".to_owned(),
+            message: text::message(&message),
+        }],
+        severity: Severity::Critical,
+        cause: Cause::Overwritten,
+        policies_summary: "built-in".to_owned(),
+        plan: vec![Segment {
+            policy_ref: None,
+            policy_generation: None,
+            why: "what is served is put back whatever a policy says".to_owned(),
+            rules: vec![SERVED_RULE.to_owned()],
+            mode: Mode::Auto,
+            steps: Vec::new(),
+        }],
+        traceparent: Some(traceparent(&view.subject.uid, ordinal)),
+        opened_at: Time(whole_seconds(now)),
+        close: false,
+    };
+    Some((name(&view.subject.name, &view.subject.uid, ordinal), spec))
+}
+
+/// The name under which an overwritten key fails; no rule of a contract can be meant by it, since
+/// it is about what is served and not about the document.
+const SERVED_RULE: &str = "served";
+/// The built-in step that puts a served key back.
+pub const PUT_BACK: &str = "put-back";
+
+/// The next episode's number: status and the Incidents that are there both know the last one.
+fn next_ordinal(view: &View) -> u32 {
+    let last = view.ended.first().map_or(0, |last| last.ordinal);
+    view.status.episodes.unwrap_or(0).max(last).saturating_add(1)
+}
+
+/// The ended Incidents that are not kept any more, and when the next one will not be.
+#[must_use]
+pub fn surplus(view: &View, now: Timestamp) -> (Vec<EndedIncident>, Option<Timestamp>) {
+    let named = view.status.policy.as_deref().unwrap_or_default();
+    let policy =
+        view.policies.iter().find(|policy| named.split(',').any(|name| name == policy.name));
+    let limits = policy.and_then(|policy| policy.spec.incidents.clone()).unwrap_or_default();
+    let keep = limits.keep_resolved.unwrap_or(KEEP_RESOLVED);
+    let ttl = limits.ttl.unwrap_or(RESOLVED_TTL);
+    let expires = |ended: &EndedIncident| ended.ended_at.map_or(now, |at| ttl.after(at));
+    let too_many = usize::try_from(keep).unwrap_or(usize::MAX);
+    let (mut surplus, mut next) = (Vec::new(), None);
+    for (at, ended) in view.ended.iter().enumerate() {
+        if at >= too_many || expires(ended) <= now {
+            surplus.push(ended.clone());
+        } else {
+            next = sooner(next, Some(expires(ended)));
+        }
+    }
+    (surplus, next)
 }
 
 /// `<contract>-<10 hex of sha256(UID, ordinal)>`: a restart cannot open the same episode twice.
@@ -271,7 +353,14 @@ fn quiet(view: &View, incident: &OpenIncident, now: Timestamp) -> (Move, Option<
     }
     let mut record = Record::of(incident, assigned.digest.clone(), now);
     let since = assigned.valid_since.as_ref().map_or(now, |since| since.0);
-    let healthy_at = retry(view, incident).min_healthy_period.unwrap_or(MIN_HEALTHY).after(since);
+    let mut healthy_at =
+        retry(view, incident).min_healthy_period.unwrap_or(MIN_HEALTHY).after(since);
+    if incident.spec.cause == Cause::Overwritten {
+        // The document was good all along; with the key put back it is over.
+        healthy_at = now;
+        PUT_BACK.clone_into(&mut record.step);
+        record.succeeded(1, &assigned.digest);
+    }
     record.mitigated("the assigned document passes and is served");
     if healthy_at <= now {
         record.resolved();
@@ -507,7 +596,7 @@ impl<'a> Record<'a> {
             .policies
             .iter()
             .find(|policy| {
-                let named = |segment: &crate::api::incident::Segment| {
+                let named = |segment: &Segment| {
                     segment.policy_ref.as_ref().is_some_and(|p| p.name == policy.name)
                 };
                 self.incident.spec.plan.iter().any(named)

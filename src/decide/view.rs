@@ -54,8 +54,8 @@ pub struct View {
     pub strictest: Mode,
     /// The open Incident of this contract.
     pub incident: Option<OpenIncident>,
-    /// The newest Incident of this contract that is over.
-    pub last: Option<EndedIncident>,
+    /// The Incidents of this contract that are over, newest first.
+    pub ended: Vec<EndedIncident>,
     /// Stored revisions that pass today's rules, newest first ([`Need::History`]).
     pub history: Option<Vec<Revision>>,
     /// What the system of record answered ([`Need::Source`]).
@@ -76,6 +76,10 @@ pub struct OpenIncident {
 /// What is remembered of an Incident that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedIncident {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
     /// Its ordinal.
     pub ordinal: u32,
     /// What it was about.

@@ -421,3 +421,49 @@ async fn a_killed_operator_goes_on_where_it_was() {
     let all = incidents(&namespace).await;
     assert_eq!((all.len(), all[0].status.as_ref().unwrap().tries), (1, Some(1)));
 }
+
+#[tokio::test]
+async fn an_overwritten_key_is_one_incident_that_names_who_did_it() {
+    let (_cluster, namespace, _operator) = world("overwritten").await;
+    namespace.apply(&storefinder("uk", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let overwrite = json!({"data": {"contract.json": "{\"title\": \"Valid, but not ours\"}"}});
+    let params = PatchParams { field_manager: Some("vandal".into()), ..PatchParams::default() };
+    let config_maps = namespace.api::<k8s_openapi::api::core::v1::ConfigMap>();
+    config_maps.patch("uk-served", &params, &Patch::Merge(&overwrite)).await.unwrap();
+    let uid = namespace.contracts().get("uk").await.unwrap().uid().unwrap();
+    let name = kintsugi::decide::incident::name("uk", &uid, 1);
+    let incident = incident_is(&namespace, &name, "Resolved").await;
+    assert_eq!(incident.spec.cause.to_string(), "Overwritten");
+    assert!(incident.spec.violations[0].message.contains("vandal"));
+    assert_eq!(incident.status.unwrap().step, "put-back");
+    assert_eq!(namespace.served_when("uk", |_| true).await, shop());
+    assert_eq!(incidents(&namespace).await.len(), 1);
+}
+
+#[tokio::test]
+async fn ended_incidents_are_kept_up_to_the_limit() {
+    let (_cluster, namespace, _operator) = world("limit").await;
+    let limits = json!({"incidents": {"keepResolved": 1}});
+    policy(&namespace, &json!([{"name": "restore", "restoreRevision": {}}]), &limits).await;
+    for n in 1..=3 {
+        namespace.apply(&storefinder("uk", &shop())).await;
+        namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+        if n > 1 {
+            let over = |contract: Option<&WidgetContract>| {
+                contract
+                    .is_some_and(|c| c.status.as_ref().is_some_and(|s| s.incident_ref.is_none()))
+            };
+            namespace.contract_when("uk", "its Incident is over", over).await;
+        }
+        if n < 3 {
+            namespace.apply(&storefinder("uk", &edit(&shop(), |d| d["title"] = json!(7)))).await;
+            incident_when(&namespace, "uk", "Mitigated").await;
+        }
+    }
+    let uid = namespace.contracts().get("uk").await.unwrap().uid().unwrap();
+    let first = kintsugi::decide::incident::name("uk", &uid, 1);
+    namespace.gone::<Incident>(&first).await;
+    let kept: Vec<u32> = incidents(&namespace).await.iter().map(|i| i.spec.ordinal).collect();
+    assert_eq!(kept, [2]);
+}

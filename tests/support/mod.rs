@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 /// Longest wait for anything: only ever reached by a test that fails.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(45);
 
 /// The running control plane.
 pub struct Cluster {
@@ -184,6 +184,23 @@ impl Namespace {
                 panic!("{name} did not come to: {what}\n{}", now.unwrap_or_default())
             }
         }
+    }
+
+    /// Waits until there is no object of that name.
+    pub async fn gone<K>(&self, name: &str)
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + Send
+            + serde::de::DeserializeOwned
+            + 'static,
+    {
+        let waiting = await_condition(self.api::<K>(), name, |object: Option<&K>| object.is_none());
+        timeout(PATIENCE, waiting)
+            .await
+            .unwrap_or_else(|_| panic!("{name} is still there"))
+            .unwrap();
     }
 
     /// The text in a key of a ConfigMap; None when either is not there.

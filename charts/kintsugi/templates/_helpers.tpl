@@ -25,7 +25,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [get, list, watch]
 - apiGroups: [kintsugi.dev]
   resources: [incidents]
-  verbs: [get, list, watch, create]
+  verbs: [get, list, watch, create, delete]
 - apiGroups: [kintsugi.dev]
   resources: [widgetcontracts/status, incidents/status]
   verbs: [patch]
