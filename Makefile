@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CACHE ?= $(or $(KINTSUGI_CACHE),$(HOME)/.cache/kintsugi)
 CARGO_DENY := 0.20.2
 
-.PHONY: help build test demo lint audit fmt crds docs up down tools clean
+.PHONY: help build test demo lint audit fmt crds docs image up down tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ crds: ## Write the CustomResourceDefinitions into crds/ and into the chart
 
 docs: ## Write the API reference from the types into docs/api.md
 	cargo run --quiet -- reference > docs/api.md
+
+image: ## Build the static binary and the container image target/kintsugi.oci.tar, and run it once
+	deploy/image.sh
 
 up: ## Start a control plane; its kubeconfig is .run/admin.kubeconfig
 	tests/controlplane/up.sh .run

@@ -6,7 +6,10 @@ use kintsugi::api::WidgetContract;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Namespace, Operator, condition, has, storefinder};
+use crate::support::{
+    Cluster, Namespace, Operator, condition, has, storefinder,
+    web::{Answer, Web},
+};
 
 const FROM_CONFIG_MAP: &str = "{apiVersion: kintsugi.dev/v1alpha1, kind: WidgetContract, \
     metadata: {name: uk}, spec: {widget: storefinder, \
@@ -163,4 +166,77 @@ async fn an_expression_that_cannot_be_used_leaves_the_verdict_unknown() {
         let contract = namespace.contract_when("uk", reason, unknown).await;
         assert!(condition(&contract, "Valid").2.contains("rule cel"), "{expression}");
     }
+}
+
+#[tokio::test]
+async fn a_url_that_answers_badly_is_unknown_or_fails_and_the_good_document_stays() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "badurl").await;
+    let args = ["--allow-cidrs=127.0.0.0/8", "--allow-http", "--fetch-timeout=500ms"];
+    let _operator = Operator::start(&cluster, &namespace, &args);
+    let web = Web::start().await;
+    let good = "{\"title\": \"good\"}";
+    web.answer("/uk.json", 200, "application/json", good);
+    let manifest = json!({
+        "apiVersion": "kintsugi.dev/v1alpha1", "kind": "WidgetContract", "metadata": {"name": "uk"},
+        "spec": {"widget": "storefinder", "interval": "1s", "document": {"url": web.url("/uk.json")},
+                 "schema": {"inline": {"required": ["title"]}}},
+    });
+    namespace.apply(&manifest.to_string()).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let html = Answer::Text(200, "text/html".to_owned(), "<html>canary</html>".to_owned());
+    let error = Answer::Text(503, "text/plain".to_owned(), "busy".to_owned());
+    let cases = [
+        (html, "False", "not JSON"),
+        (error, "Unknown", "spec.document.url answered with status 503"),
+        (Answer::Redirect("/uk.json".to_owned()), "Unknown", "spec.document.url"),
+        (
+            Answer::Redirect("http://169.254.169.254/latest".to_owned()),
+            "Unknown",
+            "spec.document.url",
+        ),
+        (Answer::Endless, "Unknown", "spec.document.url"),
+        (Answer::Silence, "Unknown", "spec.document.url"),
+    ];
+    for (answer, verdict, text) in cases {
+        web.set("/uk.json", answer.clone());
+        let contract = namespace.contract_when("uk", text, says("Valid", verdict, text)).await;
+        assert!(!condition(&contract, "Valid").2.contains("canary"), "{answer:?}");
+        assert_eq!(namespace.served_when("uk", |_| true).await["title"], "good", "{answer:?}");
+        web.answer("/uk.json", 200, "application/json", good);
+        namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    }
+    // Once a second at most: an answer that is bad is no reason to ask faster.
+    assert!(web.asked("/uk.json").len() < 100, "{}", web.asked("/uk.json").len());
+}
+
+#[tokio::test]
+async fn a_private_address_is_refused_unless_a_flag_allows_it() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "guard").await;
+    let _operator = Operator::start(&cluster, &namespace, &["--allow-http"]);
+    let web = Web::start().await;
+    web.answer("/uk.json", 200, "application/json", "{}");
+    let manifest = json!({
+        "apiVersion": "kintsugi.dev/v1alpha1", "kind": "WidgetContract", "metadata": {"name": "uk"},
+        "spec": {"widget": "storefinder", "document": {"url": web.url("/uk.json")}},
+    });
+    namespace.apply(&manifest.to_string()).await;
+    namespace.contract_when("uk", "refused", has("Valid", "Unknown", "AddressRefused")).await;
+    assert!(web.asked("/uk.json").is_empty());
+}
+
+#[tokio::test]
+async fn a_path_that_matches_nothing_is_unknown_and_named() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "nopath").await;
+    let _operator = Operator::start(&cluster, &namespace, &[]);
+    let mut manifest: Value =
+        serde_json::from_str(&storefinder("uk", &json!({"title": "good"}))).unwrap();
+    manifest["spec"]["rules"] = json!([{"name": "images", "asset": {"paths": ["$..nothing"]}}]);
+    namespace.apply(&manifest.to_string()).await;
+    let contract =
+        namespace.contract_when("uk", "unknown", has("Valid", "Unknown", "RuleInvalid")).await;
+    assert!(condition(&contract, "Valid").2.contains("paths[0]"));
+    assert_eq!(condition(&contract, "Serving").1, "AssignedUnverified");
 }

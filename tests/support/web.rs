@@ -15,8 +15,18 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-/// Status, media type and body.
-type Answer = (u16, String, String);
+/// What a path is answered with.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Status, media type and body.
+    Text(u16, String, String),
+    /// Another place.
+    Redirect(String),
+    /// A body that never ends.
+    Endless,
+    /// Nothing, ever.
+    Silence,
+}
 
 #[derive(Clone, Default)]
 struct Shared {
@@ -52,7 +62,11 @@ impl Web {
 
     /// From now on `path` is answered so.
     pub fn answer(&self, path: &str, status: u16, content_type: &str, body: &str) {
-        let answer = (status, content_type.to_owned(), body.to_owned());
+        self.set(path, Answer::Text(status, content_type.to_owned(), body.to_owned()));
+    }
+
+    /// From now on `path` is answered so.
+    pub fn set(&self, path: &str, answer: Answer) {
         self.shared.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
@@ -70,10 +84,19 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
     shared.asked.lock().unwrap().push(Asked { path: path.clone(), headers: headers.collect() });
     let answer = shared.answers.lock().unwrap().get(&path).cloned();
-    let (status, content_type, body) = answer.unwrap_or((404, "text/plain".into(), "none".into()));
-    Response::builder()
-        .status(status)
-        .header("content-type", content_type)
-        .body(Body::from(body))
-        .unwrap()
+    let none = Answer::Text(404, "text/plain".to_owned(), "none".to_owned());
+    let response = Response::builder();
+    match answer.unwrap_or(none) {
+        Answer::Text(status, content_type, body) => {
+            response.status(status).header("content-type", content_type).body(Body::from(body))
+        }
+        Answer::Redirect(to) => response.status(302).header("location", to).body(Body::empty()),
+        Answer::Endless => {
+            let blanks =
+                futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 65_536]));
+            response.status(200).body(Body::from_stream(blanks))
+        }
+        Answer::Silence => std::future::pending().await,
+    }
+    .unwrap()
 }
