@@ -1,38 +1,66 @@
 #!/usr/bin/env bash
-# run.sh [cargo test arguments]: the whole suite. Starts all that it needs, runs it, and stops all
-# that it started, whatever happens.
+# run.sh [cargo test arguments]: the whole suite, or what the arguments select. The one place that
+# starts what the tests need; whatever happens, nothing that it started is left running. The tests
+# are told by environment:
+#
+#   KINTSUGI_TEST_STATE    folder with admin.kubeconfig, operator.kubeconfig, ca.crt, audit.log
+#   KINTSUGI_TEST_BIN      folder with kubectl, helm and the control plane's programs
+#   KINTSUGI_TEST_OTELCOL  path of an OpenTelemetry collector
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
-mkdir -p .run
-state=$(mktemp -d "$PWD/.run/test.XXXXXX")
-bin=$(tests/controlplane/build.sh)
-otelcol=$(tests/otelcol/build.sh)
+state=
+job=
+
+# Runs a command as a process group of its own, and ends what the command leaves of it. Waiting for
+# it, this script answers to a signal at once.
+step() {
+  local status=0
+  set -m
+  "$@" </dev/null &
+  job=$!
+  set +m
+  wait "$job" || status=$?
+  kill -KILL -- "-$job" 2>/dev/null || true
+  job=
+  return $status
+}
 
 stop() {
-  status=$?
-  trap - EXIT
-  # Operators whose test was killed: they carry this run's folder in their environment.
-  for environ in /proc/[0-9]*/environ; do
-    pid=${environ#/proc/}
-    pid=${pid%/environ}
-    if [ "$(basename "$(readlink "/proc/$pid/exe" 2>/dev/null)" 2>/dev/null)" = kintsugi ] &&
-      tr '\0' '\n' <"$environ" 2>/dev/null | grep -qx "KINTSUGI_TEST_STATE=$state"; then
-      kill -KILL "$pid" 2>/dev/null || true
+  local status=$?
+  trap '' INT TERM HUP
+  if [ -n "$job" ]; then
+    kill -TERM -- "-$job" 2>/dev/null || true
+    wait "$job" || true
+    kill -KILL -- "-$job" 2>/dev/null || true
+  fi
+  if [ -n "$state" ]; then
+    tests/controlplane/down.sh "$state"
+    if [ $status = 0 ]; then
+      rm -rf "$state"
+    else
+      echo "the logs of the control plane are in $state" >&2
     fi
-  done
-  tests/controlplane/down.sh "$state"
-  if [ $status = 0 ]; then rm -rf "$state"; else echo "the logs are in $state" >&2; fi
+  fi
   exit $status
 }
 trap stop EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 
+step tests/controlplane/build.sh >/dev/null
+step tests/otelcol/build.sh >/dev/null
 # zod, which one test compares us with, runs on Node.js.
 command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq nodejs npm >/dev/null; }
-# Compiled before the control plane starts, so that it does not wait for the compiler.
-cargo test --no-run
-tests/controlplane/up.sh "$state"
-tests/controlplane/install.sh "$state"
+# Compiled first: the control plane does not stand and wait for the compiler.
+step cargo test --no-run
+
+mkdir -p .run
+state=$(mktemp -d "$PWD/.run/test.XXXXXX")
+step tests/controlplane/up.sh "$state"
+step tests/controlplane/install.sh "$state"
+
+KINTSUGI_TEST_BIN=$(tests/controlplane/build.sh)
+KINTSUGI_TEST_OTELCOL=$(tests/otelcol/build.sh)
+export KINTSUGI_TEST_STATE=$state KINTSUGI_TEST_BIN KINTSUGI_TEST_OTELCOL
 export KUBECONFIG=$state/admin.kubeconfig
-export KINTSUGI_TEST_STATE=$state KINTSUGI_TEST_BIN=$bin KINTSUGI_TEST_OTELCOL=$otelcol
-cargo test "$@"
+step cargo test "$@"

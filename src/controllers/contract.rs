@@ -10,8 +10,11 @@ use futures::FutureExt as _;
 use rand::RngExt as _;
 use tracing::{debug, error, warn};
 
+use kube::core::error_boundary::InvalidObject;
+
 use super::{Ctx, Error, Key, observe, perform};
 use crate::{
+    api::WidgetContractStatus,
     decide::{Stall, contract::Next, status},
     domain::Span,
 };
@@ -64,6 +67,25 @@ async fn stall_contract(ctx: &Ctx, seen: &observe::Seen, stall: &Stall) -> Resul
     let status = status::stalled(&stored, generation, stall, ctx.now());
     perform::write_status(ctx, seen, &status).await?;
     Ok(Next::At(Span::secs(60).after(ctx.now())))
+}
+
+/// Says of a contract that does not fit its type what is wrong with it, once for each generation.
+pub async fn say_unreadable(ctx: &Ctx, invalid: &InvalidObject) {
+    let metadata = &invalid.metadata;
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let key = Key::new(&namespace, metadata.name.as_deref().unwrap_or_default());
+    let generation = metadata.generation.unwrap_or(0);
+    // Our own write comes back as an event: without this it would be answered with another.
+    if !ctx.index.saw_unreadable(&key, generation) {
+        return;
+    }
+    ctx.queue.forget(&key);
+    let message = format!("the spec cannot be read: {invalid}");
+    let stall = Stall::new("SpecInvalid", &message);
+    let status = status::stalled(&WidgetContractStatus::default(), generation, &stall, ctx.now());
+    if let Err(error) = perform::say_stalled(ctx, &key, &status).await {
+        warn!(contract = %key, %error, "the status could not be written");
+    }
 }
 
 fn schedule(ctx: &Ctx, key: &Key, outcome: Result<Next, Error>) {

@@ -39,6 +39,8 @@ struct State {
     policies: HashMap<Key, Policy>,
     /// By contract, by ordinal.
     incidents: HashMap<Key, BTreeMap<u32, IncidentEntry>>,
+    /// Contracts that do not fit their type, and the generation of which that was said.
+    unreadable: HashMap<Key, i64>,
     served: HashMap<Key, ServedObject>,
     /// Which contracts want to write this key, with what decides among them.
     claims: HashMap<Key, BTreeMap<Claim, ConfigMapKeyRef>>,
@@ -112,6 +114,7 @@ impl Index {
             return None;
         }
         let failures = known.map_or(0, |entry| entry.failures);
+        state.unreadable.remove(&key);
         state.forget(&key);
         let entry = Entry {
             class: object.spec.class_ref.as_ref().map(|class| class.name.clone()),
@@ -128,6 +131,13 @@ impl Index {
         }
         state.contracts.insert(key.clone(), entry);
         Some(key)
+    }
+
+    /// Takes in a contract that cannot be read; is it news?
+    pub fn saw_unreadable(&self, key: &Key, generation: i64) -> bool {
+        let mut state = self.lock();
+        state.forget(key);
+        state.unreadable.insert(key.clone(), generation) != Some(generation)
     }
 
     /// Forgets a contract that is gone.

@@ -25,7 +25,7 @@ use crate::{
         validate::Scope,
         view::{Assigned, Need, OpenIncident, Served, ServedKey, Subject, View},
     },
-    domain::{Digest, Doubt, DoubtReason, Probes},
+    domain::{Digest, Doubt, DoubtReason, Probes, Verdict},
     steps::Revision,
 };
 
@@ -302,7 +302,13 @@ async fn history(
         let Ok(document) = found else { continue };
         let judged =
             documents::judge(ctx, rules, &view.effective, Scope::All, Arc::clone(&document), now);
-        if judged.await.0.is_good() {
+        let judged = judged.await.0;
+        if judged.critical().any(|result| matches!(result.verdict, Verdict::Unknown(_))) {
+            // It may be good: going further back past it would take Unknown for Fail.
+            break;
+        }
+        // A number that a double cannot hold would be changed by being taken over.
+        if judged.is_good() && document.is_exact() {
             let (digest, value) = (document.digest().clone(), document.value().clone());
             passing.push(Revision { number, digest, value });
             // The newest that passes is what steps start from; older ones only when it is none.

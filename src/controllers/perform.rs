@@ -11,6 +11,7 @@ use k8s_openapi::{
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::PartialObjectMeta,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -164,6 +165,25 @@ fn status_patch<S: Serialize + Default>(
     let (Ok(before), Ok(after)) = (before, serde_json::to_value(after)) else { return None };
     let difference = merge_difference(&before, &after)?;
     Some(json!({"metadata": {"resourceVersion": version}, "status": difference}))
+}
+
+/// Writes the conditions of a contract whose object cannot be read, so that nothing else of its
+/// status is known here or touched.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn say_stalled(ctx: &Ctx, key: &Key, status: &WidgetContractStatus) -> Result<(), Error> {
+    let attempted = format!("writing the status of WidgetContract {key}");
+    let contracts: Api<PartialObjectMeta<WidgetContract>> =
+        Api::namespaced(ctx.client.clone(), &key.namespace);
+    let patch = json!({"status": {
+        "conditions": status.conditions,
+        "reason": status.reason,
+        "observedGeneration": status.observed_generation,
+    }});
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = Patch::Merge(&patch);
+    ctx.write(&attempted, contracts.patch_status(&key.name, &params, &patch)).await.map(drop)
 }
 
 async fn serve(

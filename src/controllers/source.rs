@@ -66,11 +66,16 @@ pub async fn fetch(
         }
     }
     Ok(match ctx.outbound.fetch(request).await {
-        Ok(response) if response.status == 200 => {
-            Document::parse(response.body).map(Arc::new).map_err(|malformed| {
-                Doubt::new(DoubtReason::HttpUnclear, &format!("spec.source: {malformed}"))
-            })
-        }
+        Ok(response) if response.status == 200 => match Document::parse(response.body) {
+            Ok(document) if document.is_exact() => Ok(Arc::new(document)),
+            Ok(_) => Err(Doubt::new(
+                DoubtReason::HttpUnclear,
+                "spec.source: its document holds a number that would be changed by being taken over",
+            )),
+            Err(malformed) => {
+                Err(Doubt::new(DoubtReason::HttpUnclear, &format!("spec.source: {malformed}")))
+            }
+        },
         Ok(response) => Err(Doubt::new(
             DoubtReason::HttpUnclear,
             &format!("spec.source answered with status {}, not 200", response.status),

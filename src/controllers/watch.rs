@@ -5,11 +5,11 @@
 
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    core::PartialObjectMeta,
+    core::{DeserializeGuard, PartialObjectMeta, error_boundary::InvalidObject},
     runtime::{
         WatchStreamExt as _,
         watcher::{self, Event},
@@ -23,8 +23,59 @@ use tracing::warn;
 use super::{Ctx, Key};
 use crate::api::{Incident, PART, RemediationPolicy, WidgetClass, WidgetContract};
 
+/// What comes out of a watch: an object, or what is left of one that does not fit its type. A type
+/// of ours is watched behind a guard: one object that cannot be read must not end the watch of all.
+trait Watched:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + 'static
+{
+    type Object: Send;
+    fn open(self) -> Result<Self::Object, Box<InvalidObject>>;
+}
+
+impl Watched for ConfigMap {
+    type Object = Self;
+
+    fn open(self) -> Result<Self, Box<InvalidObject>> {
+        Ok(self)
+    }
+}
+
+impl Watched for PartialObjectMeta<ConfigMap> {
+    type Object = Self;
+
+    fn open(self) -> Result<Self, Box<InvalidObject>> {
+        Ok(self)
+    }
+}
+
+impl<K> Watched for DeserializeGuard<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+{
+    type Object = K;
+
+    fn open(self) -> Result<K, Box<InvalidObject>> {
+        self.0.map_err(Box::new)
+    }
+}
+
 /// What one watch does with what it sees. `scope` is the namespace it watches, None for all.
 trait Sink<K>: Send {
+    /// An object is there that does not fit its type.
+    fn broken<'a>(&'a mut self, _: &'a Ctx, _: &'a InvalidObject) -> BoxFuture<'a, ()> {
+        std::future::ready(()).boxed()
+    }
+
     /// An object is there.
     fn saw(&mut self, ctx: &Ctx, object: K);
     /// An object is gone.
@@ -42,8 +93,15 @@ pub async fn surroundings(ctx: &Arc<Ctx>, watches: &mut JoinSet<()>, shutdown: &
     for scope in scopes(ctx) {
         let served = Some(format!("{PART}=served"));
         lists.push(start::<ConfigMap, _>(ctx, watches, shutdown, scope.clone(), served, Served));
-        lists.push(start::<WidgetClass, _>(ctx, watches, shutdown, scope.clone(), None, Classes));
-        lists.push(start::<RemediationPolicy, _>(
+        lists.push(start::<DeserializeGuard<WidgetClass>, _>(
+            ctx,
+            watches,
+            shutdown,
+            scope.clone(),
+            None,
+            Classes,
+        ));
+        lists.push(start::<DeserializeGuard<RemediationPolicy>, _>(
             ctx,
             watches,
             shutdown,
@@ -51,7 +109,14 @@ pub async fn surroundings(ctx: &Arc<Ctx>, watches: &mut JoinSet<()>, shutdown: &
             None,
             Policies,
         ));
-        lists.push(start::<Incident, _>(ctx, watches, shutdown, scope.clone(), None, Incidents));
+        lists.push(start::<DeserializeGuard<Incident>, _>(
+            ctx,
+            watches,
+            shutdown,
+            scope.clone(),
+            None,
+            Incidents,
+        ));
         lists.push(start::<PartialObjectMeta<ConfigMap>, _>(
             ctx, watches, shutdown, scope, None, References,
         ));
@@ -66,7 +131,11 @@ pub async fn surroundings(ctx: &Arc<Ctx>, watches: &mut JoinSet<()>, shutdown: &
 pub async fn contracts(ctx: &Arc<Ctx>, watches: &mut JoinSet<()>, shutdown: &CancellationToken) {
     let lists: Vec<_> = scopes(ctx)
         .into_iter()
-        .map(|scope| start::<WidgetContract, _>(ctx, watches, shutdown, scope, None, Contracts))
+        .map(|scope| {
+            start::<DeserializeGuard<WidgetContract>, _>(
+                ctx, watches, shutdown, scope, None, Contracts,
+            )
+        })
         .collect();
     for list in lists {
         let _ = list.await;
@@ -80,7 +149,7 @@ fn scopes(ctx: &Ctx) -> Vec<Option<String>> {
     }
 }
 
-fn start<K, S>(
+fn start<W, S>(
     ctx: &Arc<Ctx>,
     watches: &mut JoinSet<()>,
     shutdown: &CancellationToken,
@@ -89,20 +158,15 @@ fn start<K, S>(
     sink: S,
 ) -> oneshot::Receiver<()>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
-    S: Sink<K> + 'static,
+    W: Watched,
+    S: Sink<W::Object> + 'static,
 {
     let (listed, list) = oneshot::channel();
-    watches.spawn(one::<K, S>(Arc::clone(ctx), scope, labels, sink, listed, shutdown.clone()));
+    watches.spawn(one::<W, S>(Arc::clone(ctx), scope, labels, sink, listed, shutdown.clone()));
     list
 }
 
-async fn one<K, S>(
+async fn one<W, S>(
     ctx: Arc<Ctx>,
     scope: Option<String>,
     labels: Option<String>,
@@ -110,20 +174,15 @@ async fn one<K, S>(
     listed: oneshot::Sender<()>,
     shutdown: CancellationToken,
 ) where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
-    S: Sink<K>,
+    W: Watched,
+    S: Sink<W::Object>,
 {
     let timeout = u32::try_from(ctx.config.watch_timeout.to_std().as_secs()).unwrap_or(45);
     let mut config = watcher::Config::default().timeout(timeout);
     config.label_selector = labels;
-    let api = api_in::<K>(&ctx.client, scope.as_deref());
+    let api = api_in::<W>(&ctx.client, scope.as_deref());
     let mut events = watcher::watcher(api, config)
-        .inspect_err(|error| warn!(kind = %K::kind(&()), %error, "a watch broke; it is resumed"))
+        .inspect_err(|error| warn!(kind = %W::kind(&()), %error, "a watch broke; it is resumed"))
         .default_backoff()
         .take_until(shutdown.cancelled_owned())
         .boxed();
@@ -134,7 +193,7 @@ async fn one<K, S>(
             Ok(Event::Init) => seen.clear(),
             Ok(Event::InitApply(object)) => {
                 seen.insert(Key::of(&object));
-                sink.saw(&ctx, object);
+                saw(&ctx, &mut sink, object).await;
                 ctx.queue.room(MOST_WAITING).await;
             }
             Ok(Event::InitDone) => {
@@ -144,11 +203,29 @@ async fn one<K, S>(
                     let _ = listed.send(());
                 }
             }
-            Ok(Event::Apply(object)) => sink.saw(&ctx, object),
-            Ok(Event::Delete(object)) => sink.lost(&ctx, &object),
+            Ok(Event::Apply(object)) => saw(&ctx, &mut sink, object).await,
+            Ok(Event::Delete(object)) => lost(&ctx, &mut sink, object),
             // Said above; the stream resumes by itself after a pause.
             Err(_) => {}
         }
+    }
+}
+
+async fn saw<W: Watched, S: Sink<W::Object>>(ctx: &Ctx, sink: &mut S, object: W) {
+    match object.open() {
+        Ok(object) => sink.saw(ctx, object),
+        Err(invalid) => {
+            let name = invalid.metadata.name.as_deref().unwrap_or_default();
+            warn!(kind = %W::kind(&()), name, error = %invalid, "an object cannot be read");
+            sink.broken(ctx, &invalid).await;
+        }
+    }
+}
+
+fn lost<W: Watched, S: Sink<W::Object>>(ctx: &Ctx, sink: &mut S, object: W) {
+    // One that could not be read was never taken in.
+    if let Ok(object) = object.open() {
+        sink.lost(ctx, &object);
     }
 }
 
@@ -169,6 +246,10 @@ fn look_at(ctx: &Ctx, keys: impl IntoIterator<Item = Key>) {
 struct Contracts;
 
 impl Sink<WidgetContract> for Contracts {
+    fn broken<'a>(&'a mut self, ctx: &'a Ctx, invalid: &'a InvalidObject) -> BoxFuture<'a, ()> {
+        super::contract::say_unreadable(ctx, invalid).boxed()
+    }
+
     fn saw(&mut self, ctx: &Ctx, object: WidgetContract) {
         look_at(ctx, ctx.index.saw_contract(object));
     }

@@ -153,6 +153,15 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     let mut ended = false;
     match incident {
         Move::Ask(need) => return Err(need),
+        // What is served now is written down before anything takes its place: a repair made from
+        // an older history, or in a revision's number that is taken, would lose it.
+        Move::Open { .. } | Move::Publish(_) if unrecorded(view, &new) => {
+            new.incident_ref =
+                view.incident.as_ref().map(|open| LocalRef { name: open.name.clone() });
+            let mut stages = store(view, &mut new, now);
+            stages.push(vec![Write::Status(Box::new(new))]);
+            return Ok(Decision { stages, signals, next: Next::Again });
+        }
         Move::Open { name, spec, repair } => {
             let mut stage = vec![Write::Open { name, spec }];
             // Side by side: the bad document stays where it is, so no evidence is lost when the
@@ -180,6 +189,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
         _ => None,
     });
     status::with_incident(&mut new, view, recorded, now);
+    let is_open = new.incident_ref.is_some();
     let mut stages = store(view, &mut new, now);
     new.next_check_time = None;
     if new != view.status {
@@ -188,6 +198,10 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     if !last.is_empty() {
         stages.push(last);
     }
+    // Every open thing has its next look: no lost event may leave it as it is for ever.
+    let disputed = matches!(view.served, Served::Foreign { .. } | Served::Unavailable(_));
+    let open = (is_open || disputed).then(|| view.effective.interval.after(now));
+    let incident_due = sooner(incident_due, open);
     let (surplus, expiry) = incident::surplus(view, now);
     if !surplus.is_empty() {
         stages.push(surplus.into_iter().map(Write::Forget).collect());
@@ -201,20 +215,31 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     Ok(Decision { stages, signals, next })
 }
 
+/// Is something else served than status says?
+fn unrecorded(view: &View, new: &WidgetContractStatus) -> bool {
+    let served = |status: &WidgetContractStatus| {
+        status.document.as_ref().and_then(|d| d.served.as_ref()).map(|s| s.raw_digest.clone())
+    };
+    served(new) != served(&view.status)
+}
+
 fn serve(repair: Repair) -> Write {
     Write::Serve { document: repair.document, note: repair.note, instead_of: None }
 }
 
 /// Stores what is served as a revision, when it is good and not stored yet, and prunes.
 fn store(view: &View, new: &mut WidgetContractStatus, now: Timestamp) -> Vec<Vec<Write>> {
-    let Some(document) = to_store(view, now).filter(|document| !is_stored(view, document)) else {
+    let Some(document) = to_store(view, now) else { return Vec::new() };
+    let newest = view.status.document.as_ref().and_then(|d| d.last_known_good.as_ref());
+    if newest.is_some_and(|newest| newest.digest == *document.digest()) {
         return Vec::new();
-    };
-    let noted = noted_revision(view);
-    let number = noted.unwrap_or_else(|| next_revision(view));
+    }
+    // One that is stored already, which its owner went back to, becomes the newest again.
+    let stored = stored_as(view, &document).or_else(|| noted_revision(view));
+    let number = stored.unwrap_or_else(|| next_revision(view));
     let revision = RevisionRef { number, digest: document.digest().clone() };
     let mut stages = Vec::new();
-    if noted.is_none() {
+    if stored.is_none() {
         stages.push(vec![Write::Revision { number, document: Arc::clone(&document) }]);
     }
     let pruned = status::record_revision(new, revision, view.effective.history_limit, now);
@@ -291,15 +316,16 @@ fn soaked_at(view: &View, now: Timestamp) -> Timestamp {
     view.effective.soak.after(since)
 }
 
-fn is_stored(view: &View, document: &Document) -> bool {
+/// The revision that holds this document.
+fn stored_as(view: &View, document: &Document) -> Option<u32> {
     let stored = view.status.document.iter().flat_map(|d| &d.revisions);
-    stored.into_iter().any(|revision| revision.digest == *document.digest())
+    stored.into_iter().find(|r| r.digest == *document.digest()).map(|r| r.number)
 }
 
 /// The revision that was stored before the document was served, when the note says so.
 fn noted_revision(view: &View) -> Option<u32> {
     match &view.served {
-        Served::Ours(key) if view.serves_assigned() => key.note.as_ref()?.revision,
+        Served::Ours(key) if key.written_by_us => key.note.as_ref()?.revision,
         _ => None,
     }
 }
@@ -309,7 +335,7 @@ fn next_revision(view: &View) -> u32 {
     let documents = view.status.document.as_ref();
     let newest = documents.and_then(|d| d.revisions.iter().map(|r| r.number).max());
     let last = documents.and_then(|d| d.last_known_good.as_ref()).map(|good| good.revision);
-    newest.max(last).map_or(1, |number| number.saturating_add(1))
+    newest.max(last).max(noted_revision(view)).map_or(1, |number| number.saturating_add(1))
 }
 
 fn next_look(view: &View, now: Timestamp) -> Option<Timestamp> {

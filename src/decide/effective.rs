@@ -177,6 +177,11 @@ fn merge_rules(
     contract: &WidgetContractSpec,
 ) -> Result<Vec<RuleSpec>, Stall> {
     let mut merged = class.rules.clone();
+    let listed = merged.iter().any(|rule| matches!(rule.kind, RuleKind::Schema(_)));
+    if class.schema.is_some() && !listed {
+        // There without being listed, so a contract cannot loosen it either.
+        merged.insert(0, implicit_schema_rule());
+    }
     for own in &contract.rules {
         match merged.iter_mut().find(|shared| shared.name == own.name) {
             None => merged.push(own.clone()),
@@ -204,6 +209,19 @@ fn overridable(class: &WidgetClassSpec, rule: &str) -> bool {
     class.overridable.iter().any(|name| name == rule)
 }
 
+fn implicit_schema_rule() -> RuleSpec {
+    RuleSpec {
+        name: SCHEMA_RULE.to_owned(),
+        severity: None,
+        failure_threshold: None,
+        success_threshold: None,
+        r#for: None,
+        interval: None,
+        disabled: false,
+        kind: RuleKind::Schema(SchemaRule {}),
+    }
+}
+
 /// The first field in which `own` is looser than `shared`.
 fn loosened(shared: &RuleSpec, own: &RuleSpec) -> Option<&'static str> {
     let severity = |rule: &RuleSpec| rule.severity.unwrap_or_default();
@@ -222,6 +240,8 @@ fn loosened(shared: &RuleSpec, own: &RuleSpec) -> Option<&'static str> {
         Some("successThreshold")
     } else if hold(own) > hold(shared) {
         Some("for")
+    } else if shared.interval.is_some_and(|shared| own.interval.is_some_and(|own| own > shared)) {
+        Some("interval")
     } else {
         None
     }
@@ -231,18 +251,8 @@ fn loosened(shared: &RuleSpec, own: &RuleSpec) -> Option<&'static str> {
 fn in_force(specs: Vec<RuleSpec>, has_schema: bool, interval: Span) -> Result<Vec<Rule>, Stall> {
     let mut rules = Vec::with_capacity(specs.len() + 1);
     let listed = specs.iter().any(|rule| matches!(rule.kind, RuleKind::Schema(_)));
-    if has_schema && !listed {
-        rules.push(Rule {
-            name: SCHEMA_RULE.to_owned(),
-            severity: Severity::Critical,
-            failure_threshold: 1,
-            success_threshold: 1,
-            hold: Span::ZERO,
-            interval,
-            kind: RuleKind::Schema(SchemaRule {}),
-        });
-    }
-    for spec in specs {
+    let implicit = (has_schema && !listed).then(implicit_schema_rule);
+    for spec in implicit.into_iter().chain(specs) {
         check_name(&spec, has_schema)?;
         if spec.disabled {
             continue;
@@ -379,7 +389,14 @@ mod tests {
     fn the_schema_rule_is_there_without_being_listed_and_can_be_tuned_by_listing_it() {
         let with_schema = class("schema: {inline: {type: object}}");
         assert_eq!(merge(&with_schema, "").unwrap().rules[0].name, SCHEMA_RULE);
-        let tuned = merge(&with_schema, "rules: [{name: schema, schema: {}, for: 5s}]").unwrap();
+        let loosened = merge(&with_schema, "rules: [{name: schema, schema: {}, disabled: true}]");
+        assert_eq!(
+            loosened.unwrap_err().reason,
+            "ClassLoosened",
+            "a class's schema stays in force"
+        );
+        let own = "schema: {inline: {}}\nrules: [{name: schema, schema: {}, for: 5s}]";
+        let tuned = merge(&class("{}"), own).unwrap();
         assert_eq!((tuned.rules.len(), tuned.rules[0].hold), (1, Span::secs(5)));
         let none = merge(&class("{}"), "rules: [{name: schema, schema: {}}]").unwrap_err();
         assert_eq!(none.reason, "SchemaNotGiven");

@@ -36,7 +36,7 @@ use crate::{
 use super::{
     episode::{self, Episode},
     gates::{self, Held, Permit},
-    plan::{self, Candidate, Outcome},
+    plan::{self, Attempting, Candidate, Outcome},
     signal::{Reason, Signal},
     view::{Effect, EndedIncident, Need, Note, OpenIncident, Served, View, sooner},
 };
@@ -114,16 +114,38 @@ pub fn advance(view: &View, checks: &[Check], now: Timestamp) -> (Move, Option<T
         (None, Some(trouble)) => (open(view, &trouble, now), None),
         (Some(incident), _) if incident.spec.close => (close(incident, now), None),
         (Some(incident), None) => quiet(view, incident, now),
-        (Some(incident), Some(trouble)) if trouble.fingerprint == incident.spec.fingerprint => {
+        (Some(incident), Some(trouble)) if is_same(incident, &trouble) => {
             go_on(view, incident, &trouble, now)
         }
+        // A rule that cannot be checked now may still fail: that is no other kind of trouble.
+        (Some(incident), Some(_)) if is_unclear(view, incident) => (Move::Nothing, None),
         (Some(incident), Some(_)) => (supersede(incident, now), None),
     };
     (next_move, sooner(next, due))
 }
 
+/// The same episode: the same places fail, or some of them.
+fn is_same(incident: &OpenIncident, trouble: &Episode) -> bool {
+    let known = &incident.spec.violations;
+    let is_known = |violation: &RuleViolation| {
+        known.iter().any(|k| {
+            (&k.rule, &k.keyword, &k.path) == (&violation.rule, &violation.keyword, &violation.path)
+        })
+    };
+    trouble.fingerprint == incident.spec.fingerprint
+        || episode::violations(&trouble.failing).iter().all(is_known)
+}
+
+/// Is one of the Incident's rules Unknown now?
+fn is_unclear(view: &View, incident: &OpenIncident) -> bool {
+    view.assigned_results().iter().any(|result| {
+        let planned = incident.spec.plan.iter().any(|segment| segment.rules.contains(&result.rule));
+        planned && matches!(result.verdict, Verdict::Unknown(_))
+    })
+}
+
 fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
-    if view.ended.first().is_some_and(|last| {
+    if view.ended.iter().any(|last| {
         last.closed && last.fingerprint == trouble.fingerprint && last.digest == trouble.digest
     }) {
         return Move::Nothing;
@@ -133,7 +155,7 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
     let segments = plan::segments(view, trouble);
     let repair = match gates::pass(view, &segments, now) {
         Err(_) => None,
-        Ok(permit) => match plan::candidate(view, &segments, false, now) {
+        Ok(permit) => match plan::candidate(view, &segments, Attempting::First, now) {
             Outcome::Ask(need) => return Move::Ask(need),
             Outcome::Candidate(candidate) if !is_served(view, &candidate.document) => {
                 Some(Repair::new(permit, candidate, &name, 1))
@@ -265,7 +287,20 @@ fn go_on(
     trouble: &Episode,
     now: Timestamp,
 ) -> (Move, Option<Timestamp>) {
+    if incident.status.tries.is_none()
+        && published_attempt(view, incident).is_none()
+        && policies_of(&incident.spec.plan) != policies_of(&plan::segments(view, trouble))
+    {
+        // Nothing was tried yet, and other policies are responsible now: plan anew.
+        return (supersede(incident, now), None);
+    }
     let mut record = Record::of(incident, trouble.digest.clone(), now);
+    if incident.status.current_digest.as_ref() != Some(&trouble.digest) || !serves_good(view) {
+        record.withdraw(ConditionType::Verified, "what was verified is not what is at stake now");
+    }
+    if !serves_good(view) {
+        record.withdraw(ConditionType::Mitigated, "what is served fails");
+    }
     if let Some(effect) = published_attempt(view, incident)
         && record.status.tries.unwrap_or(0) < effect.attempt
     {
@@ -276,6 +311,9 @@ fn go_on(
         record.changes = changes(view, &served.document);
         if served.is_good() {
             record.succeeded(effect.attempt, served.document.digest());
+        } else if !served.critical().any(|result| matches!(result.verdict, Verdict::Fail(_))) {
+            // Unknown is not Fail: look again, and spend no attempt on it.
+            record.verifying(view.effective.interval);
         } else {
             let why = "what was published does not pass any more";
             record.failed(effect.attempt, why, &retry(view, incident));
@@ -294,8 +332,9 @@ fn go_on(
         Ok(permit) => permit,
         Err(held) => {
             record.held(&held);
+            record.escalate_when_unresolved(view);
             if held.reason == "DryRun" {
-                match plan::candidate(view, &incident.spec.plan, true, now) {
+                match plan::candidate(view, &incident.spec.plan, Attempting::Nothing, now) {
                     Outcome::Ask(need) => return (Move::Ask(need), None),
                     Outcome::Candidate(candidate) => record.planned(&candidate.ops),
                     Outcome::Wait { .. } | Outcome::None { .. } => {}
@@ -304,12 +343,19 @@ fn go_on(
             return record.done();
         }
     };
-    if record.status.next_attempt_time.as_ref().is_some_and(|at| at.0 > now) {
+    record.conditions.remove(ConditionType::Held);
+    if let Some(at) = record.status.next_attempt_time.as_ref().map(|at| at.0).filter(|at| *at > now)
+    {
+        record.next = Some(at);
         return record.done();
     }
-    let waited = record.status.waiting == WAITING_STEP;
+    let attempting = if record.status.waiting == WAITING_STEP {
+        Attempting::AfterItsWait
+    } else {
+        Attempting::Again
+    };
     let attempt = record.status.tries.unwrap_or(0).saturating_add(1);
-    match plan::candidate(view, &incident.spec.plan, waited, now) {
+    match plan::candidate(view, &incident.spec.plan, attempting, now) {
         Outcome::Ask(need) => (Move::Ask(need), None),
         Outcome::Candidate(candidate) if is_served(view, &candidate.document) => {
             record.changes = candidate.ops.iter().take(OPS_SHOWN).map(Op::summary).collect();
@@ -344,7 +390,11 @@ const WAITING_STEP: &str = "Wait";
 /// No rule fails any more. Unknown is not Pass either: then nothing is concluded.
 fn quiet(view: &View, incident: &OpenIncident, now: Timestamp) -> (Move, Option<Timestamp>) {
     let results = view.assigned_results();
-    let passes = results.iter().all(|result| !matches!(result.verdict, Verdict::Unknown(_)));
+    let passes = results
+        .iter()
+        .filter(|result| result.severity == Severity::Critical)
+        .all(|result| !matches!(result.verdict, Verdict::Unknown(_)))
+        && !is_unclear(view, incident);
     let Some(assigned) = view.status.document.as_ref().and_then(|d| d.assigned.as_ref()) else {
         return (Move::Nothing, None);
     };
@@ -371,6 +421,11 @@ fn quiet(view: &View, incident: &OpenIncident, now: Timestamp) -> (Move, Option<
         record.next = Some(healthy_at);
     }
     record.done()
+}
+
+/// The policies of a plan, by name.
+fn policies_of(plan: &[Segment]) -> Vec<Option<&str>> {
+    plan.iter().map(|s| s.policy_ref.as_ref().map(|policy| policy.name.as_str())).collect()
 }
 
 fn supersede(incident: &OpenIncident, now: Timestamp) -> Move {
@@ -492,6 +547,20 @@ impl<'a> Record<'a> {
         self.status.message = text::message(message);
     }
 
+    /// Takes back a condition that was true.
+    fn withdraw(&mut self, type_: ConditionType, why: &str) {
+        if self.conditions.is_true(type_) {
+            self.set(type_, false, "Withdrawn", why);
+        }
+    }
+
+    fn verifying(&mut self, interval: Span) {
+        let message = "what was published could not be checked yet";
+        self.set(ConditionType::Remediating, true, "Verifying", message);
+        self.waits_for("Verification");
+        self.next = Some(interval.after(self.now));
+    }
+
     fn succeeded(&mut self, number: u32, digest: &Digest) {
         let message = format!("document {} is served and passes every rule", digest.short());
         self.attempt(number, AttemptOutcome::Succeeded, &message);
@@ -502,6 +571,7 @@ impl<'a> Record<'a> {
         self.set(ConditionType::Verified, true, "Passed", &message);
         self.set(ConditionType::Remediating, false, "Done", &message);
         self.conditions.remove(ConditionType::Held);
+        self.conditions.remove(ConditionType::Escalated);
         self.signal(Reason::StepSucceeded, number, &message);
         self.mitigated(&message);
         self.waits_for("AwaitingOwner");
@@ -657,6 +727,8 @@ fn state(conditions: &Conditions, waiting: &str) -> State {
         && (waiting == "AwaitingOwner" || waiting == "HealthyPeriod")
     {
         State::Mitigated
+    } else if waiting == "Verification" {
+        State::Verifying
     } else if conditions.is_true(ConditionType::Remediating) {
         State::Remediating
     } else if conditions.is_true(ConditionType::Mitigated) {

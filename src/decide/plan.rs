@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::{
     api::{
-        contract::{Exclude, Mode, Origin},
+        contract::{Exclude, Method, Mode, Origin},
         incident::Segment,
         policy::{OnFailure, Step},
         refs::LocalRef,
@@ -76,7 +76,9 @@ pub fn segments(view: &View, episode: &Episode) -> Vec<Segment> {
             view.effective.rule(&failing.rule).map_or(Severity::Critical, |r| r.severity);
         let failure = episode::failure(view, &failing.rule, severity, &failing.violations);
         let choice = select::choose(&view.policies, view.effective.policy.as_deref(), &failure);
-        let name = choice.winner.map(|winner| winner.name.as_str());
+        // A policy that is named and is not there holds the plan: see the gates.
+        let name =
+            choice.winner.map(|winner| winner.name.as_str()).or(view.effective.policy.as_deref());
         let same = segments
             .iter_mut()
             .find(|segment| segment.policy_ref.as_ref().map(|p| p.name.as_str()) == name);
@@ -90,6 +92,7 @@ pub fn segments(view: &View, episode: &Episode) -> Vec<Segment> {
                 mode: mode_of(view, choice.winner.and_then(|winner| winner.spec.mode)),
                 steps: match choice.winner {
                     Some(winner) => winner.spec.steps.clone(),
+                    None if name.is_some() => Vec::new(),
                     None => built_in(view),
                 },
             }),
@@ -116,14 +119,31 @@ pub fn mode_of(view: &View, policy: Option<Mode>) -> Mode {
     view.effective.mode.min(policy.unwrap_or_default()).min(view.strictest)
 }
 
-/// Tries the steps of `segments` on the assigned document; `waited` says that the time of this
-/// attempt's `wait` steps is over.
+/// What a plan is made for, which decides what its steps may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempting {
+    /// To be shown only: nothing may be asked of a source that acts on being asked.
+    Nothing,
+    /// With the Incident, which does not exist yet: neither may it then.
+    First,
+    /// An attempt of an Incident that is on record.
+    Again,
+    /// The same, with the time of its `wait` steps over.
+    AfterItsWait,
+}
+
+/// Tries the steps of `segments` on the assigned document.
 #[must_use]
-pub fn candidate(view: &View, segments: &[Segment], waited: bool, now: Timestamp) -> Outcome {
+pub fn candidate(
+    view: &View,
+    segments: &[Segment],
+    attempting: Attempting,
+    now: Timestamp,
+) -> Outcome {
     // A document that is not JSON has no parts to repair: only a whole one can take its place.
     let nothing = || Document::from_value(serde_json::Value::Null).map(Arc::new);
     match view.assigned_document().map_or_else(nothing, |assigned| Ok(Arc::clone(assigned))) {
-        Ok(start) => compose(view, segments, start, waited, now),
+        Ok(start) => compose(view, segments, start, attempting, now),
         Err(malformed) => {
             Outcome::None { step: String::new(), why: malformed.to_string(), escalate: false }
         }
@@ -134,7 +154,7 @@ fn compose(
     view: &View,
     segments: &[Segment],
     start: Arc<Document>,
-    waited: bool,
+    attempting: Attempting,
     now: Timestamp,
 ) -> Outcome {
     let mut current = match judge(view, start, now) {
@@ -153,6 +173,11 @@ fn compose(
             if excluded(&view.effective.exclude, &segment.rules, step, &[]) {
                 continue;
             }
+            let on_record = matches!(attempting, Attempting::Again | Attempting::AfterItsWait);
+            if acts_on_being_asked(view, step) && !on_record {
+                whys.push(format!("{}: would ask the source for a new document", step.name));
+                continue;
+            }
             if let Some(need) = lacks(view, step) {
                 return Outcome::Ask(need);
             }
@@ -163,7 +188,7 @@ fn compose(
             }
             let why = match propose(view, step, &current, &failing, now) {
                 Proposal::Wait(wait) => {
-                    if waited {
+                    if attempting == Attempting::AfterItsWait {
                         continue;
                     }
                     return Outcome::Wait { wait, step: step.name.clone() };
@@ -247,6 +272,12 @@ fn propose(
         fallbacks: &fallbacks,
         variables: &variables,
     })
+}
+
+/// Does the step POST to the source? That is an effect, and has the Incident's name as its key.
+fn acts_on_being_asked(view: &View, step: &Step) -> bool {
+    let posts = view.effective.source.as_ref().is_some_and(|s| s.method == Some(Method::Post));
+    posts && step.kind.need() == Some(StepNeed::Source)
 }
 
 /// The fact that `step` cannot do without and that nobody has gathered yet.

@@ -42,7 +42,10 @@ pub fn serving(view: &View) -> Serving {
     }
     match &view.served {
         Served::NotServed | Served::Foreign { .. } | Served::Unavailable(_) => Serving::Keep,
-        Served::Absent | Served::Ours(_) if view.serves_assigned() => Serving::Keep,
+        Served::Ours(_) if view.serves_assigned() && overwritten_by(view).is_none() => {
+            Serving::Keep
+        }
+        Served::Ours(_) if repair_stands(view) => Serving::Keep,
         Served::Absent | Served::Ours(_) => match publishable(view) {
             Ok(true) => publish_assigned(view),
             Ok(false) => put_back(view),
@@ -63,6 +66,10 @@ pub fn publishable(view: &View) -> Result<bool, Need> {
     }
     if world.iter().all(|result| result.verdict == Verdict::Pass) {
         return Ok(true);
+    }
+    if overwritten_by(view).is_some() {
+        // What stands there now is somebody else's: no measure for what may be served.
+        return Ok(false);
     }
     match (&view.served, &view.served_document) {
         (Served::Ours(_), None) => Err(Need::ServedDocument),
@@ -116,10 +123,29 @@ fn put_back(view: &View) -> Serving {
     }
 }
 
+/// Is what is served the open Incident's repair of this very document, and still needed? Then the
+/// document it repairs is not put in its place, however little its rules withhold by themselves.
+fn repair_stands(view: &View) -> bool {
+    let (Served::Ours(key), Some(open)) = (&view.served, &view.incident) else { return false };
+    let effect = key.note.as_ref().and_then(|note| note.effect.as_ref());
+    let ours = key.written_by_us && effect.is_some_and(|effect| effect.incident == open.name);
+    let repaired = open.status.current_digest.as_ref().unwrap_or(&open.spec.document_digest);
+    let same = view.assigned_document().is_some_and(|document| document.digest() == repaired);
+    let still_fails = |result: &RuleResult| {
+        let planned = open.spec.plan.iter().any(|segment| segment.rules.contains(&result.rule));
+        planned && result.verdict != Verdict::Pass
+    };
+    ours && same && view.assigned_results().iter().any(still_fails)
+}
+
 /// Who changed the served key since we wrote it, if anybody did.
 #[must_use]
 pub fn overwritten_by(view: &View) -> Option<String> {
     let recorded = view.status.document.as_ref()?.served.as_ref()?;
+    // Served elsewhere from now on: the old place says nothing about the new one.
+    if view.effective.serve.as_ref().is_none_or(|target| target.at != recorded.r#ref) {
+        return None;
+    }
     match &view.served {
         Served::Ours(key) if key.raw_digest == recorded.raw_digest || key.written_by_us => None,
         Served::Ours(key) => Some(key.manager.clone()),

@@ -74,7 +74,7 @@ pub fn choose<'a>(
         let why = match winner {
             Some(_) => format!("healing.policyRef names {name}"),
             None => {
-                format!("healing.policyRef names {name}, which does not exist: built-in behaviour")
+                format!("healing.policyRef names {name}, which does not exist")
             }
         };
         return Choice { winner, why };

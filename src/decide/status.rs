@@ -18,12 +18,12 @@ use crate::{
 use super::{
     Stall,
     effective::Effective,
-    publish::withheld_because,
+    publish::{overwritten_by, withheld_because},
     view::{Assigned, RuleResult, Served, View},
 };
 
 /// The most checks that status shows.
-const CHECKS_MAX: usize = 64;
+const CHECKS_MAX: usize = 24;
 
 /// The status that follows from the facts, given the one stored before.
 #[must_use]
@@ -223,7 +223,8 @@ fn served(view: &View, before: &DocumentStatus) -> Option<ServedDocument> {
         }
     };
     let stored = |digest| before.revisions.iter().find(|r| r.digest == digest).map(|r| r.number);
-    if let (true, Some(document)) = (view.serves_assigned(), view.assigned_document()) {
+    let undisputed = view.serves_assigned() && overwritten_by(view).is_none();
+    if let (true, Some(document)) = (undisputed, view.assigned_document()) {
         return Some(ServedDocument {
             digest: document.digest().clone(),
             raw_digest: document.raw_digest().clone(),
@@ -426,6 +427,13 @@ fn ready(view: &View, valid: &Validity, serving: &ServingState) -> ReadyState {
         (Validity::Valid, _) if view.serves_assigned() => {
             state(true, "Assigned", "the assigned document is served and passes".to_owned(), false)
         }
+        // Unknown is not Fail: what was asked for is served.
+        (Validity::Unknown { why, .. }, _) if view.serves_assigned() => state(
+            true,
+            "AssignedUnverified",
+            format!("served, and not all could be checked: {why}"),
+            false,
+        ),
         (Validity::Unknown { reason, why }, _) => state(false, reason, why.clone(), true),
         (Validity::Valid, _) if view.effective.suspend => state(
             false,
@@ -452,6 +460,7 @@ fn health(view: &View, status: &WidgetContractStatus, valid: &Validity, ready: b
         return Health::Suspended;
     }
     match (valid, ready) {
+        (Validity::Unknown { .. }, true) => Health::Unknown,
         (_, true) if warning => Health::Degraded,
         (_, true) => Health::Healthy,
         (Validity::Unknown { .. }, _) => Health::Unknown,

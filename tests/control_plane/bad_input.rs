@@ -240,3 +240,33 @@ async fn a_path_that_matches_nothing_is_unknown_and_named() {
     assert!(condition(&contract, "Valid").2.contains("paths[0]"));
     assert_eq!(condition(&contract, "Serving").1, "AssignedUnverified");
 }
+
+#[tokio::test]
+async fn a_contract_that_cannot_be_read_says_so_and_stops_nobody_else() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "unreadable").await;
+    let mut manifest: Value =
+        serde_json::from_str(&storefinder("bad", &json!({"title": "good"}))).unwrap();
+    // Within the CRD's pattern, and still no duration.
+    manifest["spec"]["interval"] = json!("1s1h");
+    namespace.apply(&manifest.to_string()).await;
+    let _operator = Operator::start(&cluster, &namespace, &[]);
+    namespace.apply(&storefinder("uk", &json!({"title": "good"}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let raw = kube::core::ApiResource::erase::<WidgetContract>(&());
+    let raw: kube::Api<kube::core::DynamicObject> =
+        kube::Api::namespaced_with(namespace.client.clone(), &namespace.name, &raw);
+    let says = |object: Option<&kube::core::DynamicObject>| {
+        object.is_some_and(|object| object.data["status"]["reason"] == "SpecInvalid")
+    };
+    let waiting = kube::runtime::wait::await_condition(raw.clone(), "bad", says);
+    tokio::time::timeout(crate::support::PATIENCE, waiting).await.unwrap().unwrap();
+    let status = raw.get("bad").await.unwrap().data["status"].to_string();
+    assert!(status.contains("1s1h") && status.contains("not a duration"), "{status}");
+    namespace.apply(&storefinder("bad", &json!({"title": "good"}))).await;
+    let mut mended: Value =
+        serde_json::from_str(&storefinder("bad", &json!({"title": "good"}))).unwrap();
+    mended["spec"]["interval"] = json!("5s");
+    namespace.apply(&mended.to_string()).await;
+    namespace.contract_when("bad", "Ready", has("Ready", "True", "Assigned")).await;
+}

@@ -1,69 +1,78 @@
 #!/usr/bin/env bash
-# up.sh STATE: starts a control plane on a loopback address of its own and keeps all that belongs
-# to it in the folder STATE: admin.kubeconfig, ca.crt, audit.log, ip, pids and the logs.
+# up.sh STATE: starts a control plane on a loopback address of its own; many run side by side.
+# All that belongs to it is in the folder STATE, which starts afresh: admin.kubeconfig, ca.crt,
+# audit.log, ip, pids, and a log for each program. down.sh STATE stops it.
 #
-#   CORE=1   without scheduler and kwok, for tests that need no pods
-#   FSYNC=1  writes are durable, for benchmarks; off by default, since tests need no durability
+#   CORE=1   only etcd, API server and controller manager: no pod runs
+#   FSYNC=1  etcd flushes each write to the disk, for benchmarks; tests need no durability
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 state=$(realpath -m "${1:?usage: up.sh STATE}")
 bin=$("$here/build.sh")
-kubectl=$bin/kubectl
 export KUBECONFIG=$state/admin.kubeconfig
 
-if [ -s "$state/pids" ] && "$kubectl" get --raw /readyz --request-timeout=2s >/dev/null 2>&1; then
+ready() { "$bin/kubectl" get --raw /readyz --request-timeout=2s >/dev/null 2>&1; }
+
+if [ -s "$state/pids" ] && ready; then
   echo "already running: $KUBECONFIG" >&2
   exit 0
 fi
 
+umask 077
 mkdir -p "$state"
 cd "$state"
-umask 077
-: >pids
+"$here/down.sh" "$state" # What is left of one that did not end well.
+# The old certificate names the old address.
+rm -rf etcd certs audit.log ./*.kubeconfig
 
-# Fixed ports on an address of its own: no race for free ports, many side by side.
-# Binding is the lock: an address is free when nobody listens on its etcd port.
+# An interrupt is looked at between two steps, so that each program started is in `pids`.
+interrupted=
+trap 'interrupted=yes' INT TERM HUP
+finish() {
+  local status=$?
+  [ $status != 0 ] || return 0
+  if [ -z "$interrupted" ]; then
+    echo "the control plane did not start; the ends of its logs:" >&2
+    tail -n 5 ./*.log >&2 || true
+  fi
+  "$here/down.sh" "$state"
+}
+trap finish EXIT
+
+# Fixed ports on a free address: no race for free ports. The lock on the address's file is inherited
+# by etcd and the API server and ends with them, so none is ever stale. Others may listen, too.
 claim_address() {
-  local cache=${KINTSUGI_CACHE:-$HOME/.cache/kintsugi} number pid
-  mkdir -p "$cache/addresses"
-  for number in $(seq 2 250); do
-    ip=127.0.0.$number
-    claim=$cache/addresses/$ip
-    pid=$(cat "$claim" 2>/dev/null || true)
-    # A claim whose etcd is gone is stale; one younger than its etcd names the script itself.
-    if [ -n "$pid" ] && ! kill -0 "$pid" 2>/dev/null; then rm -f "$claim"; fi
-    (echo 2>/dev/null >"/dev/tcp/$ip/2379") 2>/dev/null && continue
-    if (set -o noclobber; echo $$ >"$claim") 2>/dev/null; then return; fi
+  local addresses=${KINTSUGI_CACHE:-$HOME/.cache/kintsugi}/addresses
+  mkdir -p "$addresses"
+  for ip in 127.0.0.{2..250}; do
+    exec 8>"$addresses/$ip"
+    flock -n 8 && ! listening 2379 && ! listening 6443 && return
   done
   echo "no free loopback address" >&2
   exit 1
 }
+listening() { (: <>"/dev/tcp/$ip/$1") 2>/dev/null; }
 claim_address
 echo "$ip" >ip
 
+# In a session of its own: a Ctrl-C is for whoever uses the control plane, not for its programs.
 run() {
-  local program=$1
-  shift
-  # In a session of its own, so that a Ctrl-C meant for a test does not end the control plane.
-  setsid "$bin/$program" "$@" >"$program.log" 2>&1 </dev/null &
-  echo "$! $program" >>pids
+  setsid "$bin/$1" "${@:2}" >"$1.log" 2>&1 </dev/null &
+  echo "$! $1" >>pids
+  disown
 }
 
-fail() {
-  echo "the control plane did not start: $1" >&2
-  tail -n 5 ./*.log >&2
-  "$here/down.sh" "$state"
-  exit 1
+check() {
+  local pid program
+  [ -z "$interrupted" ] || exit 130
+  while read -r pid program; do
+    kill -0 "$pid" 2>/dev/null || { echo "$program ended" >&2; exit 1; }
+  done <pids
 }
 
-alive() { while read -r pid program; do kill -0 "$pid" 2>/dev/null || fail "$program ended"; done <pids; }
-
-users="admin controller-manager scheduler kwok"
-for user in $users; do
-  echo "$(od -An -tx1 -N16 /dev/urandom | tr -d ' \n'),$user,$user,system:masters"
-done >tokens.csv
-for user in $users; do
-  token=$(awk -F, -v user="$user" '$2 == user {print $1}' tokens.csv)
+for user in admin controller-manager scheduler kwok; do
+  token=$(od -An -tx1 -N16 /dev/urandom | tr -d ' \n')
+  echo "$token,$user,$user,system:masters"
   cat >"$user.kubeconfig" <<YAML
 apiVersion: v1
 kind: Config
@@ -72,7 +81,8 @@ contexts: [{name: test, context: {cluster: test, user: $user}}]
 clusters: [{name: test, cluster: {server: "https://$ip:6443", certificate-authority: $state/certs/apiserver.crt}}]
 users: [{name: $user, user: {token: $token}}]
 YAML
-done
+done >tokens.csv
+
 cat >audit.yaml <<YAML
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -80,38 +90,39 @@ omitStages: [RequestReceived]
 rules: [{level: Metadata}]
 YAML
 
-rm -rf etcd
-no_fsync=--unsafe-no-fsync
-[ "${FSYNC:-}" = 1 ] && no_fsync=
-run etcd --data-dir=etcd --log-level=warn ${no_fsync:+"$no_fsync"} \
-  --listen-peer-urls="http://$ip:0" --listen-client-urls="http://$ip:2379" \
-  --advertise-client-urls="http://$ip:2379"
-head -n 1 pids | cut -d' ' -f1 >"$claim"
-# The API server's own key signs ServiceAccount tokens, too: it writes it early enough.
+etcd=(--data-dir=etcd --log-level=warn --listen-peer-urls="http://$ip:0"
+  --listen-client-urls="http://$ip:2379" --advertise-client-urls="http://$ip:2379")
+[ "${FSYNC:-}" = 1 ] || etcd+=(--unsafe-no-fsync)
+run etcd "${etcd[@]}"
+# The key that it makes for TLS signs the ServiceAccount tokens, too.
 run kube-apiserver --etcd-servers="http://$ip:2379" --bind-address="$ip" --secure-port=6443 \
-  --cert-dir=certs --endpoint-reconciler-type=none --authorization-mode=RBAC \
+  --cert-dir=certs --endpoint-reconciler-type=none --service-cluster-ip-range=10.96.0.0/16 \
+  --token-auth-file=tokens.csv --authorization-mode=RBAC --allow-privileged \
   --service-account-issuer=https://kubernetes.default.svc \
   --service-account-signing-key-file=certs/apiserver.key \
-  --service-account-key-file=certs/apiserver.key --token-auth-file=tokens.csv \
-  --service-cluster-ip-range=10.96.0.0/16 --allow-privileged \
+  --service-account-key-file=certs/apiserver.key \
   --audit-policy-file=audit.yaml --audit-log-path=audit.log
+exec 8>&-
 
-for _ in $(seq 600); do
-  "$kubectl" get --raw /readyz --request-timeout=2s >/dev/null 2>&1 && ready=1 && break
-  alive
+for ((deadline = SECONDS + 60; SECONDS < deadline; )); do
+  check
+  ready && break
   sleep 0.1
 done
-[ "${ready:-}" = 1 ] || fail "it was not ready within a minute"
-# The second certificate is the CA's: what --root-ca-file must have.
-awk '/BEGIN/ {n++} n == 2' certs/apiserver.crt >ca.crt
+ready || { echo "not ready within a minute" >&2; exit 1; }
 
-run kube-controller-manager --kubeconfig=controller-manager.kubeconfig --leader-elect=false \
-  --secure-port=0 --use-service-account-credentials \
-  --service-account-private-key-file=certs/apiserver.key --root-ca-file=ca.crt
+# apiserver.crt holds the server's certificate, then its CA's; --root-ca-file takes only the latter.
+awk '/BEGIN/ {n++} n == 2' certs/apiserver.crt >ca.crt
+# With its own limit of 20 requests a second it would take 5 s to start.
+run kube-controller-manager --kube-api-qps=1000 --kube-api-burst=2000 --kubeconfig=controller-manager.kubeconfig \
+  --leader-elect=false --secure-port=0 --use-service-account-credentials \
+  --root-ca-file=ca.crt --service-account-private-key-file=certs/apiserver.key
+
 if [ "${CORE:-}" != 1 ]; then
   run kube-scheduler --kubeconfig=scheduler.kubeconfig --leader-elect=false --secure-port=0
-  run kwok --kubeconfig=kwok.kubeconfig --manage-all-nodes --config="$bin/stages.yaml"
-  "$kubectl" apply -f - >/dev/null <<YAML
+  run kwok --kubeconfig=kwok.kubeconfig --manage-all-nodes \
+    --config="$bin/kwok-stages.yaml" --config="$here/faults.yaml"
+  "$bin/kubectl" apply -f - >/dev/null <<YAML
 apiVersion: v1
 kind: Node
 metadata:
@@ -122,6 +133,9 @@ status:
   allocatable: {cpu: 64, memory: 256Gi, pods: 1000}
   capacity: {cpu: 64, memory: 256Gi, pods: 1000}
 YAML
+  # From here on pods are admitted and run.
+  "$bin/kubectl" wait --for=create --timeout=60s serviceaccount/default >/dev/null
+  "$bin/kubectl" wait --for=condition=Ready --timeout=60s node/node-0 >/dev/null
 fi
-alive
+check
 echo "running on $ip: $KUBECONFIG" >&2
