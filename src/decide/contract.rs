@@ -147,7 +147,7 @@ fn unread(view: &View) -> bool {
 /// the Incident, and write down what was seen.
 fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     let mut new = status::of(view, now);
-    let (incident, incident_due) = incident::advance(view, &new.checks, now);
+    let (incident, incident_due) = incident::advance(view, &new, now);
     let mut signals = validation_signals(view, &new);
     let mut last = Vec::new();
     let mut ended = false;

@@ -23,7 +23,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{
         condition::{ConditionType, Conditions, whole_seconds},
-        contract::{Check, Mode},
+        contract::{Mode, WidgetContractStatus},
         incident::{
             Attempt, Cause, IncidentSpec, IncidentStatus, Outcome as AttemptOutcome, RuleViolation,
             Segment, State,
@@ -37,6 +37,7 @@ use super::{
     episode::{self, Episode},
     gates::{self, Held, Permit},
     plan::{self, Attempting, Candidate, Outcome},
+    publish::overwritten_by,
     signal::{Reason, Signal},
     view::{Effect, EndedIncident, Need, Note, OpenIncident, Served, View, sooner},
 };
@@ -102,18 +103,22 @@ impl Repair {
     }
 }
 
-/// The next move, and when to look again.
+/// The next move, and when to look again; `seen` is the contract's status as it is about to be.
 #[must_use]
-pub fn advance(view: &View, checks: &[Check], now: Timestamp) -> (Move, Option<Timestamp>) {
+pub fn advance(
+    view: &View,
+    seen: &WidgetContractStatus,
+    now: Timestamp,
+) -> (Move, Option<Timestamp>) {
     if view.effective.suspend || view.effective.mode == Mode::Off {
         return (Move::Nothing, None);
     }
-    let (trouble, due) = episode::of(view, checks, now);
+    let (trouble, due) = episode::of(view, &seen.checks, now);
     let (next_move, next) = match (&view.incident, trouble) {
         (None, None) => (Move::Nothing, None),
         (None, Some(trouble)) => (open(view, &trouble, now), None),
         (Some(incident), _) if incident.spec.close => (close(incident, now), None),
-        (Some(incident), None) => quiet(view, incident, now),
+        (Some(incident), None) => quiet(view, seen, incident, now),
         (Some(incident), Some(trouble)) if is_same(incident, &trouble) => {
             go_on(view, incident, &trouble, now)
         }
@@ -300,6 +305,11 @@ fn go_on(
     }
     if !serves_good(view) {
         record.withdraw(ConditionType::Mitigated, "what is served fails");
+        if matches!(record.status.waiting.as_str(), "HealthyPeriod" | "AwaitingOwner") {
+            // A relapse: what was waited for is not what is needed now.
+            record.status.waiting.clear();
+            record.status.next_attempt_time = None;
+        }
     }
     if let Some(effect) = published_attempt(view, incident)
         && record.status.tries.unwrap_or(0) < effect.attempt
@@ -388,14 +398,19 @@ fn go_on(
 const WAITING_STEP: &str = "Wait";
 
 /// No rule fails any more. Unknown is not Pass either: then nothing is concluded.
-fn quiet(view: &View, incident: &OpenIncident, now: Timestamp) -> (Move, Option<Timestamp>) {
+fn quiet(
+    view: &View,
+    seen: &WidgetContractStatus,
+    incident: &OpenIncident,
+    now: Timestamp,
+) -> (Move, Option<Timestamp>) {
     let results = view.assigned_results();
     let passes = results
         .iter()
         .filter(|result| result.severity == Severity::Critical)
         .all(|result| !matches!(result.verdict, Verdict::Unknown(_)))
         && !is_unclear(view, incident);
-    let Some(assigned) = view.status.document.as_ref().and_then(|d| d.assigned.as_ref()) else {
+    let Some(assigned) = seen.document.as_ref().and_then(|d| d.assigned.as_ref()) else {
         return (Move::Nothing, None);
     };
     if !passes || !(view.serves_assigned() || view.served == Served::NotServed) {
@@ -464,7 +479,9 @@ fn is_served(view: &View, document: &Document) -> bool {
 
 /// Is something served that is not the document in trouble? It passed when it was published.
 fn serves_good(view: &View) -> bool {
-    matches!(&view.served, Served::Ours(key) if key.written_by_us) && !view.serves_assigned()
+    // The same bytes by another hand are the same document.
+    let undisputed = matches!(view.served, Served::Ours(_)) && overwritten_by(view).is_none();
+    undisputed && !view.serves_assigned()
 }
 
 /// The retry settings of the plan's first segment that has a policy.

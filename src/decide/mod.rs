@@ -18,6 +18,9 @@ pub mod validate;
 
 pub mod view;
 
+#[cfg(test)]
+mod sim;
+
 /// Why nothing will move until a person acts: a condition reason and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {message}")]

@@ -1,0 +1,588 @@
+//! A world in memory that the production `decide` runs in: its writes are applied one by one, so a
+//! crash can be put between any two, and the laws of the core are tested without a cluster.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{
+    contract::{Next, Write, decide},
+    effective::Effective,
+    select::Policy,
+    validate::{Rulebook, Scope},
+    view::{Assigned, EndedIncident, Need, Note, OpenIncident, Served, ServedKey, Subject, View},
+};
+use crate::{
+    api::{
+        contract::{EffectiveRef, Mode, WidgetContractStatus},
+        incident::{IncidentSpec, IncidentStatus, State},
+    },
+    domain::{Answer, Digest, Document, Doubt, DoubtReason, Probe, Probes, Span},
+    rules::schema,
+    steps::Revision,
+};
+
+#[derive(Clone)]
+struct World {
+    now: Timestamp,
+    contract: Value,
+    policies: Vec<Policy>,
+    /// What each asset answers: a status, or none at all.
+    assets: BTreeMap<String, Option<u16>>,
+    status: WidgetContractStatus,
+    served: Option<(Vec<u8>, Option<Note>, String)>,
+    incidents: Vec<(String, IncidentSpec, IncidentStatus)>,
+    revisions: BTreeMap<u32, Arc<Document>>,
+    /// Writes so far, and after which one the process dies.
+    writes: usize,
+    dies_after: Option<usize>,
+    /// How often the served bytes changed.
+    published: usize,
+    next: Option<Timestamp>,
+}
+
+impl World {
+    fn new(document: &Value) -> Self {
+        let policy = "default: true\nsteps: [{name: restore, restoreRevision: {}}, {name: asset, replaceAsset: {}}]\n\
+                      retry: {maxAttempts: 2, minHealthyPeriod: 5m, backoff: {initial: 10s}}";
+        let contract = json!({
+            "widget": "w", "document": {"inline": document},
+            "schema": {"inline": {"required": ["title"], "properties": {"title": {"type": "string"}}}},
+            "rules": [{"name": "images", "asset": {"paths": ["$.hero"]}}],
+            "fallbackAssets": [{"url": "https://cdn.test/fallback.png"}],
+        });
+        let mut world = Self {
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            contract,
+            policies: vec![Policy {
+                name: "heal".to_owned(),
+                generation: 1,
+                created: Timestamp::UNIX_EPOCH,
+                spec: serde_saphyr::from_str(policy).unwrap(),
+            }],
+            assets: BTreeMap::new(),
+            status: WidgetContractStatus::default(),
+            served: None,
+            incidents: Vec::new(),
+            revisions: BTreeMap::new(),
+            writes: 0,
+            dies_after: None,
+            published: 0,
+            next: None,
+        };
+        for name in ["hero", "other", "fallback"] {
+            world.assets.insert(format!("https://cdn.test/{name}.png"), Some(200));
+        }
+        world
+    }
+
+    fn assign(&mut self, document: &Value) {
+        self.contract["document"]["inline"] = document.clone();
+    }
+
+    fn asset(&mut self, name: &str, status: Option<u16>) {
+        self.assets.insert(format!("https://cdn.test/{name}.png"), status);
+    }
+
+    fn probes(&self) -> Probes {
+        let probe = |status: &Option<u16>| match status {
+            Some(status) => Probe::Answered(Answer { status: *status, ..Answer::default() }),
+            None => Probe::Failed { reason: DoubtReason::DnsFailed, message: "no host".to_owned() },
+        };
+        self.assets.iter().map(|(url, status)| (url.clone(), probe(status))).collect()
+    }
+
+    fn view(&self) -> View {
+        let spec = serde_json::from_value(self.contract.clone()).unwrap();
+        let effective = Effective::merge("uk", None, &spec).unwrap();
+        let compiled = Arc::new(schema::compile(&self.contract["schema"]["inline"]).unwrap());
+        let book = Arc::new(Rulebook::compile(&effective, Some(&Ok(Arc::clone(&compiled)))));
+        let document = Document::from_value(self.contract["document"]["inline"].clone()).unwrap();
+        let probes = self.probes();
+        let judged =
+            book.judge(&effective.rules, Scope::All, Arc::new(document), &probes, self.now);
+        let open = self.incidents.iter().find(|(_, _, status)| !is_over(status));
+        let mut ended: Vec<EndedIncident> = self
+            .incidents
+            .iter()
+            .filter(|(_, _, status)| is_over(status))
+            .map(|(name, spec, status)| EndedIncident {
+                name: name.clone(),
+                uid: name.clone(),
+                ordinal: spec.ordinal,
+                fingerprint: spec.fingerprint.clone(),
+                digest: spec.document_digest.clone(),
+                closed: spec.close,
+                ended_at: status.resolved_at.as_ref().map(|time| time.0),
+            })
+            .collect();
+        ended.reverse();
+        View {
+            subject: Subject {
+                namespace: "ns".to_owned(),
+                name: "uk".to_owned(),
+                uid: "0123".to_owned(),
+                generation: 1,
+                labels: BTreeMap::new(),
+            },
+            status: self.status.clone(),
+            effective_ref: EffectiveRef { digest: Digest::of_bytes(b""), class_generation: None },
+            effective,
+            assigned: Assigned::Judged(judged),
+            served: match &self.served {
+                None => Served::Absent,
+                Some((bytes, note, manager)) => Served::Ours(ServedKey {
+                    raw_digest: Digest::of_bytes(bytes),
+                    written_by_us: manager == "kintsugi",
+                    manager: manager.clone(),
+                    note: note.clone(),
+                }),
+            },
+            served_document: None,
+            revision: None,
+            book,
+            schema: Some(compiled),
+            probes,
+            policies: self.policies.clone(),
+            strictest: Mode::Auto,
+            incident: open.map(|(name, spec, status)| OpenIncident {
+                name: name.clone(),
+                spec: spec.clone(),
+                status: status.clone(),
+            }),
+            ended,
+            history: None,
+            source: None,
+        }
+    }
+
+    fn gather(&self, view: &mut View, need: Need) {
+        let judge = |document: Arc<Document>| {
+            view.book.judge(&view.effective.rules, Scope::All, document, &view.probes, self.now)
+        };
+        match need {
+            Need::ServedDocument => {
+                let bytes = self.served.as_ref().unwrap().0.clone();
+                view.served_document = Some(judge(Arc::new(Document::parse(bytes).unwrap())));
+            }
+            Need::Revision(number) => {
+                let stored = self.revisions.get(&number).cloned();
+                let lost = Doubt::new(DoubtReason::ReferenceUnavailable, "gone");
+                view.revision = Some((number, stored.ok_or(lost)));
+            }
+            Need::History => {
+                let listed = self.status.document.iter().flat_map(|d| &d.revisions);
+                let passing = listed.filter_map(|listed| {
+                    let document = self.revisions.get(&listed.number)?;
+                    let good = judge(Arc::clone(document)).is_good();
+                    good.then(|| Revision {
+                        number: listed.number,
+                        digest: listed.digest.clone(),
+                        value: document.value().clone(),
+                    })
+                });
+                let passing = passing.collect();
+                view.history = Some(passing);
+            }
+            Need::Source => {
+                view.source = Some(Err(Doubt::new(DoubtReason::ReferenceUnavailable, "none")));
+            }
+            Need::Assets(assets) => {
+                for (url, _) in assets {
+                    let gone = Probe::Answered(Answer { status: 404, ..Answer::default() });
+                    view.probes.entry(url).or_insert(gone);
+                }
+            }
+        }
+    }
+
+    /// One look; false when the process died in it. `Ok(next)` as the worker would see it.
+    fn look(&mut self) -> Option<Next> {
+        let mut view = self.view();
+        for _ in 0..16 {
+            match decide(&view, self.now) {
+                Err(need) => self.gather(&mut view, need),
+                Ok(decision) => {
+                    for write in decision.stages.into_iter().flatten() {
+                        self.apply(write);
+                        if self.dies_after == Some(self.writes) {
+                            self.dies_after = None;
+                            return None;
+                        }
+                    }
+                    return Some(decision.next);
+                }
+            }
+        }
+        panic!("a look that asks without end");
+    }
+
+    fn apply(&mut self, write: Write) {
+        self.writes += 1;
+        match write {
+            Write::Revision { number, document } => {
+                let old = self.revisions.insert(number, Arc::clone(&document));
+                assert!(
+                    old.is_none_or(|old| old.digest() == document.digest()),
+                    "revision {number} is overwritten"
+                );
+            }
+            Write::Serve { document, note, .. } => {
+                self.published += 1;
+                self.served = Some((document.bytes().to_vec(), Some(note), "kintsugi".to_owned()));
+            }
+            Write::Open { name, spec } => {
+                if !self.incidents.iter().any(|(known, ..)| *known == name) {
+                    self.incidents.push((name, *spec, IncidentStatus::default()));
+                }
+            }
+            Write::IncidentStatus { name, status } => {
+                let known = self.incidents.iter_mut().find(|(known, ..)| *known == name);
+                known.unwrap().2 = *status;
+            }
+            Write::Status(status) => self.status = *status,
+            Write::Prune(number) => drop(self.revisions.remove(&number)),
+            Write::Forget(ended) => self.incidents.retain(|(name, ..)| *name != ended.name),
+        }
+    }
+
+    /// Looks until there is nothing more to do now; a look that died is simply begun anew.
+    fn settle(&mut self) -> &mut Self {
+        for _ in 0..20 {
+            match self.look() {
+                None | Some(Next::Again) => {}
+                Some(Next::At(at)) => {
+                    self.next = Some(at);
+                    return self;
+                }
+                Some(Next::Changed) => {
+                    self.next = None;
+                    return self;
+                }
+            }
+        }
+        panic!("it does not come to rest: {:?}", self.status);
+    }
+
+    fn later(&mut self, span: Span) -> &mut Self {
+        self.now = span.after(self.now);
+        self
+    }
+
+    /// Lets time pass, as the timers ask, until `span` is over.
+    fn run_for(&mut self, span: Span) -> &mut Self {
+        let end = span.after(self.now);
+        for _ in 0..500 {
+            match self.next.filter(|at| *at <= end) {
+                Some(at) => {
+                    self.now = at.max(Span::secs(1).after(self.now));
+                    self.settle();
+                }
+                None => break,
+            }
+        }
+        self.now = end;
+        self
+    }
+
+    fn served_value(&self) -> Value {
+        serde_json::from_slice(&self.served.as_ref().unwrap().0).unwrap()
+    }
+
+    fn vandal(&mut self, value: &Value) {
+        let bytes = crate::domain::digest::canonical(value);
+        let note = self.served.as_ref().and_then(|(_, note, _)| note.clone());
+        self.served = Some((bytes, note, "vandal".to_owned()));
+    }
+
+    fn state(&self) -> State {
+        self.incidents.last().unwrap().2.state.unwrap_or_default()
+    }
+
+    fn tries(&self) -> u32 {
+        self.incidents.last().unwrap().2.tries.unwrap_or(0)
+    }
+}
+
+fn is_over(status: &IncidentStatus) -> bool {
+    status.state.is_some_and(State::is_over)
+}
+
+fn good() -> Value {
+    json!({"title": "one", "hero": "https://cdn.test/hero.png"})
+}
+
+fn with(change: impl FnOnce(&mut Value)) -> Value {
+    let mut document = good();
+    change(&mut document);
+    document
+}
+
+fn fallback() -> Value {
+    with(|document| document["hero"] = json!("https://cdn.test/fallback.png"))
+}
+
+#[test]
+fn a_healthy_contract_at_rest_is_not_written() {
+    let mut world = World::new(&good());
+    let writes = world.settle().writes;
+    assert_eq!(world.later(Span::secs(60)).settle().writes, writes);
+}
+
+#[test]
+fn a_heal_costs_four_writes_and_a_fifth_for_its_revision() {
+    let mut world = World::new(&good());
+    world.settle().later(Span::secs(10));
+    let before = world.writes;
+    world.assign(&with(|document| {
+        document["title"] = json!(7);
+        document["new"] = json!("good");
+    }));
+    world.settle();
+    assert_eq!((world.writes - before, world.state()), (5, State::Mitigated));
+}
+
+#[test]
+fn a_look_between_two_attempts_keeps_the_time_of_the_next() {
+    let mut world = World::new(&json!({"hero": "https://cdn.test/hero.png"}));
+    world.settle();
+    assert_eq!((world.state(), world.tries()), (State::Remediating, 1));
+    let due = world.next.unwrap();
+    // As after a restart, or any event: the look comes early, and nothing is tried.
+    world.later(Span::secs(1)).settle();
+    assert_eq!(world.tries(), 1);
+    assert!(world.next.unwrap() <= due, "{:?} is later than {due}", world.next);
+    world.run_for(Span::mins(2));
+    assert_eq!((world.state(), world.tries()), (State::Escalated, 2));
+    assert!(world.next.is_some(), "a slow probe goes on");
+}
+
+#[test]
+fn a_repair_is_not_replaced_by_what_it_repairs_when_all_hosts_fall_silent() {
+    let mut world = World::new(&good());
+    world.settle().asset("hero", Some(404));
+    world.later(Span::secs(60)).settle();
+    assert_eq!(world.served_value(), fallback());
+    for name in ["hero", "fallback"] {
+        world.asset(name, None);
+    }
+    world.later(Span::secs(60)).settle();
+    assert_eq!(world.served_value(), fallback(), "Unknown is no reason to change anything");
+    assert_eq!(world.incidents.len(), 1);
+}
+
+#[test]
+fn two_quick_edits_do_not_lose_the_first_one() {
+    let mut world = World::new(&good());
+    world.settle().later(Span::secs(10));
+    let second = with(|document| document["title"] = json!("two"));
+    world.assign(&second);
+    // Published, and then the process dies before it is written down.
+    world.dies_after = Some(world.writes + 2);
+    assert_eq!(world.look(), None);
+    assert_eq!(world.served_value(), second);
+    world.assign(&with(|document| document["title"] = json!(3)));
+    world.settle();
+    assert_eq!(world.served_value()["title"], "two", "restored from the newest good document");
+    assert_eq!(world.revisions[&2].value(), &second);
+}
+
+#[test]
+fn an_asset_that_dies_again_is_healed_again_in_the_same_incident() {
+    let mut world = World::new(&good());
+    world.settle().asset("hero", Some(404));
+    world.later(Span::secs(60)).settle().asset("hero", Some(200));
+    world.later(Span::secs(60)).settle();
+    assert_eq!(world.served_value(), good(), "the owner's document is back");
+    world.asset("hero", Some(404));
+    world.later(Span::secs(60)).settle();
+    assert_eq!(world.served_value(), fallback());
+    assert_eq!((world.incidents.len(), world.tries()), (1, 2));
+    world.asset("hero", Some(200));
+    world.later(Span::secs(60)).settle().run_for(Span::mins(10));
+    assert_eq!(world.state(), State::Resolved);
+}
+
+#[test]
+fn what_cannot_be_checked_after_publishing_spends_no_attempt() {
+    let mut world = World::new(&good());
+    world.settle().asset("hero", Some(404));
+    world.later(Span::secs(60));
+    // Published, and in the same moment its host falls silent.
+    assert_eq!(world.look(), Some(Next::Again));
+    world.asset("fallback", None);
+    world.settle();
+    assert_eq!((world.state(), world.tries()), (State::Verifying, 0));
+    assert!(world.next.is_some());
+    world.asset("fallback", Some(200));
+    world.later(Span::secs(60)).settle();
+    assert_eq!((world.state(), world.tries()), (State::Mitigated, 1));
+}
+
+#[test]
+fn a_rule_that_turns_unknown_does_not_begin_another_episode() {
+    let mut world = World::new(&good());
+    world.settle().asset("hero", Some(404));
+    world.assign(&with(|document| document["title"] = json!(7)));
+    world.later(Span::secs(60)).settle();
+    for status in [None, Some(404), None, Some(404)] {
+        world.asset("hero", status);
+        world.later(Span::secs(60)).settle();
+    }
+    assert_eq!(world.incidents.len(), 1);
+}
+
+#[test]
+fn somebody_elses_bytes_are_put_back_even_if_they_are_the_withheld_document() {
+    let mut world = World::new(&good());
+    world.contract["healing"] = json!({"mode": "Off"});
+    world.settle();
+    let broken = with(|document| document["title"] = json!(7));
+    world.assign(&broken);
+    world.later(Span::secs(10)).settle();
+    world.vandal(&broken);
+    world.later(Span::secs(10)).settle();
+    assert_eq!(world.served_value(), good());
+    assert_eq!(world.status.document.as_ref().unwrap().served.as_ref().unwrap().revision, Some(1));
+}
+
+#[test]
+fn a_document_that_its_owner_went_back_to_is_the_one_that_is_restored() {
+    let mut world = World::new(&good());
+    world.settle();
+    world.assign(&with(|document| document["title"] = json!("wrong, but valid")));
+    world.later(Span::secs(10)).settle();
+    world.assign(&good());
+    world.later(Span::secs(10)).settle();
+    world.assign(&with(|document| document["title"] = json!(7)));
+    world.later(Span::secs(10)).settle();
+    assert_eq!(world.served_value(), good());
+}
+
+#[test]
+fn a_policy_that_comes_after_the_incident_still_heals_it() {
+    let mut world = World::new(&good());
+    let policies = std::mem::take(&mut world.policies);
+    world.contract["fallbackAssets"] = json!([]);
+    world.settle();
+    world.assign(&with(|document| {
+        document["title"] = json!(7);
+        document["new"] = json!("good");
+    }));
+    world.later(Span::secs(10)).settle();
+    assert_eq!(world.served_value(), good());
+    world.policies = policies;
+    world.later(Span::secs(10)).settle();
+    assert_eq!(world.served_value()["new"], "good");
+}
+
+/// What can happen to a contract from outside.
+#[derive(Clone, Debug)]
+enum Happens {
+    Assign(Value),
+    Asset(&'static str, Option<u16>),
+    Vandal(Value),
+    Time(u32),
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    let document = prop_oneof![
+        Just(good()),
+        Just(with(|document| document["title"] = json!("two"))),
+        Just(with(|document| document["title"] = json!(7))),
+        Just(with(|document| document["hero"] = json!("https://cdn.test/other.png"))),
+        Just(json!({"hero": "https://cdn.test/hero.png", "new": true})),
+    ];
+    let status = prop_oneof![Just(Some(200)), Just(Some(404)), Just(None)];
+    let name = prop_oneof![Just("hero"), Just("other"), Just("fallback")];
+    prop_oneof![
+        document.clone().prop_map(Happens::Assign),
+        (name, status).prop_map(|(name, status)| Happens::Asset(name, status)),
+        document.prop_map(Happens::Vandal),
+        (1..400_u32).prop_map(Happens::Time),
+    ]
+}
+
+fn happen(world: &mut World, what: &Happens) {
+    match what {
+        Happens::Assign(document) => world.assign(document),
+        Happens::Asset(name, status) => world.asset(name, *status),
+        Happens::Vandal(document) => {
+            if world.served.is_some() {
+                world.vandal(document);
+            }
+        }
+        Happens::Time(seconds) => {
+            world.later(Span::secs(*seconds));
+        }
+    }
+}
+
+/// What must hold whenever the world has come to rest.
+fn check_laws(world: &World) -> Result<(), TestCaseError> {
+    let open = world.incidents.iter().filter(|(_, _, status)| !is_over(status)).count();
+    prop_assert!(open <= 1, "{open} open Incidents");
+    if open == 1 {
+        prop_assert!(world.next.is_some(), "an open Incident without a next look");
+    }
+    if let Some((bytes, ..)) = &world.served {
+        let served: Value = serde_json::from_slice(bytes).unwrap();
+        prop_assert!(
+            served["title"].is_string(),
+            "a document that fails its schema is served: {served}"
+        );
+    }
+    for (_, spec, status) in &world.incidents {
+        let attempts = status.attempts.len();
+        prop_assert!(attempts <= 20 && spec.violations.len() <= 20);
+        prop_assert!(status.tries.unwrap_or(0) >= u32::try_from(attempts).unwrap());
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_laws_hold_and_a_second_look_changes_nothing(
+        story in prop::collection::vec(happens(), 1..12)
+    ) {
+        let mut world = World::new(&good());
+        world.settle();
+        for what in &story {
+            happen(&mut world, what);
+            world.settle();
+            check_laws(&world)?;
+            let (writes, published) = (world.writes, world.published);
+            world.settle();
+            prop_assert_eq!((world.writes, world.published), (writes, published), "not quiet");
+        }
+    }
+
+    #[test]
+    fn a_crash_after_any_write_ends_where_no_crash_ends(
+        story in prop::collection::vec(happens(), 1..6), dies_after in 1..40_usize
+    ) {
+        let mut smooth = World::new(&good());
+        let mut crashing = smooth.clone();
+        crashing.dies_after = Some(dies_after);
+        smooth.settle();
+        crashing.settle();
+        for what in &story {
+            for world in [&mut smooth, &mut crashing] {
+                happen(world, what);
+                world.settle();
+            }
+        }
+        check_laws(&crashing)?;
+        prop_assert_eq!(crashing.served_value(), smooth.served_value());
+        prop_assert_eq!(crashing.incidents.len(), smooth.incidents.len());
+        prop_assert_eq!(crashing.published, smooth.published, "something was published twice");
+        let states = |world: &World| -> Vec<_> {
+            world.incidents.iter().map(|(name, _, status)| (name.clone(), status.state, status.tries)).collect()
+        };
+        prop_assert_eq!(states(&crashing), states(&smooth));
+    }
+}
