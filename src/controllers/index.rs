@@ -202,6 +202,7 @@ impl Index {
                     name: object.name_any(),
                     uid: object.uid().unwrap_or_default(),
                     ordinal: object.spec.ordinal,
+                    cause: object.spec.cause,
                     fingerprint: object.spec.fingerprint.clone(),
                     digest: object.spec.document_digest.clone(),
                     closed: object.spec.close,

@@ -25,6 +25,7 @@ use crate::{
 };
 
 use super::{
+    Stall,
     incident::{self, Move, Repair},
     publish::{self, Serving},
     signal::{Reason, Signal},
@@ -104,6 +105,11 @@ pub enum Next {
 pub fn decide(view: &View, now: Timestamp) -> Result<Decision, Need> {
     match publish::serving(view) {
         Serving::Ask(need) => Err(need),
+        Serving::Write { instead_of: Some(manager), .. }
+            if publish::contended_until(view, now).is_some() =>
+        {
+            Ok(contended(view, &manager, now))
+        }
         Serving::Write { document, mut note, instead_of } => {
             let mut stages = Vec::new();
             let unstored = note.revision.is_none() && note.origin == Origin::Assigned;
@@ -127,6 +133,30 @@ pub fn decide(view: &View, now: Timestamp) -> Result<Decision, Need> {
         Serving::Keep if unread(view) => Err(Need::ServedDocument),
         Serving::Keep => settle(view, now),
     }
+}
+
+/// A fight over the served key: say so, call a person, and write no more of it for a while.
+fn contended(view: &View, manager: &str, now: Timestamp) -> Decision {
+    if let Some((name, spec)) = incident::overwritten(view, manager, now) {
+        let stages = vec![vec![Write::Open { name, spec: Box::new(spec) }]];
+        return Decision { stages, signals: Vec::new(), next: Next::Again };
+    }
+    let message = format!("{manager} keeps overwriting what is served; end the fight over the key");
+    let stall = Stall::new("Contended", &message);
+    let mut new = status::stalled(&view.status, view.subject.generation, &stall, now);
+    new.incident_ref = view.incident.as_ref().map(|open| LocalRef { name: open.name.clone() });
+    let mut last = Vec::new();
+    let mut signals = Vec::new();
+    if let Move::Record { name, status, signals: more } = incident::contended(view, &message, now) {
+        last.push(Write::IncidentStatus { name, status });
+        signals = more;
+    }
+    if new != view.status {
+        last.push(Write::Status(Box::new(new)));
+    }
+    let until = publish::contended_until(view, now);
+    let stages = if last.is_empty() { Vec::new() } else { vec![last] };
+    Decision { stages, signals, next: until.map_or(Next::Changed, Next::At) }
 }
 
 /// Our own bytes that status does not know of yet: what they are has to be read.

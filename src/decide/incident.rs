@@ -237,6 +237,18 @@ pub fn overwritten(view: &View, manager: &str, now: Timestamp) -> Option<(String
     Some((name(&view.subject.name, &view.subject.uid, ordinal), spec))
 }
 
+/// What a fight over the served key means for the open Incident: a person is needed.
+#[must_use]
+pub fn contended(view: &View, why: &str, now: Timestamp) -> Move {
+    let Some(incident) = &view.incident else { return Move::Nothing };
+    let digest = incident.spec.document_digest.clone();
+    let mut record = Record::of(incident, digest, now);
+    if !record.conditions.is_true(ConditionType::Escalated) {
+        record.escalate(why);
+    }
+    record.done().0
+}
+
 /// The name under which an overwritten key fails; no rule of a contract can be meant by it, since
 /// it is about what is served and not about the document.
 const SERVED_RULE: &str = "served";

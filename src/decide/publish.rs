@@ -10,11 +10,18 @@
 use std::sync::Arc;
 
 use crate::{
-    api::contract::Origin,
-    domain::{Document, Severity, Verdict},
+    api::{contract::Origin, incident::Cause},
+    domain::{Document, Severity, Span, Verdict},
 };
 
+use jiff::Timestamp;
+
 use super::view::{Assigned, Judged, Need, Note, RuleResult, Served, View};
+
+/// How long a round of a fight over the served key counts.
+const FIGHT: Span = Span::mins(10);
+/// Rounds that were put back before the next one is a fight.
+const FIGHT_ROUNDS: usize = 2;
 
 /// What to do about the served key.
 #[derive(Clone, Debug)]
@@ -152,6 +159,22 @@ pub fn overwritten_by(view: &View) -> Option<String> {
         Served::Absent => Some("somebody who deleted it".to_owned()),
         Served::NotServed | Served::Foreign { .. } | Served::Unavailable(_) => None,
     }
+}
+
+/// Until when the served key is left to whoever keeps overwriting it: the third time within ten
+/// minutes is a fight, and a fight is for people to end. None when there is none.
+#[must_use]
+pub fn contended_until(view: &View, now: Timestamp) -> Option<Timestamp> {
+    overwritten_by(view)?;
+    let recent: Vec<Timestamp> = view
+        .ended
+        .iter()
+        .filter(|ended| ended.cause == Cause::Overwritten)
+        .filter_map(|ended| ended.ended_at)
+        .filter(|at| FIGHT.after(*at) > now)
+        .collect();
+    let oldest = recent.iter().min()?;
+    (recent.len() >= FIGHT_ROUNDS).then(|| FIGHT.after(*oldest))
 }
 
 /// Why the assigned document is not served, for people; None when it is or may be.

@@ -112,6 +112,7 @@ impl World {
                 name: name.clone(),
                 uid: name.clone(),
                 ordinal: spec.ordinal,
+                cause: spec.cause,
                 fingerprint: spec.fingerprint.clone(),
                 digest: spec.document_digest.clone(),
                 closed: spec.close,
@@ -478,6 +479,26 @@ fn a_policy_that_comes_after_the_incident_still_heals_it() {
     assert_eq!(world.served_value()["new"], "good");
 }
 
+#[test]
+fn the_third_overwrite_within_ten_minutes_is_left_to_people_and_put_back_later() {
+    let mut world = World::new(&good());
+    world.settle();
+    for _ in 0..2 {
+        world.vandal(&with(|document| document["title"] = json!("vandal")));
+        world.later(Span::secs(10)).settle();
+        assert_eq!(world.served_value(), good());
+    }
+    let published = world.published;
+    for _ in 0..5 {
+        world.vandal(&with(|document| document["title"] = json!("vandal")));
+        world.later(Span::secs(10)).settle();
+    }
+    assert_eq!((world.published, world.state()), (published, State::Escalated));
+    assert_eq!((world.status.reason.as_str(), world.incidents.len()), ("Contended", 3));
+    world.run_for(Span::mins(11));
+    assert_eq!((world.served_value(), world.state()), (good(), State::Resolved));
+}
+
 /// What can happen to a contract from outside.
 #[derive(Clone, Debug)]
 enum Happens {
@@ -527,7 +548,9 @@ fn check_laws(world: &World) -> Result<(), TestCaseError> {
     if open == 1 {
         prop_assert!(world.next.is_some(), "an open Incident without a next look");
     }
-    if let Some((bytes, ..)) = &world.served {
+    // A fight over the key is the one thing that leaves somebody else's bytes there.
+    let theirs = world.status.reason == "Contended";
+    if let Some((bytes, ..)) = world.served.as_ref().filter(|_| !theirs) {
         let served: Value = serde_json::from_slice(bytes).unwrap();
         prop_assert!(
             served["title"].is_string(),
@@ -543,7 +566,7 @@ fn check_laws(world: &World) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_laws_hold_and_a_second_look_changes_nothing(

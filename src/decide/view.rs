@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     api::{
         contract::{EffectiveRef, Mode, Origin, WidgetContractStatus},
-        incident::{IncidentSpec, IncidentStatus},
+        incident::{Cause, IncidentSpec, IncidentStatus},
     },
     domain::{Digest, Document, Doubt, Probes, Severity, Verdict, Violation},
     rules::schema::CompiledSchema,
@@ -82,6 +82,8 @@ pub struct EndedIncident {
     pub uid: String,
     /// Its ordinal.
     pub ordinal: u32,
+    /// Why it was opened.
+    pub cause: Cause,
     /// What it was about.
     pub fingerprint: Digest,
     /// The document that it was about.
