@@ -4,6 +4,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -55,11 +56,14 @@ impl Cli {
 fn run(config: Config) -> anyhow::Result<()> {
     config.check().map_err(anyhow::Error::msg)?;
     telemetry::init(&config)?;
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?
-        .block_on(controllers::run::run(config))
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(controllers::run::run(config));
+    // A validation that overran its time must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    outcome
 }
 
 fn crds(out: Option<&Path>) -> anyhow::Result<()> {

@@ -79,7 +79,7 @@ pub struct Config {
     pub log_format: LogFormat,
 
     /// Which logs, such as `info` or `kintsugi=debug,warn`
-    #[arg(long, env = "KINTSUGI_LOG", default_value = "info,kube=warn")]
+    #[arg(long, env = "KINTSUGI_LOG", default_value = "info,kube=error")]
     pub log: String,
 }
 

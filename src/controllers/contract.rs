@@ -12,7 +12,7 @@ use tracing::{debug, error, warn};
 
 use kube::core::error_boundary::InvalidObject;
 
-use super::{Ctx, Error, Key, observe, perform};
+use super::{Ctx, Error, Key, observe, perform, watch};
 use crate::{
     api::WidgetContractStatus,
     decide::{Stall, contract::Next, status},
@@ -72,19 +72,22 @@ async fn stall_contract(ctx: &Ctx, seen: &observe::Seen, stall: &Stall) -> Resul
 /// Says of a contract that does not fit its type what is wrong with it, once for each generation.
 pub async fn say_unreadable(ctx: &Ctx, invalid: &InvalidObject) {
     let metadata = &invalid.metadata;
-    let namespace = metadata.namespace.clone().unwrap_or_default();
-    let key = Key::new(&namespace, metadata.name.as_deref().unwrap_or_default());
+    let key = watch::key_of(invalid);
+    let uid = metadata.uid.clone().unwrap_or_default();
     let generation = metadata.generation.unwrap_or(0);
+    ctx.queue.forget(&key);
     // Our own write comes back as an event: without this it would be answered with another.
-    if !ctx.index.saw_unreadable(&key, generation) {
+    if ctx.index.saw_unreadable(&key, &uid, generation) {
         return;
     }
-    ctx.queue.forget(&key);
     let message = format!("the spec cannot be read: {invalid}");
     let stall = Stall::new("SpecInvalid", &message);
     let status = status::stalled(&WidgetContractStatus::default(), generation, &stall, ctx.now());
-    if let Err(error) = perform::say_stalled(ctx, &key, &status).await {
-        warn!(contract = %key, %error, "the status could not be written");
+    let version = metadata.resource_version.as_deref();
+    match perform::say_stalled(ctx, &key, version, &status).await {
+        Ok(()) => ctx.index.said_unreadable(&key, &uid, generation),
+        // The next event, or the next list, says it again.
+        Err(error) => warn!(contract = %key, %error, "the status could not be written"),
     }
 }
 
@@ -106,7 +109,10 @@ fn schedule(ctx: &Ctx, key: &Key, outcome: Result<Next, Error>) {
             debug!(contract = %key, attempted, "somebody else wrote in between; looking again");
             ctx.queue.at(key.clone(), Instant::now() + backoff(ctx.index.failed(key), 20));
         }
-        Err(Error::NotLeader { .. }) => {}
+        // The lease may only be late: when the spell is over, this queue is gone with it.
+        Err(Error::NotLeader { .. }) => {
+            ctx.queue.at(key.clone(), Instant::now() + Duration::from_secs(1));
+        }
         Err(error) => {
             let wait = backoff(ctx.index.failed(key), 1000);
             warn!(contract = %key, %error, wait = ?wait, "a look failed; it is tried again");

@@ -40,8 +40,8 @@ use crate::{
 pub struct Documents {
     /// The newest version of each ConfigMap that was seen by a watch, for those that are read.
     versions: Cache<Key, u64>,
-    /// Schemas in ConfigMaps, by place.
-    placed: Cache<(Key, String), Placed>,
+    /// Schemas in ConfigMaps, by ConfigMap: a change of it drops them all.
+    placed: Cache<Key, Placed>,
     /// Compiled schemas, by digest.
     schemas: Cache<Digest, Schema>,
     /// Compiled rules, by digest.
@@ -54,6 +54,7 @@ pub struct Documents {
 
 #[derive(Clone)]
 struct Placed {
+    key: String,
     version: u64,
     digest: Digest,
     schema: Schema,
@@ -96,14 +97,18 @@ impl Documents {
         }
     }
 
-    /// A watch saw this version of a ConfigMap that somebody reads; is it news?
+    /// A watch saw this version of a ConfigMap; is it news? Only those that somebody reads are
+    /// remembered, but what was read before is dropped whoever reads it now.
     #[must_use]
-    pub fn saw_config_map(&self, key: &Key, version: u64) -> bool {
-        let known = self.versions.get(key).unwrap_or(0);
-        if version > known {
+    pub fn saw_config_map(&self, key: &Key, version: u64, is_read: bool) -> bool {
+        if self.placed.get(key).is_some_and(|placed| placed.version < version) {
+            self.placed.invalidate(key);
+        }
+        let news = self.versions.get(key).is_none_or(|known| version > known);
+        if news && is_read {
             self.versions.insert(key.clone(), version);
         }
-        version > known
+        news && is_read
     }
 }
 
@@ -207,8 +212,8 @@ pub async fn rules(ctx: &Ctx, namespace: &str, effective: &Effective) -> Result<
     let effective = effective.clone();
     let compiled = in_pool(&ctx.documents, move || Rulebook::compile(&effective, schema.as_ref()));
     let book = match compiled.await {
-        Some(book) => Arc::new(book),
-        None => {
+        Ok(book) => Arc::new(book),
+        Err(_) => {
             return Err(Error::Timeout {
                 attempted: format!("compiling the rules of a contract in {namespace}"),
                 after: ctx.documents.patience.to_std(),
@@ -234,9 +239,10 @@ async fn schema_of(
             Ok((digest, schema))
         }
         SchemaSource::ConfigMapKeyRef(at) => {
-            let key = (Key::new(namespace, &at.name), at.key.clone());
-            let newest = ctx.documents.versions.get(&key.0).unwrap_or(0);
-            if let Some(placed) = ctx.documents.placed.get(&key).filter(|p| p.version >= newest) {
+            let place = Key::new(namespace, &at.name);
+            let newest = ctx.documents.versions.get(&place).unwrap_or(0);
+            let placed = ctx.documents.placed.get(&place);
+            if let Some(placed) = placed.filter(|p| p.key == at.key && p.version >= newest) {
                 return Ok((placed.digest, placed.schema));
             }
             let (version, bytes) =
@@ -255,8 +261,13 @@ async fn schema_of(
                     &format!("spec.schema.configMapKeyRef: {malformed}"),
                 )),
             };
-            let placed = Placed { version, digest: digest.clone(), schema: schema.clone() };
-            ctx.documents.placed.insert(key, placed);
+            let placed = Placed {
+                key: at.key.clone(),
+                version,
+                digest: digest.clone(),
+                schema: schema.clone(),
+            };
+            ctx.documents.placed.insert(place, placed);
             Ok((digest, schema))
         }
     }
@@ -267,12 +278,15 @@ async fn compiled(ctx: &Ctx, digest: &Digest, value: serde_json::Value) -> Schem
         return schema;
     }
     let compile = in_pool(&ctx.documents, move || schema::compile(&value).map(Arc::new));
-    let schema = compile.await.unwrap_or_else(|| {
-        Err(Doubt::new(
+    let schema = match compile.await {
+        Ok(schema) => schema,
+        Err(Late::Slow) => Err(Doubt::new(
             DoubtReason::SchemaTooCostly,
             &format!("the schema did not compile within {}", ctx.documents.patience),
-        ))
-    });
+        )),
+        // Nothing was learned of the schema: not kept.
+        Err(Late::Busy) => return Err(busy()),
+    };
     ctx.documents.schemas.insert(digest.clone(), schema.clone());
     schema
 }
@@ -303,11 +317,22 @@ pub async fn judge(
     let (book, list) = (Arc::clone(&rules.book), effective.rules.clone());
     let (kept, seen) = (Arc::clone(&document), probes.clone());
     let work = move || book.judge(&list, scope, document, &seen, now);
-    let judged = in_pool(&ctx.documents, work).await.unwrap_or_else(|| {
-        ctx.documents.too_slow.insert(pair, ());
-        Rulebook::doubt(&effective.rules, scope, kept, &slow)
-    });
+    let judged = match in_pool(&ctx.documents, work).await {
+        Ok(judged) => judged,
+        Err(Late::Slow) => {
+            ctx.documents.too_slow.insert(pair, ());
+            Rulebook::doubt(&effective.rules, scope, kept, &slow)
+        }
+        Err(Late::Busy) => Rulebook::doubt(&effective.rules, scope, kept, &busy()),
+    };
     (judged, probes)
+}
+
+fn busy() -> Doubt {
+    Doubt::new(
+        DoubtReason::DeadlineExceeded,
+        "all validators are busy with documents that take long; see --validators",
+    )
 }
 
 /// Looks at assets, each once.
@@ -320,19 +345,36 @@ pub async fn probe(ctx: &Ctx, assets: BTreeSet<(String, bool)>) -> Probes {
     futures::future::join_all(probes).await.into_iter().collect()
 }
 
-/// Runs `work` on the bounded pool; None when it was not done in time. It then goes on and keeps
-/// its place in the pool until it ends, so that slow work cannot pile up.
+/// Why work on the pool has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// It began and was not done in time.
+    Slow,
+    /// It never began: all places are taken by work that is not done in time.
+    Busy,
+}
+
+/// How long work may wait for a place in the pool.
+const PATIENCE_FOR_A_PLACE: Duration = Duration::from_secs(10);
+
+/// Runs `work` on the bounded pool. Work that is late goes on and keeps its place until it ends,
+/// so that slow work cannot pile up.
+///
+/// # Errors
+/// See [`Late`].
 pub async fn in_pool<T: Send + 'static>(
     documents: &Documents,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let permit = Arc::clone(&documents.pool).acquire_owned().await.ok()?;
+) -> Result<T, Late> {
+    let place = Arc::clone(&documents.pool).acquire_owned();
+    let place = timeout(PATIENCE_FOR_A_PLACE, place).await.ok().and_then(Result::ok);
+    let place = place.ok_or(Late::Busy)?;
     let task = tokio::task::spawn_blocking(move || {
         let result = work();
-        drop(permit);
+        drop(place);
         result
     });
-    timeout(documents.patience.to_std(), task).await.ok()?.ok()
+    timeout(documents.patience.to_std(), task).await.ok().and_then(Result::ok).ok_or(Late::Slow)
 }
 
 /// The document of a stored revision; Err(Doubt) when it is not there or not what it was.

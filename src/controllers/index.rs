@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
-use super::Key;
+use super::{Key, perform::owner_annotation};
 use crate::{
     api::{
         Incident, RemediationPolicy, WidgetClass, WidgetContract,
@@ -37,10 +37,10 @@ struct State {
     readers: HashMap<Key, BTreeSet<Key>>,
     classes: HashMap<Key, Arc<WidgetClass>>,
     policies: HashMap<Key, Policy>,
-    /// By contract, by ordinal.
-    incidents: HashMap<Key, BTreeMap<u32, IncidentEntry>>,
+    /// By contract, by ordinal and name: one of a contract before may have the same ordinal.
+    incidents: HashMap<Key, BTreeMap<(u32, String), IncidentEntry>>,
     /// Contracts that do not fit their type, and the generation of which that was said.
-    unreadable: HashMap<Key, i64>,
+    unreadable: HashMap<Key, (String, i64)>,
     served: HashMap<Key, ServedObject>,
     /// Which contracts want to write this key, with what decides among them.
     claims: HashMap<Key, BTreeMap<Claim, ConfigMapKeyRef>>,
@@ -82,6 +82,8 @@ struct Entry {
 /// A ConfigMap that we serve from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServedObject {
+    /// Its UID.
+    pub uid: String,
     /// Its resourceVersion.
     pub version: u64,
     /// Its keys.
@@ -114,12 +116,16 @@ impl Index {
             return None;
         }
         let failures = known.map_or(0, |entry| entry.failures);
+        let serves = known.filter(|entry| entry.uid == uid).and_then(|entry| entry.serves.clone());
         state.unreadable.remove(&key);
-        state.forget(&key);
+        if serves.is_none() {
+            state.unclaim(&key);
+        }
+        state.forget_reads(&key);
         let entry = Entry {
             class: object.spec.class_ref.as_ref().map(|class| class.name.clone()),
             reads: reads(&object),
-            serves: None,
+            serves,
             uid,
             version,
             object: Some(Arc::new(object)),
@@ -133,16 +139,24 @@ impl Index {
         Some(key)
     }
 
-    /// Takes in a contract that cannot be read; is it news?
-    pub fn saw_unreadable(&self, key: &Key, generation: i64) -> bool {
+    /// Takes in a contract that cannot be read; has that been said of this generation of it?
+    pub fn saw_unreadable(&self, key: &Key, uid: &str, generation: i64) -> bool {
         let mut state = self.lock();
         state.forget(key);
-        state.unreadable.insert(key.clone(), generation) != Some(generation)
+        let said = state.unreadable.get(key);
+        said.is_some_and(|(said_uid, said)| said_uid == uid && *said == generation)
+    }
+
+    /// It has been said that this generation of a contract cannot be read.
+    pub fn said_unreadable(&self, key: &Key, uid: &str, generation: i64) {
+        self.lock().unreadable.insert(key.clone(), (uid.to_owned(), generation));
     }
 
     /// Forgets a contract that is gone.
     pub fn lost_contract(&self, key: &Key) {
-        self.lock().forget(key);
+        let mut state = self.lock();
+        state.forget(key);
+        state.unreadable.remove(key);
     }
 
     /// Takes in a policy; returns the contracts of its namespace, when it is news.
@@ -187,8 +201,8 @@ impl Index {
         let version = version_of(object.resource_version().as_deref());
         let mut state = self.lock();
         let of_contract = state.incidents.entry(contract.clone()).or_default();
-        let known = of_contract.get(&object.spec.ordinal);
-        if known.is_some_and(|known| known.name == object.name_any() && known.version >= version) {
+        let place = (object.spec.ordinal, object.name_any());
+        if of_contract.get(&place).is_some_and(|known| known.version >= version) {
             return None;
         }
         let status = object.status.clone().unwrap_or_default();
@@ -212,7 +226,7 @@ impl Index {
                 Ok(Arc::new(object.clone()))
             },
         };
-        of_contract.insert(object.spec.ordinal, entry);
+        of_contract.insert(place, entry);
         Some(contract)
     }
 
@@ -377,26 +391,41 @@ impl Index {
         state.unclaim(&key);
         let at = at?;
         let config_map = Key::new(&key.namespace, &at.name);
-        if let Some(entry) = state.contracts.get_mut(&key) {
-            entry.serves = Some(at.name.clone());
-        }
+        // A contract that is gone, or is another one by now, has nothing to claim.
+        let entry = state.contracts.get_mut(&key).filter(|entry| entry.uid == claim.uid)?;
+        entry.serves = Some(at.name.clone());
+        let owner = state.served.get(&config_map).and_then(|object| {
+            let note = object.annotations.get(&owner_annotation(&at.key))?;
+            note.split_once('/').map(|(uid, _)| uid.to_owned())
+        });
         let claims = state.claims.entry(config_map).or_default();
         claims.insert(claim.clone(), at.clone());
-        let (first, _) = claims.iter().find(|(_, claimed)| claimed.key == at.key)?;
+        // Whoever serves already goes on: who comes first must not hang on who is looked at first.
+        let rivals = || claims.iter().filter(|(_, claimed)| claimed.key == at.key);
+        let incumbent = rivals().find(|(rival, _)| Some(&rival.uid) == owner.as_ref());
+        let (first, _) = incumbent.or_else(|| rivals().next())?;
         (*first != claim).then(|| first.contract.clone())
     }
 
-    /// Takes in a ConfigMap that we serve from; returns the contracts that serve from it, when it
-    /// is news.
+    /// Takes in a ConfigMap that we serve from; returns the contracts whose key of it is news.
     pub fn saw_served(&self, object: &ConfigMap) -> Vec<Key> {
         let key = Key::of(object);
         let served = ServedObject::of(object);
         let mut state = self.lock();
-        if state.served.get(&key).is_some_and(|known| known.version >= served.version) {
+        let known = state.served.get(&key);
+        if known.is_some_and(|known| known.uid == served.uid && known.version >= served.version) {
             return Vec::new();
         }
-        state.served.insert(key.clone(), served);
-        state.claimants(&key)
+        let of = |object: &ServedObject, name: &str| {
+            object.keys.iter().find(|bytes| bytes.key == name).cloned()
+        };
+        let claims = state.claims.get(&key).into_iter().flatten();
+        let concerned = claims
+            .filter(|(_, at)| known.is_none_or(|known| of(known, &at.key) != of(&served, &at.key)))
+            .map(|(claim, _)| claim.contract.clone())
+            .collect();
+        state.served.insert(key, served);
+        concerned
     }
 
     /// Forgets a served ConfigMap that is gone; returns the contracts that serve from it.
@@ -427,6 +456,11 @@ impl Index {
 impl State {
     fn forget(&mut self, key: &Key) {
         self.unclaim(key);
+        self.forget_reads(key);
+    }
+
+    /// Forgets all but what the contract claims to serve.
+    fn forget_reads(&mut self, key: &Key) {
         let Some(entry) = self.contracts.remove(key) else { return };
         for name in entry.reads {
             let config_map = Key::new(&key.namespace, &name);
@@ -498,7 +532,12 @@ impl ServedObject {
             .filter(|(name, _)| name.starts_with("kintsugi.dev/"))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        Self { version: version_of(object.resource_version().as_deref()), keys, annotations }
+        Self {
+            uid: object.uid().unwrap_or_default(),
+            version: version_of(object.resource_version().as_deref()),
+            keys,
+            annotations,
+        }
     }
 }
 

@@ -83,14 +83,24 @@ impl Leader {
     ) {
         let leases: Api<Lease> = Api::namespaced(client, &config.lease_namespace);
         let mut observed = Observed { version: None, at: Instant::now() };
-        let pause = self.duration / 3;
+        // Often enough that one late answer does not close the window in which writes may be sent.
+        let pause = (self.duration.saturating_sub(self.margin) / 2).min(self.duration / 3);
         loop {
             let round = self.round(&leases, &config.lease_name, &mut observed);
-            match tokio::time::timeout(self.request_timeout * 2, round).await {
-                Ok(Ok(())) => health.reached(true),
-                Ok(Err(error)) => warn!(%error, "could not claim or renew the lease"),
-                Err(_) => warn!("the lease could not be claimed or renewed in time"),
-            }
+            let renewed = match tokio::time::timeout(self.request_timeout * 2, round).await {
+                Ok(Ok(())) => {
+                    health.reached(true);
+                    true
+                }
+                Ok(Err(error)) => {
+                    warn!(%error, "could not claim or renew the lease");
+                    false
+                }
+                Err(_) => {
+                    warn!("the lease could not be claimed or renewed in time");
+                    false
+                }
+            };
             self.leading.send_if_modified(|leading| {
                 let now = self.may_write();
                 let changed = *leading != now;
@@ -101,7 +111,8 @@ impl Leader {
                 changed
             });
             // A follower looks more often, so that a lease given up is taken at once.
-            let wait = if self.may_write() { pause } else { pause.min(Duration::from_secs(1)) };
+            let steady = renewed && self.may_write();
+            let wait = if steady { pause } else { pause.min(Duration::from_secs(1)) };
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = tokio::time::sleep(wait) => {}

@@ -114,7 +114,7 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// No answer in time.
-    #[error("{attempted}: no answer from the API server within {after:?}")]
+    #[error("{attempted}: no answer within {after:?}")]
     Timeout {
         /// What was being attempted, on which object.
         attempted: String,

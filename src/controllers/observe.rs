@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Resource as _, ResourceExt as _};
+use kube::{Api, Resource as _, ResourceExt as _, core::DeserializeGuard};
 
 use super::{
     Ctx, Error, Key,
-    documents::{self, Fetched, Rules},
+    documents::{self, Fetched, Late, Rules},
     index::{ServedObject, version_of},
     perform::{is_served, note_annotation, owner_annotation},
     source,
@@ -51,11 +51,14 @@ pub async fn contract(ctx: &Ctx, key: &Key) -> Result<Option<Seen>, Error> {
     let object = if let Some(object) = ctx.index.take_object(key) {
         object
     } else {
-        let contracts: Api<WidgetContract> = Api::namespaced(ctx.client.clone(), &key.namespace);
+        // Behind the guard, since the client logs the whole answer when it does not fit.
+        let contracts: Api<DeserializeGuard<WidgetContract>> =
+            Api::namespaced(ctx.client.clone(), &key.namespace);
         let attempted = format!("reading WidgetContract {key}");
         match ctx.find(&attempted, contracts.get(&key.name)).await? {
-            Some(object) => Arc::new(object),
-            None => return Ok(None),
+            Some(DeserializeGuard(Ok(object))) => Arc::new(object),
+            // The watch says so of one that cannot be read.
+            Some(DeserializeGuard(Err(_))) | None => return Ok(None),
         }
     };
     // An API server that is behind may answer with less than we have written ourselves.
@@ -152,9 +155,15 @@ pub async fn until_decided(
         let facts = view.clone();
         let decided = documents::in_pool(&ctx.documents, move || decide(&facts, now)).await;
         match decided {
-            Some(Ok(decision)) => return Ok(decision),
-            Some(Err(need)) => gather(ctx, seen, view, need, now).await?,
-            None => {
+            Ok(Ok(decision)) => return Ok(decision),
+            Ok(Err(need)) => gather(ctx, seen, view, need, now).await?,
+            Err(Late::Busy) => {
+                return Err(Error::Timeout {
+                    attempted: format!("deciding about WidgetContract {}", seen.key),
+                    after: ctx.config.validation_timeout.to_std(),
+                });
+            }
+            Err(Late::Slow) => {
                 return Err(Error::Stalled(Stall::new(
                     "PlanningTooSlow",
                     "judging the candidates took too long; simplify the schema, the rules or the steps",

@@ -28,7 +28,7 @@ use crate::{
     decide::{
         contract::{Decision, Next, Write},
         effective::ServeTarget,
-        view::{EndedIncident, Note, View},
+        view::{EndedIncident, Note, Served, View},
     },
     domain::Document,
 };
@@ -172,15 +172,23 @@ fn status_patch<S: Serialize + Default>(
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn say_stalled(ctx: &Ctx, key: &Key, status: &WidgetContractStatus) -> Result<(), Error> {
+pub async fn say_stalled(
+    ctx: &Ctx,
+    key: &Key,
+    version: Option<&str>,
+    status: &WidgetContractStatus,
+) -> Result<(), Error> {
     let attempted = format!("writing the status of WidgetContract {key}");
     let contracts: Api<PartialObjectMeta<WidgetContract>> =
         Api::namespaced(ctx.client.clone(), &key.namespace);
-    let patch = json!({"status": {
-        "conditions": status.conditions,
-        "reason": status.reason,
-        "observedGeneration": status.observed_generation,
-    }});
+    let patch = json!({
+        "metadata": {"resourceVersion": version},
+        "status": {
+            "conditions": status.conditions,
+            "reason": status.reason,
+            "observedGeneration": status.observed_generation,
+        },
+    });
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(&patch);
     ctx.write(&attempted, contracts.patch_status(&key.name, &params, &patch)).await.map(drop)
@@ -202,9 +210,16 @@ async fn serve(
     let written = if target.shared {
         let manager = format!("{MANAGER}/{}", view.subject.uid);
         let mut params = PatchParams::apply(&manager);
-        // Without force the API server itself refuses to take a key from another manager.
-        params.force = target.adopt || instead_of.is_some();
-        let body = served_body(seen, target, document, note);
+        // Without force the API server itself refuses to take a key from another manager. A key
+        // that is ours may still have the manager of a contract of the same name before this one.
+        let ours = matches!(view.served, Served::Ours(_));
+        params.force = target.adopt || ours || instead_of.is_some();
+        let mut body = served_body(seen, target, document, note);
+        // Another object of that name is not the one that was looked at. Not the version: others
+        // write their own keys of it all the time.
+        if let Some(known) = &known {
+            body["metadata"]["uid"] = json!(known.uid);
+        }
         let patch = Patch::Apply(&body);
         ctx.write(&attempted, config_maps.patch(&at.name, &params, &patch)).await?
     } else if let Some(known) = known {
@@ -237,7 +252,13 @@ async fn serve(
             answer => answer?,
         }
     };
-    ctx.index.saw_served(&written);
+    // Between what was known and this answer others may have been written: their events will be
+    // no news any more.
+    for other in ctx.index.saw_served(&written) {
+        if other != seen.key {
+            ctx.queue.now(other);
+        }
+    }
     info!(
         contract = %seen.key,
         config_map = %at,

@@ -35,7 +35,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
-    let client = client().await?;
+    let client = client(config.watch_timeout.to_std()).await?;
     let outbound = Arc::new(Outbound::new(config.outbound())?);
     let traces = Arc::new(Traces::new(config.otlp_endpoint.as_deref(), &config.identity)?);
     let leader = Arc::new(Leader::new(&config));
@@ -47,6 +47,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let released = CancellationToken::new();
         let stop = released.clone();
         let standing = Arc::clone(&health);
+        let ending = shutdown.clone();
         let work = work(
             client.clone(),
             config.clone(),
@@ -60,26 +61,33 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             let election = leader.run(client, &config, &standing, stop);
             let work = async move {
                 work.await;
+                // Work that ended by itself ends the process: a live one that does nothing is worse.
+                let by_itself = !ending.is_cancelled();
+                ending.cancel();
                 released.cancel();
+                by_itself
             };
-            tokio::join!(election, work);
+            tokio::join!(election, work).1
         }
     });
-    election.await.context("the election ended")?;
+    let by_itself = election.await.context("the election ended")?;
     server.await.context("the HTTP server ended")?;
     // Sending blocks, and must not hold up the runtime's other threads.
     tokio::task::spawn_blocking(move || traces.shutdown())
         .await
         .context("sending the last spans")?;
     info!("stopped");
+    anyhow::ensure!(!by_itself, "a worker or a watch ended by itself; see the log");
     Ok(())
 }
 
-async fn client() -> anyhow::Result<Client> {
+async fn client(watch_timeout: Duration) -> anyhow::Result<Client> {
     let mut config = KubeConfig::infer().await.context(
         "no API server found: neither KUBECONFIG, ~/.kube/config nor a pod's ServiceAccount",
     )?;
     config.connect_timeout = Some(Duration::from_secs(5));
+    // A list, or the opening of a watch, that is never answered; longer than a watch may be idle.
+    config.read_timeout = Some(watch_timeout + Duration::from_secs(15));
     Client::try_from(config).context("the API server's address or credentials cannot be used")
 }
 
@@ -156,6 +164,7 @@ async fn lead(ctx: &Arc<Ctx>, health: &Health, spell: &CancellationToken) {
     let drained = async { while workers.join_next().await.is_some() {} };
     if timeout(DRAIN, drained).await.is_err() {
         warn!("work under way did not end in time; it is dropped");
+        workers.shutdown().await;
     }
 }
 

@@ -32,6 +32,10 @@ pub async fn fetch(
     let unavailable = |message: &str| {
         Ok(Err(Doubt::new(DoubtReason::ReferenceUnavailable, &format!("spec.source: {message}"))))
     };
+    // A POST is an effect, and effects are the leader's.
+    if source.method == Some(Method::Post) && !ctx.leader.may_write() {
+        return Err(Error::NotLeader { attempted: "asking the source".to_owned() });
+    }
     let timeout = ctx.config.fetch_timeout.to_std();
     let url = &source.url.0;
     let request = match source.method.unwrap_or(Method::Get) {

@@ -80,6 +80,8 @@ trait Sink<K>: Send {
     fn saw(&mut self, ctx: &Ctx, object: K);
     /// An object is gone.
     fn lost(&mut self, ctx: &Ctx, object: &K);
+    /// An object is gone that did not fit its type.
+    fn lost_broken(&mut self, _: &Ctx, _: &Key) {}
     /// A list has ended; these were in it.
     fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>);
 }
@@ -223,10 +225,17 @@ async fn saw<W: Watched, S: Sink<W::Object>>(ctx: &Ctx, sink: &mut S, object: W)
 }
 
 fn lost<W: Watched, S: Sink<W::Object>>(ctx: &Ctx, sink: &mut S, object: W) {
-    // One that could not be read was never taken in.
-    if let Ok(object) = object.open() {
-        sink.lost(ctx, &object);
+    match object.open() {
+        Ok(object) => sink.lost(ctx, &object),
+        Err(invalid) => sink.lost_broken(ctx, &key_of(&invalid)),
     }
+}
+
+/// The key of what could not be read.
+#[must_use]
+pub fn key_of(invalid: &InvalidObject) -> Key {
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    Key::new(&text(&invalid.metadata.namespace), &text(&invalid.metadata.name))
 }
 
 fn api_in<K>(client: &Client, scope: Option<&str>) -> Api<K>
@@ -250,6 +259,11 @@ impl Sink<WidgetContract> for Contracts {
         super::contract::say_unreadable(ctx, invalid).boxed()
     }
 
+    fn lost_broken(&mut self, ctx: &Ctx, key: &Key) {
+        ctx.index.lost_contract(key);
+        ctx.queue.forget(key);
+    }
+
     fn saw(&mut self, ctx: &Ctx, object: WidgetContract) {
         look_at(ctx, ctx.index.saw_contract(object));
     }
@@ -271,6 +285,16 @@ impl Sink<WidgetContract> for Contracts {
 struct Classes;
 
 impl Sink<WidgetClass> for Classes {
+    /// What cannot be read is not in force: neither is what it was before.
+    fn broken<'a>(&'a mut self, ctx: &'a Ctx, invalid: &'a InvalidObject) -> BoxFuture<'a, ()> {
+        look_at(ctx, ctx.index.lost_class(&key_of(invalid)));
+        std::future::ready(()).boxed()
+    }
+
+    fn lost_broken(&mut self, ctx: &Ctx, key: &Key) {
+        look_at(ctx, ctx.index.lost_class(key));
+    }
+
     fn saw(&mut self, ctx: &Ctx, object: WidgetClass) {
         look_at(ctx, ctx.index.saw_class(object));
     }
@@ -289,6 +313,16 @@ impl Sink<WidgetClass> for Classes {
 struct Policies;
 
 impl Sink<RemediationPolicy> for Policies {
+    /// What cannot be read is not in force: neither is what it was before.
+    fn broken<'a>(&'a mut self, ctx: &'a Ctx, invalid: &'a InvalidObject) -> BoxFuture<'a, ()> {
+        look_at(ctx, ctx.index.lost_policy(&key_of(invalid)));
+        std::future::ready(()).boxed()
+    }
+
+    fn lost_broken(&mut self, ctx: &Ctx, key: &Key) {
+        look_at(ctx, ctx.index.lost_policy(key));
+    }
+
     fn saw(&mut self, ctx: &Ctx, object: RemediationPolicy) {
         look_at(ctx, ctx.index.saw_policy(&object));
     }
@@ -346,7 +380,7 @@ impl Sink<PartialObjectMeta<ConfigMap>> for References {
         let key = Key::of(&object);
         let version = super::index::version_of(object.resource_version().as_deref());
         let readers = ctx.index.readers_of(&key);
-        if !readers.is_empty() && ctx.documents.saw_config_map(&key, version) {
+        if ctx.documents.saw_config_map(&key, version, !readers.is_empty()) {
             look_at(ctx, readers);
         }
     }
@@ -354,7 +388,7 @@ impl Sink<PartialObjectMeta<ConfigMap>> for References {
     fn lost(&mut self, ctx: &Ctx, object: &PartialObjectMeta<ConfigMap>) {
         let key = Key::of(object);
         let version = super::index::version_of(object.resource_version().as_deref());
-        if ctx.documents.saw_config_map(&key, version.saturating_add(1)) {
+        if ctx.documents.saw_config_map(&key, version.saturating_add(1), true) {
             look_at(ctx, ctx.index.readers_of(&key));
         }
     }

@@ -169,6 +169,26 @@ fn teaser(name: &str, document: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_successor_takes_its_key_of_a_shared_config_map_over() {
+    let (_cluster, namespace, _operator) = world("successor").await;
+    let claim = |title: &str| {
+        let mut manifest: Value =
+            serde_json::from_str(&storefinder("uk", &json!({"title": title}))).unwrap();
+        manifest["spec"]["serve"] = json!({"configMapKeyRef": {"name": "cdn", "key": "a.json"}});
+        manifest.to_string()
+    };
+    namespace.apply(&claim("first")).await;
+    let old = namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    namespace.contracts().delete("uk", &DeleteParams::default()).await.unwrap();
+    let uid = old.uid().unwrap();
+    let gone = kube::runtime::wait::await_condition(namespace.contracts(), "uk", is_deleted(&uid));
+    tokio::time::timeout(crate::support::PATIENCE, gone).await.unwrap().unwrap();
+    namespace.apply(&claim("second")).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    assert_eq!(namespace.config_map_key("cdn", "a.json").await.unwrap(), "{\"title\":\"second\"}");
+}
+
+#[tokio::test]
 async fn of_two_contracts_that_claim_one_key_the_older_serves_and_the_other_says_so() {
     let (_cluster, namespace, _operator) = world("conflict").await;
     let claim = |name: &str| {
