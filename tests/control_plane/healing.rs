@@ -467,3 +467,33 @@ async fn ended_incidents_are_kept_up_to_the_limit() {
     let kept: Vec<u32> = incidents(&namespace).await.iter().map(|i| i.spec.ordinal).collect();
     assert_eq!(kept, [2]);
 }
+
+#[tokio::test]
+async fn a_heal_is_five_writes_and_no_list() {
+    let (cluster, namespace, _operator) = world("cost").await;
+    policy(&namespace, &json!([{"name": "restore", "restoreRevision": {}}]), &json!({})).await;
+    namespace.apply(&storefinder("uk", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let before = cluster.requests(&namespace).len();
+    let broken = edit(&shop(), |document| {
+        document["title"] = json!(7);
+        document["new"] = json!("and good");
+    });
+    namespace.apply(&storefinder("uk", &broken)).await;
+    incident_when(&namespace, "uk", "Mitigated").await;
+    namespace.contract_when("uk", "repaired", has("Serving", "True", "Repaired")).await;
+    // Another contract that is served after it shows that this one has come to rest.
+    namespace.apply(&storefinder("rest", &shop())).await;
+    namespace.contract_when("rest", "Ready", has("Ready", "True", "Assigned")).await;
+    let requests = cluster.requests(&namespace).split_off(before);
+    let heal: Vec<&str> = requests
+        .iter()
+        .map(String::as_str)
+        .filter(|request| !request.contains(" rest") && !request.contains(" events"))
+        .collect();
+    let writes = heal.iter().filter(|request| !request.starts_with("get")).count();
+    // The Incident, the served key, the revision, both statuses.
+    assert_eq!(writes, 5, "{heal:#?}");
+    assert!(!heal.iter().any(|request| request.starts_with("list")), "{heal:#?}");
+    eprintln!("reads of a heal: {}", heal.len() - writes);
+}

@@ -45,6 +45,29 @@ impl Cluster {
         Self { state: state.into() }
     }
 
+    /// What the operator has asked the API server for in a namespace, from the audit log, without
+    /// its watches and its Lease: `<verb> <resource>[/<subresource>] <name>`.
+    pub fn requests(&self, namespace: &Namespace) -> Vec<String> {
+        let log = std::fs::read_to_string(self.state.join("audit.log")).unwrap();
+        log.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|entry| {
+                entry["user"]["username"] == "system:serviceaccount:kintsugi-system:kintsugi"
+            })
+            .filter(|entry| entry["objectRef"]["namespace"] == namespace.name)
+            .filter(|entry| entry["stage"] == "ResponseComplete" && entry["verb"] != "watch")
+            .filter(|entry| entry["objectRef"]["resource"] != "leases")
+            .map(|entry| {
+                let text = |part: &Value| part.as_str().unwrap_or_default().to_owned();
+                let object = &entry["objectRef"];
+                let sub = text(&object["subresource"]);
+                let slash = if sub.is_empty() { "" } else { "/" };
+                let (verb, resource) = (text(&entry["verb"]), text(&object["resource"]));
+                format!("{verb} {resource}{slash}{sub} {}", text(&object["name"]))
+            })
+            .collect()
+    }
+
     pub fn admin_kubeconfig(&self) -> PathBuf {
         self.state.join("admin.kubeconfig")
     }
