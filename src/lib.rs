@@ -1,5 +1,5 @@
 //! Kintsugi keeps the JSON documents of UI widgets healthy: it watches `WidgetContract`s, judges
-//! the document that was asked for, and serves the last good one.
+//! the document that was asked for, serves the last good one, and repairs what breaks.
 //!
 //! # The house, from the innermost room outwards
 //!
@@ -7,12 +7,12 @@
 //! domain        documents, digests, verdicts, violations, patches: plain data
 //! rules  steps  one file for each rule kind and each step kind: specs and what they do; pure
 //! api           the four custom resources: shapes and bounds, no behaviour
-//! decide        all decisions, pure: merge, judge, publish, status
+//! decide        all decisions, pure: merge, judge, publish, plan, Incidents, status
 //! controllers   observe -> decide -> perform: the only room that talks to the API server
 //! outbound      the only HTTP client for everything else: guard, limits, probes
 //! http          liveness and readiness
 //! cli  main     the command line
-//! config  telemetry   settings and logs: plain leaves
+//! config  telemetry   settings and logs: plain leaves; traces are in `controllers`
 //! ```
 //!
 //! Dependencies point from each room to those above it and never back; `domain`, `rules`,
@@ -23,6 +23,9 @@
 //!
 //! - when a document may be served: [`decide::publish`]
 //! - what status says: [`decide::status`]
+//! - what an Incident does next, as a table: [`decide::incident`]
+//! - how a candidate is made from steps: [`decide::plan`]; what holds it back: [`decide::gates`]
+//! - which policy wins: [`decide::select`]
 //! - what is written, in which order: [`decide::contract`]
 //! - class and contract merged: [`decide::effective`]
 //! - the cost gates: [`rules::cost`], [`rules::cel`]

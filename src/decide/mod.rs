@@ -11,6 +11,7 @@ pub mod gates;
 pub mod incident;
 pub mod plan;
 pub mod publish;
+mod record;
 pub mod select;
 pub mod signal;
 pub mod status;

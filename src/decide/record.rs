@@ -1,0 +1,334 @@
+//! An Incident's status on its way to the next version: what each thing that happens writes into it,
+//! and the one word that sums it up.
+//!
+//! Knows: conditions, attempts, waiting, signals. Must not know: when any of it should happen; that
+//! is the machine's, in `incident`.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::{
+    api::{
+        condition::{ConditionType, Conditions, whole_seconds},
+        incident::{Attempt, IncidentStatus, Outcome as AttemptOutcome, Segment, State},
+        policy::Retry,
+    },
+    domain::{Digest, Op, Span, patch::OpSummary, text},
+};
+
+use super::{
+    gates::Held,
+    incident::Move,
+    signal::{Reason, Signal},
+    view::{OpenIncident, View},
+};
+
+const ATTEMPTS_KEPT: usize = 20;
+/// Most changes of one attempt that are shown.
+pub(super) const OPS_SHOWN: usize = 20;
+const MAX_ATTEMPTS: u32 = 3;
+const UNMITIGATED_AFTER: Span = Span::mins(5);
+const UNRESOLVED_AFTER: Span = Span::mins(24 * 60);
+/// How often an escalated Incident is tried again: slowly, since a person has been called.
+const SLOW_PROBE: Span = Span::mins(10);
+/// What an Incident waits for while one of its steps waits.
+pub(super) const WAITING_STEP: &str = "Wait";
+
+/// A status under way to its next version.
+pub(super) struct Record<'a> {
+    pub(super) incident: &'a OpenIncident,
+    pub(super) status: IncidentStatus,
+    pub(super) conditions: Conditions,
+    pub(super) signals: Vec<Signal>,
+    pub(super) next: Option<Timestamp>,
+    pub(super) changes: Vec<OpSummary>,
+    pub(super) step: String,
+    pub(super) now: Timestamp,
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn of(incident: &'a OpenIncident, digest: Digest, now: Timestamp) -> Self {
+        let mut status = incident.status.clone();
+        status.current_digest = Some(digest);
+        let mut record = Self {
+            conditions: Conditions::of(Some(&status.conditions)),
+            status,
+            incident,
+            signals: Vec::new(),
+            next: None,
+            changes: Vec::new(),
+            step: String::new(),
+            now,
+        };
+        let cause = record.incident.spec.cause.as_ref();
+        let rules = &record.incident.spec.rules_summary;
+        let failing = format!("{rules} failing, cause {cause}");
+        if record.set(ConditionType::Diagnosed, true, cause, &failing) {
+            record.signal(Reason::IncidentOpened, 0, &failing);
+        }
+        record
+    }
+
+    /// Sets a condition; true when it flipped.
+    pub(super) fn set(
+        &mut self,
+        type_: ConditionType,
+        status: bool,
+        reason: &str,
+        message: &str,
+    ) -> bool {
+        let before = self.conditions.get(type_).map(|condition| condition.status.clone());
+        self.conditions.set(type_, status, reason, message, 1, self.now);
+        before.as_deref() != Some(if status { "True" } else { "False" })
+    }
+
+    pub(super) fn signal(&mut self, reason: Reason, number: u32, note: &str) {
+        let note = text::message(note);
+        let incident = Some(self.incident.name.clone());
+        let step = if number > 0 { self.status.step.clone() } else { String::new() };
+        self.signals.push(Signal { reason, note, incident, step, number });
+    }
+
+    pub(super) fn attempt(&mut self, number: u32, outcome: AttemptOutcome, message: &str) {
+        let step = if self.step.is_empty() { self.status.step.clone() } else { self.step.clone() };
+        self.status.tries = Some(number);
+        self.status.step.clone_from(&step);
+        self.status.attempts.retain(|attempt| attempt.number != number);
+        self.status.attempts.push(Attempt {
+            number,
+            step,
+            outcome,
+            message: text::message(message),
+            at: Time(whole_seconds(self.now)),
+            ops: std::mem::take(&mut self.changes),
+            published: None,
+        });
+        let surplus = self.status.attempts.len().saturating_sub(ATTEMPTS_KEPT);
+        self.status.attempts.drain(..surplus);
+        self.status.message = text::message(message);
+    }
+
+    /// Takes back a condition that was true.
+    pub(super) fn withdraw(&mut self, type_: ConditionType, why: &str) {
+        if self.conditions.is_true(type_) {
+            self.set(type_, false, "Withdrawn", why);
+        }
+    }
+
+    pub(super) fn verifying(&mut self, interval: Span) {
+        let message = "what was published could not be checked yet";
+        self.set(ConditionType::Remediating, true, "Verifying", message);
+        self.waits_for("Verification");
+        self.next = Some(interval.after(self.now));
+    }
+
+    pub(super) fn succeeded(&mut self, number: u32, digest: &Digest) {
+        let message = format!("document {} is served and passes every rule", digest.short());
+        self.attempt(number, AttemptOutcome::Succeeded, &message);
+        if let Some(attempt) = self.status.attempts.last_mut() {
+            attempt.published = Some(digest.clone());
+        }
+        self.status.published_at = Some(Time(whole_seconds(self.now)));
+        self.set(ConditionType::Verified, true, "Passed", &message);
+        self.set(ConditionType::Remediating, false, "Done", &message);
+        self.conditions.remove(ConditionType::Held);
+        self.conditions.remove(ConditionType::Escalated);
+        self.signal(Reason::StepSucceeded, number, &message);
+        self.mitigated(&message);
+        self.waits_for("AwaitingOwner");
+        self.status.next_attempt_time = None;
+    }
+
+    pub(super) fn failed(&mut self, number: u32, why: &str, retry: &Retry) {
+        self.attempt(number, AttemptOutcome::Failed, why);
+        self.signal(Reason::StepFailed, number, why);
+        self.set(ConditionType::Verified, false, "Failed", why);
+        let most = retry.max_attempts.unwrap_or(MAX_ATTEMPTS);
+        if number >= most {
+            self.escalate(&format!("{number} of {most} attempts failed: {why}"));
+            return;
+        }
+        self.set(ConditionType::Remediating, true, "Backoff", why);
+        self.waits_for("Backoff");
+        self.next_attempt(backoff(retry, number, &self.incident.spec.contract_uid));
+    }
+
+    pub(super) fn wait(&mut self, wait: Span, step: &str) {
+        self.set(ConditionType::Remediating, true, "Waiting", &format!("step {step} waits {wait}"));
+        self.waits_for(WAITING_STEP);
+        step.clone_into(&mut self.status.step);
+        self.next_attempt(wait);
+    }
+
+    pub(super) fn next_attempt(&mut self, wait: Span) {
+        let at = wait.after(self.now);
+        // Whole seconds are stored: rounded up, so that the stored time is never too early.
+        let stored = whole_seconds(Span::millis(999).after(at));
+        self.status.next_attempt_time = Some(Time(stored));
+        self.next = Some(stored);
+    }
+
+    pub(super) fn waits_for(&mut self, what: &str) {
+        what.clone_into(&mut self.status.waiting);
+    }
+
+    pub(super) fn held(&mut self, held: &Held) {
+        self.set(ConditionType::Held, true, held.reason, &held.message);
+        self.waits_for(held.reason);
+        self.status.message = text::message(&held.message);
+        self.next = held.until;
+    }
+
+    pub(super) fn planned(&mut self, ops: &[Op]) {
+        let places: Vec<String> = ops.iter().map(|op| format!("{} {}", op.kind, op.path)).collect();
+        let message = format!("would {}", places.join(", "));
+        self.set(ConditionType::Planned, true, "DryRun", &message);
+        self.status.plan = ops.iter().take(OPS_SHOWN).map(Op::summary).collect();
+    }
+
+    pub(super) fn mitigated(&mut self, message: &str) {
+        if self.conditions.is_true(ConditionType::Mitigated) {
+            return;
+        }
+        if self.set(ConditionType::Mitigated, true, "GoodDocumentServed", message) {
+            self.status.mitigated_at = Some(Time(whole_seconds(self.now)));
+            self.signal(Reason::Mitigated, 0, message);
+        }
+    }
+
+    /// Has this Incident done what it can? Then only its owner, or time, moves it on.
+    pub(super) fn is_settled(&mut self) -> bool {
+        let mitigated = self.conditions.is_true(ConditionType::Mitigated);
+        let has_steps = self.incident.spec.plan.iter().any(|segment| !segment.steps.is_empty());
+        if !has_steps {
+            // Trying again what cannot be tried would only look like work.
+            self.waits_for("AwaitingOwner");
+        }
+        !has_steps || (mitigated && self.conditions.is_true(ConditionType::Verified))
+    }
+
+    pub(super) fn escalate(&mut self, why: &str) {
+        self.set(ConditionType::Remediating, false, "Escalated", why);
+        let message = format!("{why}; mend the document, its rules or its policy");
+        if self.set(ConditionType::Escalated, true, "PersonNeeded", &message) {
+            self.signal(Reason::Escalated, 0, &message);
+        }
+        self.waits_for("Person");
+        self.status.message = text::message(&message);
+        self.probe_again_slowly();
+    }
+
+    pub(super) fn probe_again_slowly(&mut self) {
+        self.next_attempt(SLOW_PROBE);
+    }
+
+    pub(super) fn escalate_when_unresolved(&mut self, view: &View) {
+        let escalation = view
+            .policies
+            .iter()
+            .find(|policy| {
+                let named = |segment: &Segment| {
+                    segment.policy_ref.as_ref().is_some_and(|p| p.name == policy.name)
+                };
+                self.incident.spec.plan.iter().any(named)
+            })
+            .and_then(|policy| policy.spec.escalation.clone())
+            .unwrap_or_default();
+        let patience = if self.conditions.is_true(ConditionType::Mitigated) {
+            escalation.unresolved_after.unwrap_or(UNRESOLVED_AFTER)
+        } else {
+            escalation.unmitigated_after.unwrap_or(UNMITIGATED_AFTER)
+        };
+        let at = patience.after(self.incident.spec.opened_at.0);
+        if at > self.now {
+            self.next = Some(at);
+        } else if !self.conditions.is_true(ConditionType::Escalated) {
+            self.escalate(&format!("the assigned document still fails after {patience}"));
+        }
+    }
+
+    pub(super) fn resolved(&mut self) {
+        self.over(State::Resolved, "Recovered", "the assigned document passes and is served");
+        self.signal(Reason::Resolved, 0, "the assigned document passes and is served");
+    }
+
+    pub(super) fn over(&mut self, state: State, reason: &str, message: &str) {
+        self.set(ConditionType::Resolved, state == State::Resolved, reason, message);
+        for open in [ConditionType::Held, ConditionType::Remediating, ConditionType::Escalated] {
+            self.conditions.remove(open);
+        }
+        self.status.state = Some(state);
+        self.status.resolved_at = Some(Time(whole_seconds(self.now)));
+        self.status.waiting.clear();
+        self.status.next_attempt_time = None;
+        self.status.message = text::message(message);
+    }
+
+    pub(super) fn done(mut self) -> (Move, Option<Timestamp>) {
+        if !self.status.state.is_some_and(State::is_over) {
+            self.status.state = Some(state(&self.conditions, &self.status.waiting));
+        }
+        self.status.observed_generation = Some(1);
+        self.status.conditions = self.conditions.into_list();
+        if self.status == self.incident.status {
+            return (Move::Nothing, self.next);
+        }
+        let name = self.incident.name.clone();
+        (Move::Record { name, status: Box::new(self.status), signals: self.signals }, self.next)
+    }
+}
+
+/// The one word for the column.
+fn state(conditions: &Conditions, waiting: &str) -> State {
+    if conditions.is_true(ConditionType::Escalated) {
+        State::Escalated
+    } else if conditions.is_true(ConditionType::Held) {
+        State::Held
+    } else if conditions.is_true(ConditionType::Mitigated)
+        && (waiting == "AwaitingOwner" || waiting == "HealthyPeriod")
+    {
+        State::Mitigated
+    } else if waiting == "Verification" {
+        State::Verifying
+    } else if conditions.is_true(ConditionType::Remediating) {
+        State::Remediating
+    } else if conditions.is_true(ConditionType::Mitigated) {
+        State::Mitigated
+    } else {
+        State::Open
+    }
+}
+
+/// `initial * factor^(attempt - 1)`, at most `max`, less up to a quarter that is this contract's
+/// own: computed from its UID, so that a restart waits as long.
+fn backoff(retry: &Retry, attempt: u32, uid: &str) -> Span {
+    let settings = retry.backoff.clone().unwrap_or_default();
+    let initial = settings.initial.unwrap_or(Span::secs(1));
+    let max = settings.max.unwrap_or(Span::secs(60));
+    let factor = f64::from(settings.factor.unwrap_or(2).max(1));
+    let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+    let spread = uid.bytes().fold(attempt, |sum, byte| sum.wrapping_mul(31) ^ u32::from(byte));
+    let share = f64::from(spread % 256) / 1024.0;
+    initial.times(factor.powi(exponent), max).times(1.0 - share, max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::policy::Backoff;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn backoff_grows_and_stays_within_its_bounds(attempt in 1..40_u32, uid in "[a-f0-9]{8}") {
+            let retry = Retry {
+                backoff: Some(Backoff { initial: Some(Span::secs(2)), factor: Some(3), max: Some(Span::secs(90)) }),
+                ..Retry::default()
+            };
+            let wait = backoff(&retry, attempt, &uid);
+            prop_assert!(wait >= Span::millis(1500) && wait <= Span::secs(90), "{wait}");
+            let later = backoff(&retry, attempt + 2, &uid);
+            prop_assert!(later >= wait || later >= Span::secs(67), "{wait} then {later}");
+        }
+    }
+}
