@@ -5,7 +5,7 @@
 //! The interpreter has no budget of its own, so cost is bounded before it runs: an expression is
 //! refused when it nests more than three comprehensions (`all`, `exists`, `map`, `filter`..), and
 //! a document is not judged when its largest list or object, to the power of that nesting, times
-//! the size of the expression, passes [`MOST_STEPS`]. Measured with the interpreter in use, three
+//! the size of the expression, passes two million. Measured with the interpreter in use, three
 //! nested `all` over 100 items take about a quarter of a second; the API server's own limit for an
 //! expression is a tenth of a second (a million cost units).
 //!

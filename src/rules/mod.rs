@@ -6,7 +6,7 @@
 //! A new kind is one file and one variant of [`RuleKind`]; the compiler asks for the rest.
 //!
 //! Schema, CEL and metadata rules judge the *document*; asset and freshness rules judge the
-//! *world* that the document points at ([`RuleKind::judges_world`]).
+//! *world* that the document points at ([`RuleType::judges_world`]).
 
 pub mod asset;
 pub mod cel;

@@ -270,3 +270,55 @@ async fn a_contract_that_cannot_be_read_says_so_and_stops_nobody_else() {
     namespace.apply(&mended.to_string()).await;
     namespace.contract_when("bad", "Ready", has("Ready", "True", "Assigned")).await;
 }
+
+#[tokio::test]
+async fn a_source_that_answers_badly_is_told_by_its_field_and_never_served() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "badsource").await;
+    let args = ["--allow-cidrs=127.0.0.0/8", "--allow-http", "--fetch-timeout=500ms"];
+    let _operator = Operator::start(&cluster, &namespace, &args);
+    let policy = json!({
+        "apiVersion": "kintsugi.dev/v1alpha1", "kind": "RemediationPolicy", "metadata": {"name": "heal"},
+        "spec": {"default": true, "steps": [{"name": "refetch", "refetchSource": {"scope": "Document"}}],
+                 "retry": {"maxAttempts": 1}},
+    });
+    namespace.apply(&policy.to_string()).await;
+    let web = Web::start().await;
+    let text = |status, body: &str| Answer::Text(status, "text/html".to_owned(), body.to_owned());
+    let cases = [
+        ("html", text(200, "<html>canary</html>"), "spec.source: the document is not JSON"),
+        ("error", text(500, "canary"), "spec.source answered with status 500"),
+        ("invalid", text(200, "{\"title\": true}"), "makes nothing better"),
+        ("loop", Answer::Redirect("/loop".to_owned()), "spec.source"),
+        ("endless", Answer::Endless, "spec.source"),
+        ("silent", Answer::Silence, "spec.source"),
+        ("secret", text(200, "{\"title\": \"x\"}"), "Secret absent does not exist"),
+    ];
+    for (name, answer, expected) in cases {
+        web.set(&format!("/{name}"), answer);
+        let mut manifest: Value =
+            serde_json::from_str(&storefinder(name, &json!({"title": 7}))).unwrap();
+        manifest["spec"]["source"] = json!({"url": web.url(&format!("/{name}"))});
+        if name == "secret" {
+            manifest["spec"]["source"]["headersSecretRef"] = json!({"name": "absent"});
+        }
+        namespace.apply(&manifest.to_string()).await;
+        let named = |contract: Option<&WidgetContract>| {
+            contract.and_then(|c| c.status.as_ref()?.incident_ref.as_ref()).is_some()
+        };
+        let contract = namespace.contract_when(name, "has an Incident", named).await;
+        let incident = contract.status.unwrap().incident_ref.unwrap().name;
+        let escalated = |incident: Option<&kintsugi::api::Incident>| {
+            let state = incident.and_then(|i| i.status.as_ref()?.state);
+            state.is_some_and(|state| state.to_string() == "Escalated")
+        };
+        let incident = namespace.when(&incident, "Escalated", escalated).await;
+        let message = incident.status.unwrap().message;
+        assert!(message.contains(expected), "{name}: {message}");
+        assert!(!message.contains("canary"), "{name}: {message}");
+        assert_eq!(
+            namespace.config_map_key(&format!("{name}-served"), "contract.json").await,
+            None
+        );
+    }
+}
