@@ -609,3 +609,23 @@ proptest! {
         prop_assert_eq!(states(&crashing), states(&smooth));
     }
 }
+
+#[test]
+fn a_withheld_document_after_a_recovery_is_written_down_once() {
+    let other = with(|document| document["hero"] = json!("https://cdn.test/other.png"));
+    let mut world = World::new(&good());
+    world.settle();
+    world.assign(&other);
+    world.settle();
+    world.assign(&with(|document| document["title"] = json!(7)));
+    world.settle();
+    world.asset("hero", Some(404));
+    world.settle();
+    world.assign(&other);
+    world.settle();
+    world.assign(&good());
+    world.settle();
+    let writes = world.writes;
+    world.settle();
+    assert_eq!(world.writes, writes);
+}
