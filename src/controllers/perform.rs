@@ -50,6 +50,15 @@ pub async fn all(ctx: &Ctx, seen: &Seen, view: &View, decision: Decision) -> Res
     Ok(decision.next)
 }
 
+/// The parameters of a merge patch under our own name, never forced.
+fn patch_as_us() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+fn create_as_us() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+}
+
 async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Error> {
     match write {
         Write::Revision { number, document } => store_revision(ctx, seen, number, &document).await,
@@ -81,7 +90,7 @@ pub async fn write_status(
         return Ok(());
     };
     let contracts: Api<WidgetContract> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
-    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let params = patch_as_us();
     let patch = Patch::Merge(&patch);
     let request = contracts.patch_status(&seen.key.name, &params, &patch);
     let written = ctx.write(&attempted, request).await?;
@@ -95,7 +104,7 @@ async fn open(ctx: &Ctx, seen: &Seen, name: &str, spec: IncidentSpec) -> Result<
     let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
     let mut object = Incident::new(name, spec);
     object.metadata.owner_references = Some(vec![owner_reference(&seen.object)]);
-    let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    let params = create_as_us();
     let opened = match ctx.write(&attempted, incidents.create(&params, &object)).await {
         Err(Error::Conflict { .. }) => {
             let found = ctx.find(&attempted, incidents.get(name)).await?;
@@ -139,7 +148,7 @@ async fn write_incident_status(
         return Ok(());
     };
     let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
-    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let params = patch_as_us();
     let patch = Patch::Merge(&patch);
     match ctx.write(&attempted, incidents.patch_status(name, &params, &patch)).await {
         Ok(written) => {
@@ -189,7 +198,7 @@ pub async fn say_stalled(
             "observedGeneration": status.observed_generation,
         },
     });
-    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let params = patch_as_us();
     let patch = Patch::Merge(&patch);
     ctx.write(&attempted, contracts.patch_status(&key.name, &params, &patch)).await.map(drop)
 }
@@ -225,8 +234,7 @@ async fn serve(
     } else if let Some(known) = known {
         let mut body = served_body(seen, target, document, note);
         body["metadata"]["resourceVersion"] = json!(known.version.to_string());
-        let params =
-            PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let params = patch_as_us();
         let patch = Patch::Merge(&body);
         ctx.write(&attempted, config_maps.patch(&at.name, &params, &patch)).await?
     } else {
@@ -238,8 +246,7 @@ async fn serve(
                     return Err(Error::Retry { attempted, source });
                 }
             };
-        let params =
-            PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let params = create_as_us();
         match ctx.write(&attempted, config_maps.create(&params, &body)).await {
             // Created by us before a crash, or by somebody just now: look at it first.
             Err(Error::Conflict { .. }) => {
@@ -356,7 +363,7 @@ async fn store_revision(
         }
         None => body.data = Some([(REVISION_KEY.to_owned(), document.text().to_owned())].into()),
     }
-    let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    let params = create_as_us();
     match ctx.write(&attempted, config_maps.create(&params, &body)).await {
         Ok(_) => Ok(()),
         // Stored before a crash, its number not noted in status: the same document is as good as

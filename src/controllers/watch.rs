@@ -71,8 +71,10 @@ where
 
 /// What one watch does with what it sees. `scope` is the namespace it watches, None for all.
 trait Sink<K>: Send {
-    /// An object is there that does not fit its type.
-    fn broken<'a>(&'a mut self, _: &'a Ctx, _: &'a InvalidObject) -> BoxFuture<'a, ()> {
+    /// An object is there that does not fit its type. What cannot be read is not in force, and
+    /// neither is what it was before: it counts as gone unless the sink has more to say.
+    fn broken<'a>(&'a mut self, ctx: &'a Ctx, invalid: &'a InvalidObject) -> BoxFuture<'a, ()> {
+        self.lost_broken(ctx, &key_of(invalid));
         std::future::ready(()).boxed()
     }
 
@@ -285,12 +287,6 @@ impl Sink<WidgetContract> for Contracts {
 struct Classes;
 
 impl Sink<WidgetClass> for Classes {
-    /// What cannot be read is not in force: neither is what it was before.
-    fn broken<'a>(&'a mut self, ctx: &'a Ctx, invalid: &'a InvalidObject) -> BoxFuture<'a, ()> {
-        look_at(ctx, ctx.index.lost_class(&key_of(invalid)));
-        std::future::ready(()).boxed()
-    }
-
     fn lost_broken(&mut self, ctx: &Ctx, key: &Key) {
         look_at(ctx, ctx.index.lost_class(key));
     }
@@ -313,12 +309,6 @@ impl Sink<WidgetClass> for Classes {
 struct Policies;
 
 impl Sink<RemediationPolicy> for Policies {
-    /// What cannot be read is not in force: neither is what it was before.
-    fn broken<'a>(&'a mut self, ctx: &'a Ctx, invalid: &'a InvalidObject) -> BoxFuture<'a, ()> {
-        look_at(ctx, ctx.index.lost_policy(&key_of(invalid)));
-        std::future::ready(()).boxed()
-    }
-
     fn lost_broken(&mut self, ctx: &Ctx, key: &Key) {
         look_at(ctx, ctx.index.lost_policy(key));
     }

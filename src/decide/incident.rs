@@ -444,16 +444,18 @@ fn policies_of(plan: &[Segment]) -> Vec<Option<&str>> {
 }
 
 fn supersede(incident: &OpenIncident, now: Timestamp) -> Move {
-    let digest = incident.spec.document_digest.clone();
-    let mut record = Record::of(incident, digest, now);
-    record.over(State::Superseded, "Superseded", "another kind of trouble took its place");
-    record.done().0
+    end(incident, State::Superseded, "Superseded", "another kind of trouble took its place", now)
 }
 
 fn close(incident: &OpenIncident, now: Timestamp) -> Move {
+    end(incident, State::Resolved, "ClosedByPerson", "a person closed it", now)
+}
+
+/// Ends an Incident whatever is served: it says nothing about another document than its own.
+fn end(incident: &OpenIncident, state: State, reason: &str, why: &str, now: Timestamp) -> Move {
     let digest = incident.spec.document_digest.clone();
     let mut record = Record::of(incident, digest, now);
-    record.over(State::Resolved, "ClosedByPerson", "a person closed it");
+    record.over(state, reason, why);
     record.done().0
 }
 
