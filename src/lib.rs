@@ -25,6 +25,7 @@
 //! - what status says: [`decide::status`]
 //! - what an Incident does next, as a table: [`decide::incident`]
 //! - how a candidate is made from steps: [`decide::plan`]; what holds it back: [`decide::gates`]
+//! - where a repair goes: [`decide::write_back`]; drift: [`decide::drift`]
 //! - which policy wins: [`decide::select`]
 //! - what is written, in which order: [`decide::contract`]
 //! - class and contract merged: [`decide::effective`]

@@ -40,6 +40,7 @@ use crate::{
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1)
 )]
 #[x_kube(validation = Rule::new("!(has(self.document.configMapKeyRef) && has(self.serve) && has(self.serve.configMapKeyRef)) || self.document.configMapKeyRef.name != self.serve.configMapKeyRef.name || self.document.configMapKeyRef.key != self.serve.configMapKeyRef.key").message("serve.configMapKeyRef must not be document.configMapKeyRef: the document asked for and the document served are two things"))]
+#[x_kube(validation = Rule::new("!has(self.document.url) || !has(self.healing) || !has(self.healing.writeBack) || self.healing.writeBack != 'Document'").message("healing.writeBack: Document needs document.inline or document.configMapKeyRef: a URL is never written"))]
 #[serde(rename_all = "camelCase")]
 pub struct WidgetContractSpec {
     /// The widget type, such as `storefinder`; policies match on it.
@@ -214,6 +215,10 @@ pub struct Healing {
     /// Can only be stricter than the policy's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// Where a repair is written. Default: Served. The stricter of class and contract wins, which
+    /// is Served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_back: Option<WriteBack>,
     /// The policy to use, whatever others match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_ref: Option<LocalRef>,
@@ -252,6 +257,31 @@ pub enum Mode {
     /// And repair.
     #[default]
     Auto,
+}
+
+/// Where a repair is written.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::Display,
+)]
+pub enum WriteBack {
+    /// Into the served key; the assigned document is left to its owner.
+    #[default]
+    Served,
+    /// Into the assigned document, `document.inline` or the ConfigMap key that it refers to, from
+    /// where it is served. Not where a GitOps tool applies the document, nor when the same fault
+    /// came back within the policy's `minHealthyPeriod`: then into the served key.
+    Document,
 }
 
 /// A repair that is never made; all given fields must match.

@@ -49,7 +49,7 @@ use crate::domain::{Digest, Severity, patch::OpSummary};
     ),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
 )]
-#[x_kube(validation = Rule::new("self.contractName == oldSelf.contractName && self.contractUID == oldSelf.contractUID && self.ordinal == oldSelf.ordinal && self.documentDigest == oldSelf.documentDigest && self.severity == oldSelf.severity && self.cause == oldSelf.cause && self.openedAt == oldSelf.openedAt && self.fingerprint == oldSelf.fingerprint && has(self.traceparent) == has(oldSelf.traceparent) && (!has(self.traceparent) || self.traceparent == oldSelf.traceparent)").message("an Incident's spec is written once; only close may change"))]
+#[x_kube(validation = Rule::new("self.contractName == oldSelf.contractName && self.contractUID == oldSelf.contractUID && self.ordinal == oldSelf.ordinal && self.documentDigest == oldSelf.documentDigest && self.severity == oldSelf.severity && self.cause == oldSelf.cause && self.openedAt == oldSelf.openedAt && self.fingerprint == oldSelf.fingerprint && has(self.intent) == has(oldSelf.intent) && (!has(self.intent) || self.intent.digest == oldSelf.intent.digest) && has(self.traceparent) == has(oldSelf.traceparent) && (!has(self.traceparent) || self.traceparent == oldSelf.traceparent)").message("an Incident's spec is written once; only close may change"))]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentSpec {
     /// The contract.
@@ -84,6 +84,10 @@ pub struct IncidentSpec {
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plan: Vec<Segment>,
+    /// What the first attempt is about to write into the assigned document; where a repair goes
+    /// into the served key, that key says so itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Intent>,
     /// The names of the policies, for the column.
     #[schemars(length(max = 255))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -209,6 +213,9 @@ pub struct IncidentStatus {
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plan: Vec<OpSummary>,
+    /// What a later attempt is about to write into the assigned document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Intent>,
     /// The last 20 attempts, oldest first.
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -274,6 +281,23 @@ impl State {
     pub fn is_over(self) -> bool {
         matches!(self, Self::Resolved | Self::Superseded)
     }
+}
+
+/// What an attempt is about to do, stored before it is done: it overwrites its own evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Intent {
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The step that makes the last change.
+    #[schemars(length(max = 63))]
+    pub step: String,
+    /// Digest of the document that will be written.
+    pub digest: Digest,
+    /// What will change: places and digests, never values. The first 20.
+    #[schemars(length(max = 20))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ops: Vec<OpSummary>,
 }
 
 /// One pass over all steps.

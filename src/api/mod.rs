@@ -24,6 +24,9 @@ pub const GROUP: &str = "kintsugi.dev";
 
 /// Annotation on a Secret with headers: the origins that they may be sent to, separated by commas.
 pub const ALLOWED_ORIGINS: &str = "kintsugi.dev/allowed-origins";
+/// Annotation on a contract, and with a hash of the key behind it on a ConfigMap: the document that
+/// was written back there last, and for what.
+pub const WRITTEN_BACK: &str = "kintsugi.dev/written-back";
 /// Annotation on a revision: the digest of its document.
 pub const DIGEST: &str = "kintsugi.dev/digest";
 /// Annotation on a revision: when it became one, RFC 3339.

@@ -15,7 +15,9 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::{
     Ctx, Error, Key,
     index::version_of,
+    observe::Seen,
     perform::{REVISION_KEY, REVISION_KEY_GZ, revision_name},
+    write_back,
 };
 use crate::{
     api::{
@@ -26,7 +28,7 @@ use crate::{
     decide::{
         effective::Effective,
         validate::{Rulebook, Schema, Scope},
-        view::Judged,
+        view::{Holder, Judged},
     },
     domain::{
         Digest, Document, Doubt, DoubtReason, Probes, Span, Violation,
@@ -112,24 +114,32 @@ impl Documents {
     }
 }
 
-/// Fetches the document that was asked for.
+/// Fetches the document that was asked for, and what can be seen on the object that holds it.
 ///
 /// # Errors
 /// Only what concerns the API server as a whole; what concerns the document is in [`Fetched`].
-pub async fn fetch(ctx: &Ctx, namespace: &str, source: &DocumentSource) -> Result<Fetched, Error> {
+pub async fn fetch(
+    ctx: &Ctx,
+    seen: &Seen,
+    source: &DocumentSource,
+) -> Result<(Fetched, Option<Holder>), Error> {
     match source {
         DocumentSource::Inline(AnyObject(map)) => {
-            Ok(parsed(Document::from_value(map.clone().into()), None))
+            let document = parsed(Document::from_value(map.clone().into()), None);
+            Ok((document, Some(write_back::contract(&seen.object))))
         }
         DocumentSource::ConfigMapKeyRef(at) => {
-            Ok(match config_map_key(ctx, namespace, at, "spec.document.configMapKeyRef").await? {
-                Ok((_, bytes)) => from_bytes(bytes),
-                Err(doubt) => Fetched::Unavailable(doubt),
+            let (namespace, field) = (&seen.key.namespace, "spec.document.configMapKeyRef");
+            Ok(match config_map_key(ctx, namespace, at, field).await? {
+                Ok((object, bytes)) => {
+                    (from_bytes(bytes), Some(write_back::config_map(&object, &at.key)))
+                }
+                Err(doubt) => (Fetched::Unavailable(doubt), None),
             })
         }
         DocumentSource::Url(WebUrl(url)) => {
             let field = "spec.document.url";
-            Ok(match get(ctx, url).await {
+            let fetched = match get(ctx, url).await {
                 Ok(response) if response.status == 200 => from_bytes(response.body),
                 Ok(response) => Fetched::Unavailable(Doubt::new(
                     DoubtReason::HttpUnclear,
@@ -138,7 +148,8 @@ pub async fn fetch(ctx: &Ctx, namespace: &str, source: &DocumentSource) -> Resul
                 Err(error) => {
                     Fetched::Unavailable(Doubt::new(error.reason(), &format!("{field}: {error}")))
                 }
-            })
+            };
+            Ok((fetched, None))
         }
     }
 }
@@ -164,13 +175,14 @@ fn parsed(document: Result<Document, Malformed>, raw_digest: Option<Digest>) -> 
     }
 }
 
-/// The bytes of one key and the version of its ConfigMap; Err(Doubt) when it is not there.
+/// A ConfigMap and the bytes of one key, taken out of it where they are text; Err(Doubt) when there
+/// is none.
 async fn config_map_key(
     ctx: &Ctx,
     namespace: &str,
     at: &ConfigMapKeyRef,
     field: &str,
-) -> Result<Result<(u64, Vec<u8>), Doubt>, Error> {
+) -> Result<Result<(ConfigMap, Vec<u8>), Doubt>, Error> {
     let missing = |what: &str| {
         Err(Doubt::new(
             DoubtReason::ReferenceUnavailable,
@@ -182,11 +194,10 @@ async fn config_map_key(
     let Some(mut object) = ctx.find(&attempted, config_maps.get(&at.name)).await? else {
         return Ok(missing("does not exist; create it, or name another"));
     };
-    let version = version_of(object.resource_version().as_deref());
     let text = object.data.as_mut().and_then(|data| data.remove(&at.key)).map(String::into_bytes);
-    let binary = object.binary_data.as_mut().and_then(|data| data.remove(&at.key));
-    Ok(match text.or(binary.map(|bytes| bytes.0)) {
-        Some(bytes) => Ok((version, bytes)),
+    let binary = object.binary_data.as_ref().and_then(|data| data.get(&at.key));
+    Ok(match text.or_else(|| binary.map(|bytes| bytes.0.clone())) {
+        Some(bytes) => Ok((object, bytes)),
         None => missing(&format!("has no key {:?}; add it, or name another", at.key)),
     })
 }
@@ -245,7 +256,7 @@ async fn schema_of(
             if let Some(placed) = placed.filter(|p| p.key == at.key && p.version >= newest) {
                 return Ok((placed.digest, placed.schema));
             }
-            let (version, bytes) =
+            let (object, bytes) =
                 match config_map_key(ctx, namespace, at, "spec.schema.configMapKeyRef").await? {
                     Ok(found) => found,
                     Err(mut doubt) => {
@@ -253,6 +264,7 @@ async fn schema_of(
                         return Ok((Digest::of_bytes(doubt.message.as_bytes()), Err(doubt)));
                     }
                 };
+            let version = version_of(object.resource_version().as_deref());
             let digest = Digest::of_bytes(&bytes);
             let schema = match Document::parse(bytes) {
                 Ok(document) => compiled(ctx, &digest, document.value().clone()).await,

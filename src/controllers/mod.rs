@@ -15,6 +15,7 @@ pub mod run;
 pub mod source;
 pub mod traces;
 pub mod watch;
+pub mod write_back;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -23,7 +23,7 @@ use crate::{
         contract::{Decision, decide},
         effective::{Effective, ServeTarget},
         validate::Scope,
-        view::{Assigned, Need, OpenIncident, Served, ServedKey, Subject, View},
+        view::{Assigned, Holder, Need, OpenIncident, Served, ServedKey, Subject, View},
     },
     domain::{Digest, Doubt, DoubtReason, Probes, Verdict},
     steps::Revision,
@@ -100,8 +100,8 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         )));
     }
     let rules = documents::rules(ctx, namespace, &effective).await?;
-    let ((assigned, probes), served) = futures::try_join!(
-        assigned(ctx, namespace, &effective, &rules, now),
+    let ((assigned, holder, probes), served) = futures::try_join!(
+        assigned(ctx, seen, &effective, &rules, now),
         served(ctx, seen, target),
     )?;
     let uid = seen.object.uid().unwrap_or_default();
@@ -121,6 +121,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         },
         effective,
         assigned,
+        holder,
         served,
         served_document: None,
         revision: None,
@@ -179,13 +180,14 @@ pub async fn until_decided(
 
 async fn assigned(
     ctx: &Ctx,
-    namespace: &str,
+    seen: &Seen,
     effective: &Effective,
     rules: &Rules,
     now: Timestamp,
-) -> Result<(Assigned, Probes), Error> {
+) -> Result<(Assigned, Option<Holder>, Probes), Error> {
     let mut probes = Probes::new();
-    let assigned = match documents::fetch(ctx, namespace, &effective.document).await? {
+    let (fetched, holder) = documents::fetch(ctx, seen, &effective.document).await?;
+    let assigned = match fetched {
         Fetched::Document(document) => {
             let judged;
             (judged, probes) =
@@ -195,7 +197,7 @@ async fn assigned(
         Fetched::Malformed(raw_digest, violation) => Assigned::Malformed { raw_digest, violation },
         Fetched::Unavailable(doubt) => Assigned::Unavailable(doubt),
     };
-    Ok((assigned, probes))
+    Ok((assigned, holder, probes))
 }
 
 async fn served(ctx: &Ctx, seen: &Seen, target: Option<&ServeTarget>) -> Result<Served, Error> {

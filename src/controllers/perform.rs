@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::{Ctx, Error, Key, events, index::version_of, observe::Seen};
+use super::{Ctx, Error, Key, events, index::version_of, observe::Seen, write_back};
 use crate::{
     api::{
         DIGEST, Incident, MANAGER, PART, RECORDED_AT, WidgetContract,
@@ -51,7 +51,7 @@ pub async fn all(ctx: &Ctx, seen: &Seen, view: &View, decision: Decision) -> Res
 }
 
 /// The parameters of a merge patch under our own name, never forced.
-fn patch_as_us() -> PatchParams {
+pub(super) fn patch_as_us() -> PatchParams {
     PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
 }
 
@@ -64,6 +64,9 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
         Write::Revision { number, document } => store_revision(ctx, seen, number, &document).await,
         Write::Serve { document, note, instead_of } => {
             serve(ctx, seen, view, &document, &note, instead_of.as_deref()).await
+        }
+        Write::Back { document, effect } => {
+            write_back::write(ctx, seen, view, &document, effect).await
         }
         Write::Open { name, spec } => open(ctx, seen, &name, *spec).await,
         Write::IncidentStatus { name, status } => {
@@ -316,7 +319,7 @@ pub fn note_annotation(key: &str) -> String {
     format!("kintsugi.dev/note-{}", key_hash(key))
 }
 
-fn key_hash(key: &str) -> String {
+pub(super) fn key_hash(key: &str) -> String {
     crate::domain::Digest::of_bytes(key.as_bytes()).short().to_owned()
 }
 

@@ -25,9 +25,10 @@ use crate::{
 };
 
 use super::{
-    Stall,
-    incident::{self, Move, Repair},
+    Stall, drift,
+    incident::{self, Move},
     publish::{self, Serving},
+    repair::Repair,
     signal::{Reason, Signal},
     status,
     view::{Assigned, Effect, EndedIncident, Need, Note, Served, View, sooner},
@@ -63,6 +64,13 @@ pub enum Write {
         note: Note,
         /// Somebody else's bytes are there and must go.
         instead_of: Option<String>,
+    },
+    /// Write into the assigned document.
+    Back {
+        /// The document.
+        document: Arc<Document>,
+        /// What it is written for.
+        effect: Effect,
     },
     /// Open an Incident.
     Open {
@@ -119,11 +127,11 @@ pub fn decide(view: &View, now: Timestamp) -> Result<Decision, Need> {
                 stages.push(vec![Write::Revision { number, document: Arc::clone(&document) }]);
             }
             let drift = instead_of.as_deref().filter(|_| !view.effective.suspend);
-            if let Some((name, spec)) = drift.and_then(|m| incident::overwritten(view, m, now)) {
+            if let Some((name, spec)) = drift.and_then(|m| drift::overwritten(view, m, now)) {
                 note.effect = Some(Effect {
                     incident: name.clone(),
                     attempt: 1,
-                    step: incident::PUT_BACK.to_owned(),
+                    step: drift::PUT_BACK.to_owned(),
                 });
                 stages.push(vec![Write::Open { name, spec: Box::new(spec) }]);
             }
@@ -137,7 +145,7 @@ pub fn decide(view: &View, now: Timestamp) -> Result<Decision, Need> {
 
 /// A fight over the served key: say so, call a person, and write no more of it for a while.
 fn contended(view: &View, manager: &str, now: Timestamp) -> Decision {
-    if let Some((name, spec)) = incident::overwritten(view, manager, now) {
+    if let Some((name, spec)) = drift::overwritten(view, manager, now) {
         let stages = vec![vec![Write::Open { name, spec: Box::new(spec) }]];
         return Decision { stages, signals: Vec::new(), next: Next::Again };
     }
@@ -147,7 +155,7 @@ fn contended(view: &View, manager: &str, now: Timestamp) -> Decision {
     new.incident_ref = view.incident.as_ref().map(|open| LocalRef { name: open.name.clone() });
     let mut last = Vec::new();
     let mut signals = Vec::new();
-    if let Move::Record { name, status, signals: more } = incident::contended(view, &message, now) {
+    if let Move::Record { name, status, signals: more } = drift::contended(view, &message, now) {
         last.push(Write::IncidentStatus { name, status });
         signals = more;
     }
@@ -193,14 +201,18 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
             return Ok(Decision { stages, signals, next: Next::Again });
         }
         Move::Open { name, spec, repair } => {
-            let mut stage = vec![Write::Open { name, spec }];
-            // Side by side: the bad document stays where it is, so no evidence is lost when the
-            // Incident comes second, and a crash in between leaves its name on what is served.
-            stage.extend(repair.map(serve));
-            return Ok(Decision { stages: vec![stage], signals: Vec::new(), next: Next::Again });
+            let open = Write::Open { name, spec };
+            let stages = match repair {
+                // This overwrites the evidence, so it waits for the Incident.
+                Some(repair) if repair.written_back => vec![vec![open], vec![write(repair)]],
+                // Side by side: the bad document stays where it is, so no evidence is lost when the
+                // Incident comes second, and a crash in between leaves its name on what is served.
+                repair => vec![[open].into_iter().chain(repair.map(write)).collect()],
+            };
+            return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
         }
         Move::Publish(repair) => {
-            let stages = vec![vec![serve(repair)]];
+            let stages = vec![vec![write(repair)]];
             return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
         }
         Move::Record { name, status, signals: more } => {
@@ -239,6 +251,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     let next = match sooner(sooner(next_look(view, now), incident_due), expiry) {
         // What ended one episode may be the beginning of the next.
         _ if ended => Next::Again,
+        Some(at) if at <= now => Next::Again,
         Some(at) => Next::At(at),
         None => Next::Changed,
     };
@@ -253,8 +266,13 @@ fn unrecorded(view: &View, new: &WidgetContractStatus) -> bool {
     served(new) != served(&view.status)
 }
 
-fn serve(repair: Repair) -> Write {
-    Write::Serve { document: repair.document, note: repair.note, instead_of: None }
+fn write(repair: Repair) -> Write {
+    let Repair { document, origin, effect, written_back } = repair;
+    if written_back {
+        return Write::Back { document, effect };
+    }
+    let note = Note { origin, revision: None, effect: Some(effect) };
+    Write::Serve { document, note, instead_of: None }
 }
 
 /// Stores what is served as a revision, when it is good and not stored yet, and prunes.

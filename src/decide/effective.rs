@@ -7,7 +7,7 @@ use crate::{
         class::WidgetClassSpec,
         contract::{
             DocumentSource, Exclude, FallbackAsset, Mode, OnDelete, RuleSpec, SchemaSource, Source,
-            WidgetContractSpec,
+            WidgetContractSpec, WriteBack,
         },
         refs::ConfigMapKeyRef,
     },
@@ -45,6 +45,8 @@ pub struct Effective {
     pub fallback_assets: Vec<FallbackAsset>,
     /// The strictest of the contract's and the class's modes.
     pub mode: Mode,
+    /// Where repairs are written, as far as class and contract agree.
+    pub write_back: WriteBack,
     /// The policy that the contract names.
     pub policy: Option<String>,
     /// What is never done.
@@ -120,6 +122,12 @@ impl Effective {
             serve,
             fallback_assets: [&contract.fallback_assets[..], &class.fallback_assets[..]].concat(),
             mode: own.mode.unwrap_or_default().min(shared.mode.unwrap_or_default()),
+            write_back: own
+                .write_back
+                .into_iter()
+                .chain(shared.write_back)
+                .min()
+                .unwrap_or_default(),
             policy: own.policy_ref.or(shared.policy_ref).map(|reference| reference.name),
             exclude: [own.exclude, shared.exclude].concat(),
             history_limit: history.and_then(|h| h.limit).unwrap_or(DEFAULT_HISTORY).max(2),

@@ -8,7 +8,12 @@ use crate::{
     domain::Span,
 };
 
-use super::{plan::mode_of, select::Policy, view::View};
+use super::{
+    plan::mode_of,
+    select::Policy,
+    view::{Served, View},
+    write_back::Place,
+};
 
 /// The right to act once, given only by [`pass`].
 #[derive(Debug)]
@@ -30,9 +35,15 @@ pub struct Held {
 ///
 /// # Errors
 /// The first gate that is shut.
-pub fn pass(view: &View, segments: &[Segment], now: Timestamp) -> Result<Permit, Held> {
+pub fn pass(
+    view: &View,
+    segments: &[Segment],
+    place: &Place,
+    now: Timestamp,
+) -> Result<Permit, Held> {
     suspended(view, segments)?;
     mode(view, segments)?;
+    writable(view, place)?;
     cooldown(view, segments, now)?;
     Ok(Permit(()))
 }
@@ -78,6 +89,23 @@ fn mode(view: &View, segments: &[Segment]) -> Result<(), Held> {
         ),
     };
     Err(Held { reason, message: message.to_owned(), until: None })
+}
+
+/// A repair needs a place that may be written.
+fn writable(view: &View, place: &Place) -> Result<(), Held> {
+    let (reason, message) = match (place, &view.served) {
+        (Place::Assigned, _) | (_, Served::Absent | Served::Ours(_)) => return Ok(()),
+        (_, Served::NotServed) => (
+            "WatchOnly",
+            "serve.none is set: there is no served document to repair; see healing.writeBack"
+                .to_owned(),
+        ),
+        (_, Served::Foreign { owner }) => {
+            ("ServeNotOwned", format!("what is served belongs to {owner}"))
+        }
+        (_, Served::Unavailable(doubt)) => ("ServeUnavailable", doubt.message.clone()),
+    };
+    Err(Held { reason, message, until: None })
 }
 
 fn cooldown(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Held> {

@@ -15,8 +15,6 @@
 //! A published repair is never taken for a success because it was written: the look after it reads
 //! the served key again and judges what stands there.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -27,22 +25,25 @@ use crate::{
         incident::{Cause, IncidentSpec, IncidentStatus, RuleViolation, Segment, State},
         policy::Retry,
     },
-    domain::{Digest, Document, Op, Severity, Span, Verdict, patch::OpSummary, text},
+    domain::{Digest, Document, Severity, Span, Verdict, patch::OpSummary, text},
 };
 
 use super::{
+    drift::PUT_BACK,
     episode::{self, Episode},
-    gates::{self, Permit},
+    gates,
     plan::{self, Attempting, Candidate, Outcome},
     publish::overwritten_by,
     record::{OPS_SHOWN, Record, WAITING_STEP},
+    repair::{Repair, intent, summaries},
+    select,
     signal::Signal,
-    view::{Effect, EndedIncident, Need, Note, OpenIncident, Served, View, sooner},
+    view::{Effect, EndedIncident, Need, OpenIncident, Served, View, sooner},
+    write_back::{self, MIN_HEALTHY, Place},
 };
 
 const KEEP_RESOLVED: u32 = 20;
 const RESOLVED_TTL: Span = Span::mins(168 * 60);
-const MIN_HEALTHY: Span = Span::mins(5);
 
 /// What to do about the Incident.
 #[derive(Debug)]
@@ -71,26 +72,6 @@ pub enum Move {
         /// What to say about it.
         signals: Vec<Signal>,
     },
-}
-
-/// A candidate that may be published: made only with a [`Permit`].
-#[derive(Debug)]
-pub struct Repair {
-    /// The document.
-    pub document: Arc<Document>,
-    /// What is noted beside it.
-    pub note: Note,
-}
-
-impl Repair {
-    fn new(_: Permit, candidate: Candidate, incident: &str, attempt: u32) -> Self {
-        let note = Note {
-            origin: candidate.origin,
-            revision: None,
-            effect: Some(Effect { incident: incident.to_owned(), attempt, step: candidate.step }),
-        };
-        Self { document: candidate.document, note }
-    }
 }
 
 /// The next move, and when to look again; `seen` is the contract's status as it is about to be.
@@ -148,12 +129,15 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
     let ordinal = next_ordinal(view);
     let name = name(&view.subject.name, &view.subject.uid, ordinal);
     let segments = plan::segments(view, trouble);
-    let repair = match gates::pass(view, &segments, now) {
+    let place = write_back::place(view, &segments, &trouble.fingerprint, now);
+    let mut first_intent = None;
+    let repair = match gates::pass(view, &segments, &place, now) {
         Err(_) => None,
         Ok(permit) => match plan::candidate(view, &segments, Attempting::First, now) {
             Outcome::Ask(need) => return Move::Ask(need),
-            Outcome::Candidate(candidate) if !is_served(view, &candidate.document) => {
-                Some(Repair::new(permit, candidate, &name, 1))
+            Outcome::Candidate(candidate) if !is_in_place(view, &candidate, &place) => {
+                first_intent = (place == Place::Assigned).then(|| intent(&candidate, 1));
+                Some(Repair::new(permit, &candidate, &name, 1, &place))
             }
             Outcome::Candidate(_) | Outcome::Wait { .. } | Outcome::None { .. } => None,
         },
@@ -176,6 +160,7 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
         cause: trouble.cause,
         policies_summary: text::bounded(&policies.join(","), 255),
         plan: segments,
+        intent: first_intent,
         traceparent: Some(traceparent(&view.subject.uid, ordinal)),
         opened_at: Time(whole_seconds(trouble.since)),
         close: false,
@@ -183,70 +168,8 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
     Move::Open { name, spec: Box::new(spec), repair }
 }
 
-/// The Incident about a served key that `manager` overwrote, to be opened before the key is put
-/// back: putting it back erases the evidence. None when one is open already, or none is wanted.
-#[must_use]
-pub fn overwritten(view: &View, manager: &str, now: Timestamp) -> Option<(String, IncidentSpec)> {
-    if view.incident.is_some() || view.effective.mode == Mode::Off {
-        return None;
-    }
-    let ordinal = next_ordinal(view);
-    let message = format!("field manager {manager} changed what is served");
-    let spec = IncidentSpec {
-        contract_name: view.subject.name.clone(),
-        contract_uid: view.subject.uid.clone(),
-        widget: view.effective.widget.clone(),
-        ordinal,
-        document_digest: match &view.served {
-            Served::Ours(key) => key.raw_digest.clone(),
-            _ => Digest::of_bytes(b""),
-        },
-        fingerprint: Digest::of_bytes(SERVED_RULE.as_bytes()),
-        rules_summary: SERVED_RULE.to_owned(),
-        violations: vec![RuleViolation {
-            rule: SERVED_RULE.to_owned(),
-            path: String::new(),
-            keyword: "overwritten".to_owned(),
-            message: text::message(&message),
-        }],
-        severity: Severity::Critical,
-        cause: Cause::Overwritten,
-        policies_summary: "built-in".to_owned(),
-        plan: vec![Segment {
-            policy_ref: None,
-            policy_generation: None,
-            why: "what is served is put back whatever a policy says".to_owned(),
-            rules: vec![SERVED_RULE.to_owned()],
-            mode: Mode::Auto,
-            steps: Vec::new(),
-        }],
-        traceparent: Some(traceparent(&view.subject.uid, ordinal)),
-        opened_at: Time(whole_seconds(now)),
-        close: false,
-    };
-    Some((name(&view.subject.name, &view.subject.uid, ordinal), spec))
-}
-
-/// What a fight over the served key means for the open Incident: a person is needed.
-#[must_use]
-pub fn contended(view: &View, why: &str, now: Timestamp) -> Move {
-    let Some(incident) = &view.incident else { return Move::Nothing };
-    let digest = incident.spec.document_digest.clone();
-    let mut record = Record::of(incident, digest, now);
-    if !record.conditions.is_true(ConditionType::Escalated) {
-        record.escalate(why);
-    }
-    record.done().0
-}
-
-/// The name under which an overwritten key fails; no rule of a contract can be meant by it, since
-/// it is about what is served and not about the document.
-const SERVED_RULE: &str = "served";
-/// The built-in step that puts a served key back.
-pub const PUT_BACK: &str = "put-back";
-
 /// The next episode's number: status and the Incidents that are there both know the last one.
-fn next_ordinal(view: &View) -> u32 {
+pub(super) fn next_ordinal(view: &View) -> u32 {
     let last = view.ended.first().map_or(0, |last| last.ordinal);
     view.status.episodes.unwrap_or(0).max(last).saturating_add(1)
 }
@@ -281,7 +204,7 @@ pub fn name(contract: &str, uid: &str, ordinal: u32) -> String {
 }
 
 /// The trace of the episode (W3C Trace Context), from what names it: the same after a restart.
-fn traceparent(uid: &str, ordinal: u32) -> String {
+pub(super) fn traceparent(uid: &str, ordinal: u32) -> String {
     let hash = Digest::of_bytes(format!("trace {uid}/{ordinal}").as_bytes());
     let hex = hash.as_str().trim_start_matches("sha256:");
     format!("00-{}-{}-01", &hex[..32], &hex[32..48])
@@ -294,9 +217,14 @@ fn go_on(
     trouble: &Episode,
     now: Timestamp,
 ) -> (Move, Option<Timestamp>) {
+    let plan = &incident.spec.plan;
+    let retry = select::retry(&view.policies, plan);
+    let place = write_back::place(view, plan, &trouble.fingerprint, now);
+    let written_back = write_back::attempt(view, incident);
     if incident.status.tries.is_none()
         && published_attempt(view, incident).is_none()
-        && policies_of(&incident.spec.plan) != policies_of(&plan::segments(view, trouble))
+        && written_back.is_none()
+        && policies_of(plan) != policies_of(&plan::segments(view, trouble))
     {
         // Nothing was tried yet, and other policies are responsible now: plan anew.
         return (supersede(incident, now), None);
@@ -322,14 +250,22 @@ fn go_on(
         record.step.clone_from(&effect.step);
         record.changes = changes(view, &served.document);
         if served.is_good() {
-            record.succeeded(effect.attempt, served.document.digest());
+            record.succeeded(effect.attempt, served.document.digest(), &served_as(&place));
         } else if !served.critical().any(|result| matches!(result.verdict, Verdict::Fail(_))) {
             // Unknown is not Fail: look again, and spend no attempt on it.
             record.verifying(view.effective.interval);
         } else {
             let why = "what was published does not pass any more";
-            record.failed(effect.attempt, why, &retry(view, incident));
+            record.failed(effect.attempt, why, &retry);
         }
+        return record.done();
+    }
+    if let Some(effect) = written_back
+        && record.status.tries.unwrap_or(0) < effect.attempt
+    {
+        let why = "what was written back does not pass any more";
+        record.tell_intent(effect);
+        record.failed(effect.attempt, why, &retry);
         return record.done();
     }
     if serves_good(view) {
@@ -339,14 +275,25 @@ fn go_on(
         record.escalate_when_unresolved(view);
         return record.done();
     }
-    let retry = retry(view, incident);
-    let permit = match gates::pass(view, &incident.spec.plan, now) {
+    attempt(view, record, &place, &retry)
+}
+
+/// The next attempt, when no gate is shut and it is due.
+fn attempt(
+    view: &View,
+    mut record: Record<'_>,
+    place: &Place,
+    retry: &Retry,
+) -> (Move, Option<Timestamp>) {
+    let (incident, now) = (record.incident, record.now);
+    let plan = &incident.spec.plan;
+    let permit = match gates::pass(view, plan, place, now) {
         Ok(permit) => permit,
         Err(held) => {
             record.held(&held);
             record.escalate_when_unresolved(view);
             if held.reason == "DryRun" {
-                match plan::candidate(view, &incident.spec.plan, Attempting::Nothing, now) {
+                match plan::candidate(view, plan, Attempting::Nothing, now) {
                     Outcome::Ask(need) => return (Move::Ask(need), None),
                     Outcome::Candidate(candidate) => record.planned(&candidate.ops),
                     Outcome::Wait { .. } | Outcome::None { .. } => {}
@@ -367,16 +314,23 @@ fn go_on(
         Attempting::Again
     };
     let attempt = record.status.tries.unwrap_or(0).saturating_add(1);
-    match plan::candidate(view, &incident.spec.plan, attempting, now) {
+    match plan::candidate(view, plan, attempting, now) {
         Outcome::Ask(need) => (Move::Ask(need), None),
-        Outcome::Candidate(candidate) if is_served(view, &candidate.document) => {
-            record.changes = candidate.ops.iter().take(OPS_SHOWN).map(Op::summary).collect();
+        Outcome::Candidate(candidate) if is_in_place(view, &candidate, place) => {
+            record.changes = summaries(&candidate.ops);
             record.step = candidate.step;
-            record.succeeded(attempt, candidate.document.digest());
+            record.succeeded(attempt, candidate.document.digest(), &served_as(place));
+            record.done()
+        }
+        Outcome::Candidate(candidate)
+            if *place == Place::Assigned && !is_intended(incident, &candidate, attempt) =>
+        {
+            record.intend(intent(&candidate, attempt));
             record.done()
         }
         Outcome::Candidate(candidate) => {
-            (Move::Publish(Repair::new(permit, candidate, &incident.name, attempt)), None)
+            let repair = Repair::new(permit, &candidate, &incident.name, attempt, place);
+            (Move::Publish(repair), None)
         }
         Outcome::Wait { wait, step } => {
             record.wait(wait, &step);
@@ -387,7 +341,7 @@ fn go_on(
                 record.probe_again_slowly();
             } else {
                 record.step = step;
-                record.failed(attempt, &why, &retry);
+                record.failed(attempt, &why, retry);
                 if escalate {
                     record.escalate(&why);
                 }
@@ -418,13 +372,22 @@ fn quiet(
     }
     let mut record = Record::of(incident, assigned.digest.clone(), now);
     let since = assigned.valid_since.as_ref().map_or(now, |since| since.0);
-    let mut healthy_at =
-        retry(view, incident).min_healthy_period.unwrap_or(MIN_HEALTHY).after(since);
+    let mut healthy_at = select::retry(&view.policies, &incident.spec.plan)
+        .min_healthy_period
+        .unwrap_or(MIN_HEALTHY)
+        .after(since);
     if incident.spec.cause == Cause::Overwritten {
         // The document was good all along; with the key put back it is over.
         healthy_at = now;
         PUT_BACK.clone_into(&mut record.step);
-        record.succeeded(1, &assigned.digest);
+        record.succeeded(1, &assigned.digest, "is served");
+    } else if let Some(effect) = write_back::attempt(view, incident) {
+        // It is good because we made it so, and every rule was asked: nothing to wait for.
+        healthy_at = now;
+        if record.status.tries.unwrap_or(0) < effect.attempt {
+            record.tell_intent(effect);
+            record.succeeded(effect.attempt, &assigned.digest, "is written back");
+        }
     }
     record.mitigated("the assigned document passes and is served");
     if healthy_at <= now {
@@ -475,8 +438,24 @@ fn changes(view: &View, served: &Document) -> Vec<OpSummary> {
     ops.iter().take(OPS_SHOWN).filter_map(OpSummary::of).collect()
 }
 
-fn is_served(view: &View, document: &Document) -> bool {
-    matches!(&view.served, Served::Ours(key) if key.raw_digest == *document.raw_digest())
+/// Does the place hold the candidate already?
+fn is_in_place(view: &View, candidate: &Candidate, place: &Place) -> bool {
+    let raw_digest = candidate.document.raw_digest();
+    *place != Place::Assigned
+        && matches!(&view.served, Served::Ours(key) if key.raw_digest == *raw_digest)
+}
+
+fn is_intended(incident: &OpenIncident, candidate: &Candidate, attempt: u32) -> bool {
+    write_back::intent(incident, attempt)
+        .is_some_and(|intent| intent.digest == *candidate.document.digest())
+}
+
+/// What became of a repair that went into the served key, for people.
+fn served_as(place: &Place) -> String {
+    match place {
+        Place::Served { refused: Some(why) } => format!("is served; not written back: {why}"),
+        Place::Served { refused: None } | Place::Assigned => "is served".to_owned(),
+    }
 }
 
 /// Is something served that is not the document in trouble? It passed when it was published.
@@ -484,18 +463,6 @@ fn serves_good(view: &View) -> bool {
     // The same bytes by another hand are the same document.
     let undisputed = matches!(view.served, Served::Ours(_)) && overwritten_by(view).is_none();
     undisputed && !view.serves_assigned()
-}
-
-/// The retry settings of the plan's first segment that has a policy.
-fn retry(view: &View, incident: &OpenIncident) -> Retry {
-    incident
-        .spec
-        .plan
-        .iter()
-        .filter_map(|segment| segment.policy_ref.as_ref())
-        .find_map(|named| view.policies.iter().find(|policy| policy.name == named.name))
-        .and_then(|policy| policy.spec.retry.clone())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

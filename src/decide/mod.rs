@@ -5,19 +5,22 @@
 //! lacks is asked for ([`view::Need`]) and gathered by somebody else.
 
 pub mod contract;
+pub mod drift;
 pub mod effective;
 pub mod episode;
 pub mod gates;
+pub mod gitops;
 pub mod incident;
 pub mod plan;
 pub mod publish;
 mod record;
+pub mod repair;
 pub mod select;
 pub mod signal;
 pub mod status;
 pub mod validate;
-
 pub mod view;
+pub mod write_back;
 
 #[cfg(test)]
 mod sim;

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{
         condition::{ConditionType, Conditions, whole_seconds},
-        incident::{Attempt, IncidentStatus, Outcome as AttemptOutcome, Segment, State},
+        incident::{Attempt, IncidentStatus, Intent, Outcome as AttemptOutcome, State},
         policy::Retry,
     },
     domain::{Digest, Op, Span, patch::OpSummary, text},
@@ -19,8 +19,10 @@ use crate::{
 use super::{
     gates::Held,
     incident::Move,
+    select,
     signal::{Reason, Signal},
-    view::{OpenIncident, View},
+    view::{Effect, OpenIncident, View},
+    write_back,
 };
 
 const ATTEMPTS_KEPT: usize = 20;
@@ -122,8 +124,9 @@ impl<'a> Record<'a> {
         self.next = Some(interval.after(self.now));
     }
 
-    pub(super) fn succeeded(&mut self, number: u32, digest: &Digest) {
-        let message = format!("document {} is served and passes every rule", digest.short());
+    /// The attempt led to a document that passes; `how` says where it is now.
+    pub(super) fn succeeded(&mut self, number: u32, digest: &Digest, how: &str) {
+        let message = format!("document {} passes every rule and {how}", digest.short());
         self.attempt(number, AttemptOutcome::Succeeded, &message);
         if let Some(attempt) = self.status.attempts.last_mut() {
             attempt.published = Some(digest.clone());
@@ -137,6 +140,23 @@ impl<'a> Record<'a> {
         self.mitigated(&message);
         self.waits_for("AwaitingOwner");
         self.status.next_attempt_time = None;
+    }
+
+    /// What an attempt did, from what was stored before it: the evidence is overwritten.
+    pub(super) fn tell_intent(&mut self, effect: &Effect) {
+        self.step.clone_from(&effect.step);
+        if let Some(intent) = write_back::intent(self.incident, effect.attempt) {
+            self.changes.clone_from(&intent.ops);
+        }
+    }
+
+    /// Stores what an attempt is about to write before it is written; the look after it writes.
+    pub(super) fn intend(&mut self, intent: Intent) {
+        let message = format!("attempt {} is about to be written", intent.attempt);
+        self.set(ConditionType::Remediating, true, "Writing", &message);
+        // Not `waiting`: what was waited for is part of what the plan is made from.
+        self.status.intent = Some(intent);
+        self.next = Some(self.now);
     }
 
     pub(super) fn failed(&mut self, number: u32, why: &str, retry: &Retry) {
@@ -223,15 +243,7 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn escalate_when_unresolved(&mut self, view: &View) {
-        let escalation = view
-            .policies
-            .iter()
-            .find(|policy| {
-                let named = |segment: &Segment| {
-                    segment.policy_ref.as_ref().is_some_and(|p| p.name == policy.name)
-                };
-                self.incident.spec.plan.iter().any(named)
-            })
+        let escalation = select::governing(&view.policies, &self.incident.spec.plan)
             .and_then(|policy| policy.spec.escalation.clone())
             .unwrap_or_default();
         let patience = if self.conditions.is_true(ConditionType::Mitigated) {

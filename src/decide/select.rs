@@ -18,7 +18,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::{
-    api::policy::{Match, RemediationPolicySpec},
+    api::{
+        incident::Segment,
+        policy::{Match, RemediationPolicySpec, Retry},
+    },
     domain::{Severity, text},
     rules::RuleType,
 };
@@ -60,6 +63,20 @@ pub struct Choice<'a> {
     pub winner: Option<&'a Policy>,
     /// A sentence for the Incident: the losers and why each lost.
     pub why: String,
+}
+
+/// The policy whose limits govern an Incident with this plan: the first that the plan names and
+/// that is still there, as it is now.
+#[must_use]
+pub fn governing<'a>(policies: &'a [Policy], plan: &[Segment]) -> Option<&'a Policy> {
+    let mut named = plan.iter().filter_map(|segment| segment.policy_ref.as_ref());
+    named.find_map(|named| policies.iter().find(|policy| policy.name == named.name))
+}
+
+/// The same policy's retry settings, or the defaults.
+#[must_use]
+pub fn retry(policies: &[Policy], plan: &[Segment]) -> Retry {
+    governing(policies, plan).and_then(|policy| policy.spec.retry.clone()).unwrap_or_default()
 }
 
 /// Chooses among `policies`; `named` is the policy that the contract names.

@@ -12,7 +12,10 @@ use super::{
     effective::Effective,
     select::Policy,
     validate::{Rulebook, Scope},
-    view::{Assigned, EndedIncident, Need, Note, OpenIncident, Served, ServedKey, Subject, View},
+    view::{
+        Assigned, EndedIncident, Holder, Need, Note, OpenIncident, Served, ServedKey, Subject,
+        View, WrittenBack,
+    },
 };
 use crate::{
     api::{
@@ -35,6 +38,8 @@ struct World {
     served: Option<(Vec<u8>, Option<Note>, String)>,
     incidents: Vec<(String, IncidentSpec, IncidentStatus)>,
     revisions: BTreeMap<u32, Arc<Document>>,
+    gitops: Option<String>,
+    written_back: Option<WrittenBack>,
     /// Writes so far, and after which one the process dies.
     writes: usize,
     dies_after: Option<usize>,
@@ -67,6 +72,8 @@ impl World {
             served: None,
             incidents: Vec::new(),
             revisions: BTreeMap::new(),
+            gitops: None,
+            written_back: None,
             writes: 0,
             dies_after: None,
             published: 0,
@@ -103,6 +110,7 @@ impl World {
         let probes = self.probes();
         let judged =
             book.judge(&effective.rules, Scope::All, Arc::new(document), &probes, self.now);
+        let watch_only = effective.serve.is_none();
         let open = self.incidents.iter().find(|(_, _, status)| !is_over(status));
         let mut ended: Vec<EndedIncident> = self
             .incidents
@@ -132,7 +140,14 @@ impl World {
             effective_ref: EffectiveRef { digest: Digest::of_bytes(b""), class_generation: None },
             effective,
             assigned: Assigned::Judged(judged),
+            holder: Some(Holder {
+                version: "1".to_owned(),
+                gitops: self.gitops.clone(),
+                written_back: self.written_back.clone(),
+                is_binary: false,
+            }),
             served: match &self.served {
+                _ if watch_only => Served::NotServed,
                 None => Served::Absent,
                 Some((bytes, note, manager)) => Served::Ours(ServedKey {
                     raw_digest: Digest::of_bytes(bytes),
@@ -233,6 +248,13 @@ impl World {
             Write::Serve { document, note, .. } => {
                 self.published += 1;
                 self.served = Some((document.bytes().to_vec(), Some(note), "kintsugi".to_owned()));
+            }
+            Write::Back { document, effect } => {
+                self.published += 1;
+                assert!(document.value()["title"].is_string(), "what fails is written back");
+                let digest = document.digest().clone();
+                self.contract["document"]["inline"] = document.value().clone();
+                self.written_back = Some(WrittenBack { digest, effect });
             }
             Write::Open { name, spec } => {
                 if !self.incidents.iter().any(|(known, ..)| *known == name) {
@@ -526,6 +548,10 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
+fn write_back() -> impl Strategy<Value = Value> {
+    prop_oneof![Just(json!({})), Just(json!({"writeBack": "Document"}))]
+}
+
 fn happen(world: &mut World, what: &Happens) {
     match what {
         Happens::Assign(document) => world.assign(document),
@@ -570,9 +596,10 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_laws_hold_and_a_second_look_changes_nothing(
-        story in prop::collection::vec(happens(), 1..12)
+        story in prop::collection::vec(happens(), 1..12), write_back in write_back()
     ) {
         let mut world = World::new(&good());
+        world.contract["healing"] = write_back;
         world.settle();
         for what in &story {
             happen(&mut world, what);
@@ -586,9 +613,11 @@ proptest! {
 
     #[test]
     fn a_crash_after_any_write_ends_where_no_crash_ends(
-        story in prop::collection::vec(happens(), 1..6), dies_after in 1..40_usize
+        story in prop::collection::vec(happens(), 1..6), dies_after in 1..40_usize,
+        write_back in write_back()
     ) {
         let mut smooth = World::new(&good());
+        smooth.contract["healing"] = write_back;
         let mut crashing = smooth.clone();
         crashing.dies_after = Some(dies_after);
         smooth.settle();
@@ -628,4 +657,115 @@ fn a_withheld_document_after_a_recovery_is_written_down_once() {
     let writes = world.writes;
     world.settle();
     assert_eq!(world.writes, writes);
+}
+
+/// A contract whose owner wants its document mended where it is.
+fn written_back() -> World {
+    let mut world = World::new(&good());
+    world.contract["healing"] = json!({"writeBack": "Document"});
+    world.settle().later(Span::secs(10));
+    world
+}
+
+fn broken() -> Value {
+    with(|document| document["title"] = json!(7))
+}
+
+#[test]
+fn a_document_that_is_written_back_is_mended_and_resolved_at_once_in_four_writes() {
+    let mut world = written_back();
+    let before = world.writes;
+    world.assign(&broken());
+    world.settle();
+    assert_eq!(world.contract["document"]["inline"], good());
+    assert_eq!((world.writes - before, world.state(), world.tries()), (4, State::Resolved, 1));
+    let (_, spec, status) = world.incidents.last().unwrap();
+    let attempt = &status.attempts[0];
+    assert_eq!((attempt.step.as_str(), attempt.ops[0].path.as_str()), ("restore", "/title"));
+    assert_eq!(spec.intent.as_ref().unwrap().digest, Digest::of_value(&good()));
+}
+
+#[test]
+fn the_good_part_of_an_edit_that_is_written_back_is_served_too() {
+    let mut world = written_back();
+    let half_good = |title: Value| {
+        with(|document| {
+            document["title"] = title;
+            document["new"] = json!("good");
+        })
+    };
+    world.assign(&half_good(json!(7)));
+    world.settle();
+    let expected = half_good(json!("one"));
+    assert_eq!(world.contract["document"]["inline"], expected);
+    assert_eq!((world.served_value(), world.state()), (expected, State::Resolved));
+}
+
+#[test]
+fn a_fault_that_comes_back_soon_after_it_was_written_back_is_left_to_its_owner() {
+    let mut world = written_back();
+    for _ in 0..50 {
+        world.assign(&broken());
+        world.later(Span::secs(10)).settle();
+    }
+    assert_eq!(world.contract["document"]["inline"], broken(), "nobody fights with the owner");
+    assert_eq!((world.incidents.len(), world.state()), (2, State::Mitigated));
+    assert_eq!(world.served_value(), good());
+    let message = &world.incidents[1].2.message;
+    assert!(message.contains("not written back: the same fault was mended"), "{message}");
+}
+
+#[test]
+fn a_document_that_a_gitops_tool_applies_is_not_written_and_says_so() {
+    let mut world = written_back();
+    world.gitops = Some("Flux".to_owned());
+    let edit = with(|document| {
+        document["title"] = json!(7);
+        document["new"] = json!("good");
+    });
+    world.assign(&edit);
+    world.settle();
+    assert_eq!(world.contract["document"]["inline"], edit);
+    assert_eq!(
+        (world.served_value()["new"].clone(), world.state()),
+        (json!("good"), State::Mitigated)
+    );
+    let message = &world.incidents[0].2.message;
+    assert!(message.contains("not written back: Flux applies the document"), "{message}");
+}
+
+#[test]
+fn a_later_attempt_says_what_it_is_about_to_write_before_it_writes() {
+    let mut world = written_back();
+    world.policies[0].spec = serde_saphyr::from_str(
+        "default: true\nsteps: [{name: pause, wait: {for: 5s}}, {name: restore, restoreRevision: {}}]",
+    )
+    .unwrap();
+    world.assign(&broken());
+    world.settle().run_for(Span::mins(1));
+    assert_eq!(
+        (world.contract["document"]["inline"].clone(), world.state()),
+        (good(), State::Resolved)
+    );
+    let status = &world.incidents[0].2;
+    assert_eq!(status.intent.as_ref().unwrap().ops[0].path, "/title");
+    assert_eq!(status.attempts[0].ops[0].path, "/title");
+}
+
+#[test]
+fn a_watch_only_contract_in_trouble_is_held_unless_it_is_written_back() {
+    let mut world = World::new(&good());
+    world.contract["serve"] = json!({"none": {}});
+    world.settle();
+    world.assign(&broken());
+    let published = world.published;
+    world.later(Span::secs(10)).settle();
+    assert_eq!((world.published, world.state()), (published, State::Held));
+    assert_eq!(world.incidents[0].2.waiting, "WatchOnly");
+    world.contract["healing"] = json!({"writeBack": "Document"});
+    world.later(Span::secs(10)).settle();
+    assert_eq!(
+        (world.contract["document"]["inline"].clone(), world.state()),
+        (good(), State::Resolved)
+    );
 }

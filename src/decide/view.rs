@@ -36,6 +36,8 @@ pub struct View {
     pub effective_ref: EffectiveRef,
     /// The document that was asked for, judged.
     pub assigned: Assigned,
+    /// The object that holds the assigned document, where it is one that can be written.
+    pub holder: Option<Holder>,
     /// What the served key holds.
     pub served: Served,
     /// The document in the served key, judged; only when it is not the assigned one and somebody asked ([`Need::ServedDocument`]).
@@ -147,6 +149,28 @@ pub enum Assigned {
     Unavailable(Doubt),
 }
 
+/// The object that holds the assigned document: the contract itself, or a ConfigMap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// The version of it that was looked at.
+    pub version: String,
+    /// The GitOps tool that applies the document, when one does.
+    pub gitops: Option<String>,
+    /// What was written back into it last.
+    pub written_back: Option<WrittenBack>,
+    /// Is the document in a ConfigMap's `binaryData`?
+    pub is_binary: bool,
+}
+
+/// What is noted on the holder of a document that was written back: `<digest> <effect>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenBack {
+    /// The document.
+    pub digest: Digest,
+    /// What it was written for.
+    pub effect: Effect,
+}
+
 /// What the served key holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Served {
@@ -207,10 +231,42 @@ impl fmt::Display for Note {
         if let Some(revision) = self.revision {
             write!(f, " revision={revision}")?;
         }
-        if let Some(Effect { incident, attempt, step }) = &self.effect {
-            write!(f, " effect={incident}/{attempt}/{step}")?;
+        if let Some(effect) = &self.effect {
+            write!(f, " effect={effect}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.incident, self.attempt, self.step)
+    }
+}
+
+impl FromStr for Effect {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('/').map(str::to_owned);
+        let mut part = || parts.next().ok_or(());
+        let (incident, attempt) = (part()?, part()?.parse().map_err(|_| ())?);
+        Ok(Self { incident, attempt, step: part()? })
+    }
+}
+
+impl fmt::Display for WrittenBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.digest, self.effect)
+    }
+}
+
+impl FromStr for WrittenBack {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (digest, effect) = text.split_once(' ').ok_or(())?;
+        Ok(Self { digest: digest.to_owned().into(), effect: effect.parse()? })
     }
 }
 
@@ -226,12 +282,7 @@ impl FromStr for Note {
                 Some(("revision", number)) => {
                     note.revision = Some(number.parse().map_err(|_| ())?);
                 }
-                Some(("effect", key)) => {
-                    let mut parts = key.split('/').map(str::to_owned);
-                    let mut part = || parts.next().ok_or(());
-                    let (incident, attempt) = (part()?, part()?.parse().map_err(|_| ())?);
-                    note.effect = Some(Effect { incident, attempt, step: part()? });
-                }
+                Some(("effect", effect)) => note.effect = Some(effect.parse()?),
                 _ => return Err(()),
             }
         }

@@ -53,6 +53,13 @@ fn bad_contracts() -> Vec<(String, &'static str)> {
             "exactly one of inline, configMapKeyRef, url must be set",
         ),
         (
+            contract(|m| {
+                m["spec"]["document"] = json!({"url": "https://cdn.example.com/a.json"});
+                m["spec"]["healing"] = json!({"writeBack": "Document"});
+            }),
+            "a URL is never written",
+        ),
+        (
             contract(|m| m["spec"]["schema"] = json!({})),
             "exactly one of inline, configMapKeyRef must be set",
         ),

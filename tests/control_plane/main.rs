@@ -14,3 +14,4 @@ mod healing;
 mod leadership;
 mod serving;
 mod tracing;
+mod write_back;

@@ -23,6 +23,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [kintsugi.dev]
   resources: [widgetcontracts, widgetclasses, remediationpolicies]
   verbs: [get, list, watch]
+# Repairs of contracts that ask for healing.writeBack: Document.
+- apiGroups: [kintsugi.dev]
+  resources: [widgetcontracts]
+  verbs: [patch]
 - apiGroups: [kintsugi.dev]
   resources: [incidents]
   verbs: [get, list, watch, create, delete]
