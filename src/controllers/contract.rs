@@ -43,8 +43,9 @@ async fn look(ctx: &Ctx, key: &Key) -> Result<Next, Error> {
     match reconcile(ctx, &seen).await {
         Err(Error::Stalled(stall)) => stall_contract(ctx, &seen, &stall).await,
         outcome => {
-            if let Ok(Next::Again) = outcome {
-                ctx.index.keep_object(key, seen.object);
+            match outcome {
+                Ok(Next::Again) => ctx.index.keep_object(key, seen.object),
+                _ => ctx.index.rest(key),
             }
             outcome
         }

@@ -38,6 +38,9 @@ use crate::{
     rules::schema::{self, CompiledSchema},
 };
 
+/// How many bytes of documents are remembered.
+const RECENT_BYTES: u64 = 2 * 1024 * 1024;
+
 /// The caches and the pool.
 pub struct Documents {
     /// The newest version of each ConfigMap that was seen by a watch, for those that are read.
@@ -48,6 +51,9 @@ pub struct Documents {
     schemas: Cache<Digest, Schema>,
     /// Compiled rules, by digest.
     rulebooks: Cache<Digest, Arc<Rulebook>>,
+    /// The revisions that were stored or read last, by ConfigMap: a contract that was changed a
+    /// moment ago is the one that breaks now, and its repair waits for no read.
+    recent: Cache<Key, Arc<Document>>,
     /// Documents that took too long under these rules: not tried again before a restart.
     too_slow: Cache<(Digest, Digest), ()>,
     pool: Arc<Semaphore>,
@@ -93,10 +99,21 @@ impl Documents {
             placed: Cache::new(1_000),
             schemas: Cache::new(1_000),
             rulebooks: Cache::new(1_000),
+            recent: Cache::builder()
+                .weigher(|_, document: &Arc<Document>| {
+                    u32::try_from(document.bytes().len()).unwrap_or(u32::MAX)
+                })
+                .max_capacity(RECENT_BYTES)
+                .build(),
             too_slow: Cache::new(10_000),
             pool: Arc::new(Semaphore::new(usize::from(config.validators))),
             patience: config.validation_timeout,
         }
+    }
+
+    /// `document` is stored in the revision `at`.
+    pub fn stored(&self, at: Key, document: &Arc<Document>) {
+        self.recent.insert(at, Arc::clone(document));
     }
 
     /// A watch saw this version of a ConfigMap; is it news? Only those that somebody reads are
@@ -400,10 +417,15 @@ pub async fn revision(
     number: u32,
     digest: &Digest,
 ) -> Result<Result<Arc<Document>, Doubt>, Error> {
+    let name = revision_name(&contract.name, uid, number);
+    let at = Key::new(&contract.namespace, &name);
+    let recent = ctx.documents.recent.get(&at);
+    if let Some(document) = recent.filter(|document| document.digest() == digest) {
+        return Ok(Ok(document));
+    }
     let lost = |why: &str| {
         Doubt::new(DoubtReason::ReferenceUnavailable, &format!("revision {number} {why}"))
     };
-    let name = revision_name(&contract.name, uid, number);
     let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &contract.namespace);
     let attempted = format!("reading revision {number} of WidgetContract {contract}");
     let Some(object) = ctx.find(&attempted, config_maps.get(&name)).await? else {
@@ -413,7 +435,11 @@ pub async fn revision(
         return Ok(Err(lost("holds no document")));
     };
     Ok(match Document::parse(bytes) {
-        Ok(document) if document.digest() == digest => Ok(Arc::new(document)),
+        Ok(document) if document.digest() == digest => {
+            let document = Arc::new(document);
+            ctx.documents.stored(at, &document);
+            Ok(document)
+        }
         Ok(_) => Err(lost("is not the document that was stored")),
         Err(malformed) => Err(lost(&format!("is damaged: {malformed}"))),
     })

@@ -75,6 +75,8 @@ struct Entry {
     serves: Option<String>,
     /// The object, while it waits in the queue.
     object: Option<Arc<WidgetContract>>,
+    /// Is the object one that we wrote ourselves, so that nothing has to be looked at for it?
+    rests: bool,
     /// Looks in a row that ended in an error.
     failures: u32,
 }
@@ -129,6 +131,7 @@ impl Index {
             uid,
             version,
             object: Some(Arc::new(object)),
+            rests: false,
             failures,
         };
         for name in &entry.reads {
@@ -302,10 +305,23 @@ impl Index {
         }
     }
 
-    /// The version that we wrote: nothing older may be decided on.
-    pub fn wrote_contract(&self, key: &Key, version: u64) {
-        if let Some(entry) = self.lock().contracts.get_mut(key) {
-            entry.version = entry.version.max(version);
+    /// What we wrote: nothing older may be decided on. Kept for a look that follows at once.
+    pub fn wrote_contract(&self, key: &Key, written: WidgetContract) {
+        let version = version_of(written.resource_version().as_deref());
+        if let Some(entry) = self.lock().contracts.get_mut(key)
+            && version >= entry.version
+        {
+            entry.version = version;
+            entry.object = Some(Arc::new(written));
+            entry.rests = true;
+        }
+    }
+
+    /// No look follows at once: what was kept for one is dropped, unless something newer came.
+    pub fn rest(&self, key: &Key) {
+        if let Some(entry) = self.lock().contracts.get_mut(key)
+            && entry.rests
+        {
             entry.object = None;
         }
     }

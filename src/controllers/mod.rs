@@ -5,6 +5,7 @@
 
 pub mod contract;
 pub mod documents;
+pub mod echo;
 pub mod events;
 pub mod index;
 pub mod leader;
@@ -72,6 +73,8 @@ pub struct Ctx {
     pub index: index::Index,
     /// What is looked at next.
     pub queue: queue::Queue,
+    /// What is being written.
+    pub echoes: echo::Echoes,
     /// Whether we may write.
     pub leader: Arc<leader::Leader>,
     /// Documents, schemas and compiled rules.
@@ -195,5 +198,19 @@ impl Ctx {
             return Err(Error::NotLeader { attempted: attempted.to_owned() });
         }
         self.read(attempted, request).await
+    }
+
+    /// [`Ctx::write`] of an object whose events make `contract` be looked at: not this one's.
+    async fn write_watched<K: Resource>(
+        &self,
+        contract: &Key,
+        object: echo::Object,
+        attempted: &str,
+        request: impl Future<Output = Result<K, kube::Error>>,
+    ) -> Result<K, Error> {
+        let writing = self.echoes.writing(object, || self.queue.now(contract.clone()));
+        let written = self.write(attempted, request).await?;
+        writing.answered(index::version_of(written.resource_version().as_deref()));
+        Ok(written)
     }
 }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::{Ctx, Error, Key, events, index::version_of, observe::Seen, write_back};
+use super::{Ctx, Error, Key, echo::Object, events, observe::Seen, write_back};
 use crate::{
     api::{
         DIGEST, Incident, MANAGER, PART, RECORDED_AT, WidgetContract,
@@ -96,8 +96,9 @@ pub async fn write_status(
     let params = patch_as_us();
     let patch = Patch::Merge(&patch);
     let request = contracts.patch_status(&seen.key.name, &params, &patch);
-    let written = ctx.write(&attempted, request).await?;
-    ctx.index.wrote_contract(&seen.key, version_of(written.resource_version().as_deref()));
+    let object = Object::Contract(seen.key.clone());
+    let written = ctx.write_watched(&seen.key, object, &attempted, request).await?;
+    ctx.index.wrote_contract(&seen.key, written);
     Ok(())
 }
 
@@ -108,7 +109,9 @@ async fn open(ctx: &Ctx, seen: &Seen, name: &str, spec: IncidentSpec) -> Result<
     let mut object = Incident::new(name, spec);
     object.metadata.owner_references = Some(vec![owner_reference(&seen.object)]);
     let params = create_as_us();
-    let opened = match ctx.write(&attempted, incidents.create(&params, &object)).await {
+    let echo = Object::Incident(Key::new(&seen.key.namespace, name));
+    let request = incidents.create(&params, &object);
+    let opened = match ctx.write_watched(&seen.key, echo, &attempted, request).await {
         Err(Error::Conflict { .. }) => {
             let found = ctx.find(&attempted, incidents.get(name)).await?;
             found.ok_or(Error::Conflict { attempted })?
@@ -153,7 +156,9 @@ async fn write_incident_status(
     let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
     let params = patch_as_us();
     let patch = Patch::Merge(&patch);
-    match ctx.write(&attempted, incidents.patch_status(name, &params, &patch)).await {
+    let object = Object::Incident(Key::new(&seen.key.namespace, name));
+    let request = incidents.patch_status(name, &params, &patch);
+    match ctx.write_watched(&seen.key, object, &attempted, request).await {
         Ok(written) => {
             ctx.index.saw_incident(&written);
             Ok(())
@@ -368,7 +373,10 @@ async fn store_revision(
     }
     let params = create_as_us();
     match ctx.write(&attempted, config_maps.create(&params, &body)).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            ctx.documents.stored(Key::new(&seen.key.namespace, &name), document);
+            Ok(())
+        }
         // Stored before a crash, its number not noted in status: the same document is as good as
         // ours; another one was never referred to and makes room.
         Err(Error::Conflict { .. }) => {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Ctx, contract, documents::Documents, index::Index, leader::Leader, queue::Queue,
+    Ctx, contract, documents::Documents, echo::Echoes, index::Index, leader::Leader, queue::Queue,
     traces::Traces, watch,
 };
 use crate::{
@@ -112,6 +112,7 @@ async fn work(
             documents: Documents::new(&config),
             config: config.clone(),
             index: Index::default(),
+            echoes: Echoes::default(),
             queue: Queue::default(),
             leader: Arc::clone(&leader),
             traces: Arc::clone(&traces),

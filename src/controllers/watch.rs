@@ -20,7 +20,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Ctx, Key};
+use super::{Ctx, Key, echo::Object, index::version_of};
 use crate::api::{Incident, PART, RemediationPolicy, WidgetClass, WidgetContract};
 
 /// What comes out of a watch: an object, or what is left of one that does not fit its type. A type
@@ -267,7 +267,9 @@ impl Sink<WidgetContract> for Contracts {
     }
 
     fn saw(&mut self, ctx: &Ctx, object: WidgetContract) {
-        look_at(ctx, ctx.index.saw_contract(object));
+        let (key, version) = (Key::of(&object), version_of(object.resource_version().as_deref()));
+        let news = ctx.index.saw_contract(object);
+        look_at(ctx, news.filter(|_| !ctx.echoes.waits(&Object::Contract(key), version)));
     }
 
     fn lost(&mut self, ctx: &Ctx, object: &WidgetContract) {
@@ -332,7 +334,9 @@ struct Incidents;
 
 impl Sink<Incident> for Incidents {
     fn saw(&mut self, ctx: &Ctx, object: Incident) {
-        look_at(ctx, ctx.index.saw_incident(&object));
+        let (key, version) = (Key::of(&object), version_of(object.resource_version().as_deref()));
+        let news = ctx.index.saw_incident(&object);
+        look_at(ctx, news.filter(|_| !ctx.echoes.waits(&Object::Incident(key), version)));
     }
 
     fn lost(&mut self, ctx: &Ctx, object: &Incident) {
@@ -368,7 +372,7 @@ struct References;
 impl Sink<PartialObjectMeta<ConfigMap>> for References {
     fn saw(&mut self, ctx: &Ctx, object: PartialObjectMeta<ConfigMap>) {
         let key = Key::of(&object);
-        let version = super::index::version_of(object.resource_version().as_deref());
+        let version = version_of(object.resource_version().as_deref());
         let readers = ctx.index.readers_of(&key);
         if ctx.documents.saw_config_map(&key, version, !readers.is_empty()) {
             look_at(ctx, readers);
@@ -377,7 +381,7 @@ impl Sink<PartialObjectMeta<ConfigMap>> for References {
 
     fn lost(&mut self, ctx: &Ctx, object: &PartialObjectMeta<ConfigMap>) {
         let key = Key::of(object);
-        let version = super::index::version_of(object.resource_version().as_deref());
+        let version = version_of(object.resource_version().as_deref());
         if ctx.documents.saw_config_map(&key, version.saturating_add(1), true) {
             look_at(ctx, ctx.index.readers_of(&key));
         }

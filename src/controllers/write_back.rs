@@ -14,6 +14,7 @@ use tracing::info;
 
 use super::{
     Ctx, Error, Key,
+    echo::Object,
     observe::Seen,
     perform::{key_hash, patch_as_us},
 };
@@ -118,7 +119,8 @@ async fn into_contract(
     };
     let params = patch_as_us();
     let request = contracts.patch(&seen.key.name, &params, &patch);
-    let written = ctx.write(&attempted, request).await?;
+    let object = Object::Contract(seen.key.clone());
+    let written = ctx.write_watched(&seen.key, object, &attempted, request).await?;
     // The next look works on the answer and need not wait for the watch.
     ctx.index.saw_contract(written);
     Ok(())
