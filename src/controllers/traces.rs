@@ -5,6 +5,8 @@
 //! so the two cannot tell different stories; and since the trace is named in the Incident, it goes
 //! on after a restart of the operator.
 //!
+//! `detect` is the root: the Incident's `traceparent` is its identity, known before the span is made.
+//!
 //! | span | from | to |
 //! |---|---|---|
 //! | `detect` | the first failing check | the Incident was opened |
@@ -15,7 +17,10 @@
 //!
 //! Attributes name contract, widget, rules, cause, step and outcome; none is a payload value.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    cell::Cell,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -29,7 +34,7 @@ use opentelemetry::{
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{
     Resource,
-    trace::{SdkTracer, SdkTracerProvider},
+    trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider},
 };
 
 use crate::{
@@ -68,6 +73,7 @@ impl Traces {
             .build();
         let provider = SdkTracerProvider::builder()
             .with_resource(resource)
+            .with_id_generator(Identities::default())
             .with_batch_exporter(exporter)
             .build();
         Ok(Self { provider: Some(provider) })
@@ -84,7 +90,10 @@ impl Traces {
         };
         match signal.reason {
             Reason::IncidentOpened => {
-                span("detect", opened, &parent);
+                let root = parent.span().span_context().clone();
+                NEXT.set(Some((root.trace_id(), root.span_id())));
+                span("detect", opened, &Context::new());
+                NEXT.set(None);
                 span("diagnose", now, &parent);
             }
             Reason::StepSucceeded | Reason::StepFailed => {
@@ -109,6 +118,27 @@ impl Traces {
         {
             tracing::warn!(%error, "the last spans could not be sent");
         }
+    }
+}
+
+thread_local! {
+    /// The identity of the next span without a parent that this thread makes.
+    static NEXT: Cell<Option<(TraceId, SpanId)>> = const { Cell::new(None) };
+}
+
+/// Random identities, but for the root of an Incident's trace.
+#[derive(Debug, Default)]
+struct Identities {
+    random: RandomIdGenerator,
+}
+
+impl IdGenerator for Identities {
+    fn new_trace_id(&self) -> TraceId {
+        NEXT.get().map_or_else(|| self.random.new_trace_id(), |(trace, _)| trace)
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        NEXT.get().map_or_else(|| self.random.new_span_id(), |(_, span)| span)
     }
 }
 

@@ -20,6 +20,16 @@ struct Collector {
     file: PathBuf,
 }
 
+/// A span as the collector has it: identities in hex, the parent empty at the root.
+#[derive(Debug, PartialEq)]
+struct Span {
+    name: String,
+    trace: String,
+    id: String,
+    parent: String,
+    attributes: BTreeMap<String, String>,
+}
+
 impl Collector {
     fn start(folder: &Path) -> Self {
         let program = std::env::var_os("KINTSUGI_TEST_OTELCOL").expect("run `make test`");
@@ -45,8 +55,8 @@ impl Collector {
         Self { child, endpoint: format!("http://127.0.0.1:{port}"), file }
     }
 
-    /// The spans that have arrived: trace id and attributes by name.
-    fn spans(&self) -> Vec<(String, String, BTreeMap<String, String>)> {
+    /// The spans that have arrived.
+    fn spans(&self) -> Vec<Span> {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         let mut spans = Vec::new();
         for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
@@ -65,7 +75,13 @@ impl Collector {
                     )
                 });
                 let text = |name: &str| span[name].as_str().unwrap_or_default().to_owned();
-                spans.push((text("name"), text("traceId"), attributes.collect()));
+                spans.push(Span {
+                    name: text("name"),
+                    trace: text("traceId"),
+                    id: text("spanId"),
+                    parent: text("parentSpanId"),
+                    attributes: attributes.collect(),
+                });
             }
         }
         spans
@@ -74,7 +90,7 @@ impl Collector {
     /// Waits until a span of that name has arrived: the file has no watch, so it is read again.
     async fn has(&self, name: &str) {
         let start = Instant::now();
-        while !self.spans().iter().any(|(span, ..)| span == name) {
+        while !self.spans().iter().any(|span| span.name == name) {
             assert!(start.elapsed() < PATIENCE, "no span {name} in {:?}", self.spans());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -127,13 +143,18 @@ async fn an_incident_is_one_trace_that_goes_on_after_a_restart() {
 
     let spans = collector.spans();
     let incident: Incident = namespace.api().get(&name).await.unwrap();
-    let trace = incident.spec.traceparent.unwrap()[3..35].to_owned();
-    assert!(spans.iter().all(|(_, id, _)| *id == trace), "{spans:?}");
+    let traceparent = incident.spec.traceparent.unwrap();
+    assert!(spans.iter().all(|span| span.trace == traceparent[3..35]), "{spans:?}");
+    let root = spans.iter().find(|span| span.name == "detect").unwrap();
+    assert_eq!((root.id.as_str(), root.parent.as_str()), (&traceparent[36..52], ""));
+    let is_tree =
+        spans.iter().all(|span| span == root || spans.iter().any(|other| other.id == span.parent));
+    assert!(is_tree, "every parent was exported, too: {spans:?}");
     for expected in ["detect", "diagnose", "attempt", "step", "verify", "resolve"] {
-        let count = spans.iter().filter(|(name, ..)| name == expected).count();
+        let count = spans.iter().filter(|span| span.name == expected).count();
         assert_eq!(count, 1, "{expected} in {spans:?}");
     }
-    let (_, _, step) = spans.iter().find(|(name, ..)| name == "step").unwrap();
+    let step = &spans.iter().find(|span| span.name == "step").unwrap().attributes;
     assert_eq!(step["kintsugi.step"], "restore");
     assert_eq!(step["kintsugi.cause"], "DocumentChanged");
     assert_eq!(step["kintsugi.contract"], "uk");
