@@ -1,6 +1,6 @@
 //! The heal loop: broken, recorded, repaired, verified, and escalated when it cannot be healed.
 
-use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
+use k8s_openapi::api::events::v1::Event;
 use kintsugi::api::{Incident, WidgetContract};
 use kube::{
     ResourceExt as _,
@@ -12,14 +12,14 @@ use crate::support::{Cluster, Namespace, Operator, condition, has, storefinder, 
 
 const LOCAL: [&str; 2] = ["--allow-cidrs=127.0.0.0/8", "--allow-http"];
 
-async fn world(prefix: &str) -> (Cluster, Namespace, Operator) {
+pub async fn world(prefix: &str) -> (Cluster, Namespace, Operator) {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, prefix).await;
     let operator = Operator::start(&cluster, &namespace, &LOCAL);
     (cluster, namespace, operator)
 }
 
-async fn policy(namespace: &Namespace, steps: &Value, more: &Value) {
+pub async fn policy(namespace: &Namespace, steps: &Value, more: &Value) {
     let mut spec = json!({
         "default": true,
         "steps": steps,
@@ -36,7 +36,7 @@ async fn policy(namespace: &Namespace, steps: &Value, more: &Value) {
 }
 
 /// The contract's Incidents, the newest last.
-async fn incidents(namespace: &Namespace) -> Vec<Incident> {
+pub async fn incidents(namespace: &Namespace) -> Vec<Incident> {
     let list = namespace.api::<Incident>().list(&ListParams::default()).await.unwrap();
     let mut incidents = list.items;
     incidents.sort_by_key(|incident| incident.spec.ordinal);
@@ -44,7 +44,7 @@ async fn incidents(namespace: &Namespace) -> Vec<Incident> {
 }
 
 /// Waits until the contract names an Incident, and that one has the state.
-async fn incident_when(namespace: &Namespace, contract: &str, state: &'static str) -> Incident {
+pub async fn incident_when(namespace: &Namespace, contract: &str, state: &'static str) -> Incident {
     let named = |contract: Option<&WidgetContract>| {
         contract.and_then(|c| c.status.as_ref()?.incident_ref.as_ref()).is_some()
     };
@@ -53,7 +53,7 @@ async fn incident_when(namespace: &Namespace, contract: &str, state: &'static st
     incident_is(namespace, &name, state).await
 }
 
-async fn incident_is(namespace: &Namespace, name: &str, state: &'static str) -> Incident {
+pub async fn incident_is(namespace: &Namespace, name: &str, state: &'static str) -> Incident {
     let reached = move |incident: Option<&Incident>| {
         let is = incident.and_then(|incident| incident.status.as_ref()?.state);
         is.is_some_and(|is| is.to_string() == state)
@@ -61,13 +61,13 @@ async fn incident_is(namespace: &Namespace, name: &str, state: &'static str) -> 
     namespace.when::<Incident>(name, state, reached).await
 }
 
-fn edit(good: &Value, change: impl FnOnce(&mut Value)) -> Value {
+pub fn edit(good: &Value, change: impl FnOnce(&mut Value)) -> Value {
     let mut edited = good.clone();
     change(&mut edited);
     edited
 }
 
-fn shop() -> Value {
+pub fn shop() -> Value {
     json!({"title": "Shops", "stores": [{"id": "a"}, {"id": "b"}]})
 }
 
@@ -219,43 +219,6 @@ async fn metadata_is_regenerated() {
     incident_when(&namespace, "uk", "Mitigated").await;
     let served = namespace.served_when("uk", |value| value["rev"].is_string()).await;
     assert_eq!((&served["locale"], &served["rev"]), (&json!("en-GB"), &json!("2")));
-}
-
-#[tokio::test]
-async fn what_is_broken_is_refetched_with_headers_that_go_to_no_other_origin() {
-    let (_cluster, namespace, operator) = world("source").await;
-    let (web, other) = (Web::start().await, Web::start().await);
-    web.answer(
-        "/uk.json",
-        200,
-        "application/json",
-        "{\"title\": \"From the source\", \"stores\": []}",
-    );
-    other.answer("/uk.json", 200, "application/json", "{\"title\": \"Stolen\"}");
-    let secret: Secret = serde_json::from_value(json!({
-        "metadata": {"name": "token", "annotations": {"kintsugi.dev/allowed-origins": web.url("")}},
-        "stringData": {"authorization": "Bearer canary-4711"},
-    }))
-    .unwrap();
-    namespace.api::<Secret>().create(&kube::api::PostParams::default(), &secret).await.unwrap();
-    policy(&namespace, &json!([{"name": "refetch", "refetchSource": {}}]), &json!({})).await;
-    let contract = |name: &str, source: &Web, document: Value| {
-        let mut manifest: Value = serde_json::from_str(&storefinder(name, &document)).unwrap();
-        manifest["spec"]["source"] =
-            json!({"url": source.url("/uk.json"), "headersSecretRef": {"name": "token"}});
-        manifest.to_string()
-    };
-    namespace.apply(&contract("uk", &web, json!({"title": 7}))).await;
-    let incident = incident_when(&namespace, "uk", "Mitigated").await;
-    assert_eq!(incident.spec.cause.to_string(), "NeverValid");
-    assert_eq!(namespace.served_when("uk", |_| true).await, json!({"title": "From the source"}));
-    assert_eq!(web.asked("/uk.json")[0].headers["authorization"], "Bearer canary-4711");
-
-    namespace.apply(&contract("thief", &other, json!({"title": 7}))).await;
-    incident_when(&namespace, "thief", "Escalated").await;
-    assert!(other.asked("/uk.json").is_empty(), "the Secret names another origin");
-    let shown = serde_json::to_string(&incidents(&namespace).await).unwrap();
-    assert!(!shown.contains("canary") && !operator.log().contains("canary"));
 }
 
 #[tokio::test]

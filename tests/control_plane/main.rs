@@ -13,5 +13,7 @@ mod documents;
 mod healing;
 mod leadership;
 mod serving;
+mod source;
+mod timing;
 mod tracing;
 mod write_back;

@@ -37,6 +37,7 @@ struct Shared {
 /// One request that came in.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    pub method: String,
     pub path: String,
     pub headers: HashMap<String, String>,
 }
@@ -82,7 +83,11 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         .headers()
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
-    shared.asked.lock().unwrap().push(Asked { path: path.clone(), headers: headers.collect() });
+    shared.asked.lock().unwrap().push(Asked {
+        method: request.method().to_string(),
+        path: path.clone(),
+        headers: headers.collect(),
+    });
     let answer = shared.answers.lock().unwrap().get(&path).cloned();
     let none = Answer::Text(404, "text/plain".to_owned(), "none".to_owned());
     let response = Response::builder();

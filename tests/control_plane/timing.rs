@@ -1,0 +1,72 @@
+//! What takes its time by somebody's wish: soak, wait, cooldown.
+
+use kintsugi::api::WidgetContract;
+use serde_json::{Value, json};
+
+use crate::{
+    healing::{edit, incident_is, incident_when, policy, shop, world},
+    support::{has, storefinder},
+};
+
+#[tokio::test]
+async fn a_document_that_soaks_is_served_at_once_and_becomes_a_revision_later() {
+    let (_cluster, namespace, _operator) = world("soak").await;
+    let soaking = |soak: &str| {
+        let mut manifest: Value = serde_json::from_str(&storefinder("uk", &shop())).unwrap();
+        manifest["spec"]["history"] = json!({"soak": soak});
+        manifest.to_string()
+    };
+    namespace.apply(&soaking("1h")).await;
+    let contract = namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let documents = contract.status.unwrap().document.unwrap();
+    assert_eq!((documents.served.unwrap().revision, documents.last_known_good), (None, None));
+    namespace.apply(&soaking("1s")).await;
+    let stored = |contract: Option<&WidgetContract>| {
+        let documents = contract.and_then(|c| c.status.as_ref()?.document.as_ref());
+        documents.is_some_and(|documents| documents.last_known_good.is_some())
+    };
+    namespace.contract_when("uk", "becomes a revision", stored).await;
+}
+
+#[tokio::test]
+async fn a_step_that_waits_holds_the_steps_after_it_and_spends_no_attempt() {
+    let (_cluster, namespace, _operator) = world("wait").await;
+    let steps = json!([{"name": "pause", "wait": {"for": "2s"}}, {"name": "restore", "restoreRevision": {}}]);
+    policy(&namespace, &steps, &json!({})).await;
+    namespace.apply(&storefinder("uk", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let broken = edit(&shop(), |document| {
+        document["title"] = json!(7);
+        document["new"] = json!("good");
+    });
+    namespace.apply(&storefinder("uk", &broken)).await;
+    let waiting = incident_when(&namespace, "uk", "Remediating").await;
+    let status = waiting.status.unwrap();
+    assert_eq!(
+        (status.waiting.as_str(), status.step.as_str(), status.tries),
+        ("Wait", "pause", None)
+    );
+    let healed = incident_is(&namespace, &waiting.metadata.name.unwrap(), "Mitigated").await;
+    assert_eq!(healed.status.unwrap().tries, Some(1));
+    namespace.served_when("uk", |document| document["new"] == "good").await;
+}
+
+#[tokio::test]
+async fn an_incident_soon_after_another_cools_down_and_says_until_when() {
+    let (_cluster, namespace, _operator) = world("cooldown").await;
+    let steps = json!([{"name": "restore", "restoreRevision": {}}]);
+    policy(&namespace, &steps, &json!({"cooldown": "1h"})).await;
+    namespace.apply(&storefinder("uk", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let broken = edit(&shop(), |document| document["title"] = json!(7));
+    namespace.apply(&storefinder("uk", &broken)).await;
+    let first = incident_when(&namespace, "uk", "Mitigated").await;
+    namespace.apply(&storefinder("uk", &shop())).await;
+    incident_is(&namespace, &first.metadata.name.unwrap(), "Resolved").await;
+    namespace.apply(&storefinder("uk", &broken)).await;
+    let second = incident_when(&namespace, "uk", "Held").await;
+    let status = second.status.unwrap();
+    assert_eq!((status.waiting.as_str(), status.tries), ("Cooldown", None));
+    assert!(status.message.contains("less than 1h ago"), "{}", status.message);
+    assert_eq!(namespace.served_when("uk", |_| true).await, shop(), "what is good stays served");
+}
