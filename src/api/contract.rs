@@ -244,6 +244,7 @@ pub struct Healing {
     JsonSchema,
     strum::AsRefStr,
     strum::Display,
+    strum::EnumString,
 )]
 pub enum Mode {
     /// Conditions only.

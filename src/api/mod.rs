@@ -24,6 +24,8 @@ pub const GROUP: &str = "kintsugi.dev";
 
 /// Annotation on a Secret with headers: the origins that they may be sent to, separated by commas.
 pub const ALLOWED_ORIGINS: &str = "kintsugi.dev/allowed-origins";
+/// Label on a namespace: the furthest mode of all contracts in it.
+pub const MAX_MODE: &str = "kintsugi.dev/max-mode";
 /// Annotation on a contract, and with a hash of the key behind it on a ConfigMap: the document that
 /// was written back there last, and for what.
 pub const WRITTEN_BACK: &str = "kintsugi.dev/written-back";

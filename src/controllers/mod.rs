@@ -22,8 +22,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{Client, Resource, ResourceExt as _};
+use moka::sync::Cache;
 
 use crate::{
+    api::contract::Mode,
     config::Config,
     decide::Stall,
     outbound::{Outbound, Prober},
@@ -71,6 +73,8 @@ pub struct Ctx {
     pub config: Config,
     /// What is remembered.
     pub index: index::Index,
+    /// The furthest mode of each namespace, for a short while.
+    pub max_modes: Cache<Arc<str>, Mode>,
     /// What is looked at next.
     pub queue: queue::Queue,
     /// What is being written.

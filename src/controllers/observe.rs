@@ -1,10 +1,14 @@
 //! All reads: from an object and the cluster around it to a [`View`].
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Resource as _, ResourceExt as _, core::DeserializeGuard};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    core::{DeserializeGuard, PartialObjectMeta},
+};
+use tracing::warn;
 
 use super::{
     Ctx, Error, Key,
@@ -15,7 +19,7 @@ use super::{
 };
 use crate::{
     api::{
-        MANAGER, WidgetContract,
+        MANAGER, MAX_MODE, WidgetContract,
         contract::{EffectiveRef, Mode},
     },
     decide::{
@@ -129,6 +133,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         schema: rules.schema.clone(),
         probes,
         policies: ctx.index.policies(namespace),
+        max_mode: None,
         strictest: if ctx.config.observe_only { Mode::Observe } else { Mode::Auto },
         incident: incident.map(|object| OpenIncident {
             name: object.name_any(),
@@ -287,12 +292,34 @@ async fn gather(
                 )),
             });
         }
+        Need::MaxMode => view.max_mode = Some(max_mode(ctx, &seen.key.namespace).await?),
         Need::Assets(assets) => {
             let probed = documents::probe(ctx, assets.into_iter().collect()).await;
             view.probes.extend(probed);
         }
     }
     Ok(())
+}
+
+/// How long a namespace's label is taken as it was read.
+pub const MAX_MODE_AGE: Duration = Duration::from_secs(10);
+
+/// The furthest mode that the namespace allows. Read by name and not watched: that takes no right
+/// beyond the namespace itself.
+async fn max_mode(ctx: &Ctx, namespace: &Arc<str>) -> Result<Mode, Error> {
+    if let Some(known) = ctx.max_modes.get(namespace) {
+        return Ok(known);
+    }
+    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
+    let attempted = format!("reading Namespace {namespace}");
+    let object = ctx.find(&attempted, namespaces.get_metadata(namespace)).await?;
+    let label = object.as_ref().and_then(|object| object.labels().get(MAX_MODE));
+    let mode = label.map_or(Ok(Mode::Auto), |label| label.parse()).unwrap_or_else(|_| {
+        warn!(%namespace, "the label {MAX_MODE} is no mode; it is taken for Observe");
+        Mode::Observe
+    });
+    ctx.max_modes.insert(Arc::clone(namespace), mode);
+    Ok(mode)
 }
 
 /// The stored revisions, newest first, that pass today's rules: «previous» is not «last good».

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use kube::{Client, Config as KubeConfig};
+use moka::sync::Cache;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
@@ -16,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Ctx, contract, documents::Documents, echo::Echoes, index::Index, leader::Leader, queue::Queue,
-    traces::Traces, watch,
+    Ctx, contract, documents::Documents, echo::Echoes, index::Index, leader::Leader, observe,
+    queue::Queue, traces::Traces, watch,
 };
 use crate::{
     config::Config,
@@ -112,6 +113,10 @@ async fn work(
             documents: Documents::new(&config),
             config: config.clone(),
             index: Index::default(),
+            max_modes: Cache::builder()
+                .max_capacity(10_000)
+                .time_to_live(observe::MAX_MODE_AGE)
+                .build(),
             echoes: Echoes::default(),
             queue: Queue::default(),
             leader: Arc::clone(&leader),

@@ -4,12 +4,11 @@
 use jiff::Timestamp;
 
 use crate::{
-    api::{contract::Mode, incident::Segment},
+    api::{MAX_MODE, contract::Mode, incident::Segment},
     domain::Span,
 };
 
 use super::{
-    plan::mode_of,
     select::Policy,
     view::{Served, View},
     write_back::Place,
@@ -74,21 +73,28 @@ fn suspended(view: &View, segments: &[Segment]) -> Result<(), Held> {
 }
 
 fn mode(view: &View, segments: &[Segment]) -> Result<(), Held> {
-    let mode = policies(view, segments)
-        .map(|(_, policy)| mode_of(view, policy.and_then(|policy| policy.spec.mode)))
-        .min()
-        .unwrap_or_else(|| mode_of(view, None));
-    let (reason, message) = match mode {
+    let by_policy = policies(view, segments).filter_map(|(_, policy)| {
+        let policy = policy?;
+        Some((policy.spec.mode?, format!("RemediationPolicy {}", policy.name)))
+    });
+    let around = [
+        (view.effective.mode, "the contract or its class".to_owned()),
+        (view.max_mode.unwrap_or_default(), format!("the label {MAX_MODE} of the namespace")),
+        (view.strictest, "--observe-only".to_owned()),
+    ];
+    let strictest = around.into_iter().chain(by_policy).min_by_key(|(mode, _)| *mode);
+    let (mode, by) = strictest.unwrap_or_default();
+    let (reason, what) = match mode {
         Mode::Auto => return Ok(()),
-        Mode::Off | Mode::Observe => ("ObserveOnly", "the mode is Observe: nothing is repaired"),
-        Mode::DryRun => ("DryRun", "the mode is DryRun: the plan is shown and not carried out"),
+        Mode::Off | Mode::Observe => ("ObserveOnly", "nothing is repaired"),
+        Mode::DryRun => ("DryRun", "the plan is shown and not carried out"),
         Mode::Approve => (
             "ApprovalUnprotected",
-            "the mode is Approve, and nothing in this cluster makes sure that the one who approves \
-             may do so; use Auto or DryRun",
+            "nothing in this cluster makes sure that the one who approves may do so; use Auto or \
+             DryRun",
         ),
     };
-    Err(Held { reason, message: message.to_owned(), until: None })
+    Err(Held { reason, message: format!("the mode is {mode} by {by}: {what}"), until: None })
 }
 
 /// A repair needs a place that may be written.

@@ -85,6 +85,13 @@ pub fn advance(
         return (Move::Nothing, None);
     }
     let (trouble, due) = episode::of(view, &seen.checks, now);
+    if trouble.is_some() {
+        match view.max_mode {
+            None => return (Move::Ask(Need::MaxMode), None),
+            Some(Mode::Off) => return (Move::Nothing, due),
+            Some(_) => {}
+        }
+    }
     let (next_move, next) = match (&view.incident, trouble) {
         (None, None) => (Move::Nothing, None),
         (None, Some(trouble)) => (open(view, &trouble, now), None),

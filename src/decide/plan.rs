@@ -113,10 +113,11 @@ fn built_in(view: &View) -> Vec<Step> {
     }]
 }
 
-/// The strictest of the contract's, the policy's and the operator's mode.
+/// The strictest of the contract's, the policy's, the namespace's and the operator's mode.
 #[must_use]
 pub fn mode_of(view: &View, policy: Option<Mode>) -> Mode {
-    view.effective.mode.min(policy.unwrap_or_default()).min(view.strictest)
+    let around = view.strictest.min(view.max_mode.unwrap_or_default());
+    view.effective.mode.min(policy.unwrap_or_default()).min(around)
 }
 
 /// What a plan is made for, which decides what its steps may cost.

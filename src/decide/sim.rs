@@ -38,6 +38,7 @@ struct World {
     served: Option<(Vec<u8>, Option<Note>, String)>,
     incidents: Vec<(String, IncidentSpec, IncidentStatus)>,
     revisions: BTreeMap<u32, Arc<Document>>,
+    max_mode: Mode,
     gitops: Option<String>,
     written_back: Option<WrittenBack>,
     /// Writes so far, and after which one the process dies.
@@ -72,6 +73,7 @@ impl World {
             served: None,
             incidents: Vec::new(),
             revisions: BTreeMap::new(),
+            max_mode: Mode::Auto,
             gitops: None,
             written_back: None,
             writes: 0,
@@ -163,6 +165,7 @@ impl World {
             probes,
             policies: self.policies.clone(),
             strictest: Mode::Auto,
+            max_mode: None,
             incident: open.map(|(name, spec, status)| OpenIncident {
                 name: name.clone(),
                 spec: spec.clone(),
@@ -202,6 +205,7 @@ impl World {
                 let passing = passing.collect();
                 view.history = Some(passing);
             }
+            Need::MaxMode => view.max_mode = Some(self.max_mode),
             Need::Source => {
                 view.source = Some(Err(Doubt::new(DoubtReason::ReferenceUnavailable, "none")));
             }
@@ -768,4 +772,21 @@ fn a_watch_only_contract_in_trouble_is_held_unless_it_is_written_back() {
         (world.contract["document"]["inline"].clone(), world.state()),
         (good(), State::Resolved)
     );
+}
+
+#[test]
+fn a_namespace_says_how_far_repairs_go_in_it() {
+    for (max_mode, incidents, published) in
+        [(Mode::Off, 0, 1), (Mode::Observe, 1, 1), (Mode::DryRun, 1, 1), (Mode::Auto, 1, 2)]
+    {
+        let mut world = World::new(&good());
+        world.max_mode = max_mode;
+        world.settle();
+        world.assign(&with(|document| {
+            document["title"] = json!(7);
+            document["new"] = json!("good");
+        }));
+        world.later(Span::secs(10)).settle();
+        assert_eq!((world.incidents.len(), world.published), (incidents, published), "{max_mode}");
+    }
 }

@@ -54,6 +54,8 @@ pub struct View {
     pub policies: Vec<Policy>,
     /// The strictest mode that the operator itself is run with.
     pub strictest: Mode,
+    /// The furthest mode that the namespace allows, when somebody asked ([`Need::MaxMode`]).
+    pub max_mode: Option<Mode>,
     /// The open Incident of this contract.
     pub incident: Option<OpenIncident>,
     /// The Incidents of this contract that are over, newest first.
@@ -301,6 +303,8 @@ pub enum Need {
     History,
     /// The system of record's answer.
     Source,
+    /// The furthest mode that the namespace allows.
+    MaxMode,
     /// These assets, and whether their size has to be known.
     Assets(Vec<(String, bool)>),
 }

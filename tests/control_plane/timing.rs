@@ -70,3 +70,28 @@ async fn an_incident_soon_after_another_cools_down_and_says_until_when() {
     assert!(status.message.contains("less than 1h ago"), "{}", status.message);
     assert_eq!(namespace.served_when("uk", |_| true).await, shop(), "what is good stays served");
 }
+
+#[tokio::test]
+async fn a_namespace_label_holds_repairs_and_lets_them_go() {
+    let (_cluster, namespace, _operator) = world("maxmode").await;
+    namespace.label("kintsugi.dev/max-mode", Some("Observe")).await;
+    policy(&namespace, &json!([{"name": "repair", "restoreRevision": {}}]), &json!({})).await;
+    let contract = |document: &Value| {
+        let mut manifest: Value = serde_json::from_str(&storefinder("uk", document)).unwrap();
+        manifest["spec"]["interval"] = json!("1s");
+        manifest.to_string()
+    };
+    namespace.apply(&contract(&shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let broken = edit(&shop(), |document| {
+        document["title"] = json!(7);
+        document["new"] = json!("good");
+    });
+    namespace.apply(&contract(&broken)).await;
+    let held = incident_when(&namespace, "uk", "Held").await;
+    let message = held.status.unwrap().message;
+    assert!(message.contains("Observe by the label kintsugi.dev/max-mode"), "{message}");
+    assert_eq!(namespace.served_when("uk", |_| true).await, shop());
+    namespace.label("kintsugi.dev/max-mode", None).await;
+    namespace.served_when("uk", |document| document["new"] == "good").await;
+}

@@ -123,6 +123,14 @@ impl Namespace {
         self.api::<RoleBinding>().create(&params, &binding).await.unwrap();
     }
 
+    /// Sets a label of the namespace, or takes it away.
+    pub async fn label(&self, name: &str, value: Option<&str>) {
+        let namespaces: Api<NamespaceObject> = Api::all(self.client.clone());
+        let patch = json!({"metadata": {"labels": {name: value}}});
+        let params = PatchParams::default();
+        namespaces.patch(&self.name, &params, &Patch::Merge(&patch)).await.unwrap();
+    }
+
     pub fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,

@@ -37,6 +37,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, patch, delete]
+# The label kintsugi.dev/max-mode.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 # Headers for sources, read by name and only when a contract names the Secret.
 - apiGroups: [""]
   resources: [secrets]
