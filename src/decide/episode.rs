@@ -18,6 +18,9 @@ use super::{
     view::{Assigned, View, sooner},
 };
 
+/// The most violations that an Incident shows.
+const VIOLATIONS_SHOWN: usize = 20;
+
 /// The trouble that a contract is in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Episode {
@@ -166,19 +169,21 @@ fn cause(view: &View, failing: &[Failing]) -> Cause {
     }
 }
 
-/// The first twenty violations, as an Incident shows them.
+/// The first twenty violations, as an Incident shows them; the last one says how many more there are.
 #[must_use]
 pub fn violations(failing: &[Failing]) -> Vec<RuleViolation> {
-    failing
-        .iter()
-        .flat_map(|f| {
-            f.violations.iter().map(|violation| RuleViolation {
-                rule: f.rule.clone(),
-                path: violation.path.clone(),
-                keyword: violation.keyword.clone(),
-                message: violation.message.clone(),
-            })
-        })
-        .take(20)
-        .collect()
+    let of_rule = |f: &Failing| {
+        let rule = f.rule.clone();
+        f.violations.clone().into_iter().map(move |violation| (rule.clone(), violation))
+    };
+    let (rules, violations): (Vec<String>, Vec<Violation>) =
+        failing.iter().flat_map(of_rule).unzip();
+    let shown = rules.into_iter().zip(Violation::first(violations, VIOLATIONS_SHOWN));
+    let shown = shown.map(|(rule, violation)| RuleViolation {
+        rule,
+        path: violation.path,
+        keyword: violation.keyword,
+        message: violation.message,
+    });
+    shown.collect()
 }

@@ -1,6 +1,6 @@
 //! Plain data that the whole house speaks in.
 //!
-//! Knows: documents, digests, verdicts, violations, durations, sizes. Must not know: Kubernetes,
+//! Knows: documents, digests, verdicts, violations, durations, sizes, lists of URLs. Must not know: Kubernetes,
 //! any client, any clock (`now` is always an argument of whoever needs it), any step or rule kind.
 
 pub mod digest;
@@ -9,6 +9,7 @@ pub mod duration;
 pub mod patch;
 pub mod probe;
 pub mod size;
+pub mod srcset;
 pub mod text;
 pub mod verdict;
 

@@ -66,31 +66,56 @@ pub enum Severity {
 }
 
 /// One thing that a rule objects to. Holds no payload value: `message` is masked by its maker.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
-    /// JSON Pointer (RFC 6901) of the offending place; empty for the whole document.
-    #[schemars(length(max = 512))]
+    /// JSON Pointer (RFC 6901) of the offending place, empty for the whole document, as people
+    /// see it: a long one is cut. Who acts on it asks [`Violation::place`].
     pub path: String,
     /// The JSON Schema keyword, or `cel`, `asset`, `metadata`, `freshness`.
-    #[schemars(length(max = 63))]
     pub keyword: String,
     /// One sentence for a person, without payload values.
-    #[schemars(length(max = 512))]
     pub message: String,
+    /// Which URL of the text at the place, from 0, where it is about one: a `srcset` holds several
+    /// that people are shown alike, without their queries.
+    pub url: Option<usize>,
+    is_exact: bool,
 }
 
 impl Violation {
     /// A violation with bounded texts.
     #[must_use]
     pub fn new(path: &str, keyword: &str, message: &str) -> Self {
+        let shown = text::bounded(path, 512);
         Self {
-            path: text::bounded(path, 512),
+            is_exact: shown == path,
+            path: shown,
             keyword: text::bounded(keyword, 63),
             message: text::message(message),
+            url: None,
         }
+    }
+
+    /// The same about one URL of the text at the place.
+    #[must_use]
+    pub fn about_url(self, nth: usize) -> Self {
+        Self { url: Some(nth), ..self }
+    }
+
+    /// The pointer of the place; None when `path` is not all of it, and may be another place's.
+    #[must_use]
+    pub fn place(&self) -> Option<&str> {
+        self.is_exact.then_some(self.path.as_str())
+    }
+
+    /// The first `most` of `violations`; where that is not all, the last says how many more.
+    #[must_use]
+    pub fn first(mut violations: Vec<Self>, most: usize) -> Vec<Self> {
+        let more = violations.len().saturating_sub(most);
+        violations.truncate(most);
+        if let Some(last) = violations.last_mut().filter(|_| more > 0) {
+            last.message = text::message(&format!("{} (and {more} more)", last.message));
+        }
+        violations
     }
 }
 
@@ -159,6 +184,19 @@ pub enum DoubtReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_is_shown_in_part_is_no_place() {
+        let whole = format!("/{}", "k".repeat(511));
+        let of = |path: &str| Violation::new(path, "type", "is wrong");
+        assert_eq!(of(&whole).place(), Some(whole.as_str()));
+        assert_eq!(of("").place(), Some(""));
+        // The second would be shown, and found, as the key "a b".
+        for path in [format!("{whole}k"), "/a\tb".to_owned()] {
+            assert_eq!(of(&path).place(), None, "{path}");
+            assert_eq!(Violation::first(vec![of(&path); 2], 1)[0].place(), None);
+        }
+    }
 
     #[test]
     fn unknown_lies_between_pass_and_fail() {

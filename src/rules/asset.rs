@@ -24,7 +24,6 @@
 mod find;
 mod judge;
 mod paths;
-mod srcset;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -83,6 +82,8 @@ pub struct CompiledAsset {
 pub struct Target {
     /// JSON Pointer of the text that holds the URL.
     pub path: String,
+    /// Which of the URLs in that text, from 0.
+    pub nth: usize,
     /// The URL to ask for, and the key of what was seen in [`Probes`].
     pub url: String,
 }
@@ -170,7 +171,8 @@ impl CompiledAsset {
             match judge::judge(self, target, probes.get(&target.url)) {
                 Finding::Right => {}
                 Finding::Wrong(message) => {
-                    violations.push(Violation::new(&target.path, KEYWORD, &message));
+                    let violation = Violation::new(&target.path, KEYWORD, &message);
+                    violations.push(violation.about_url(target.nth));
                 }
                 Finding::Unclear(doubt) => doubts.push(doubt),
             }

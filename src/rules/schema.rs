@@ -69,8 +69,7 @@ pub fn compile(schema: &Value) -> Result<CompiledSchema, Doubt> {
 
 impl CompiledSchema {
     /// What the schema says of `document`. The violations of a Fail are sorted, without doubles,
-    /// and at most twenty; when there are more, the last one's message says
-    /// how many.
+    /// and at most two hundred; when there are more, the last one's message says how many.
     ///
     /// The path of `required` is the pointer of the *missing* key, and that of
     /// `additionalProperties` and `unevaluatedProperties` the pointer of the *unknown* key, one

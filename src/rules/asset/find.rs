@@ -7,9 +7,9 @@ use url::{ParseError, Url};
 
 use super::{
     CompiledAsset, Found, KEYWORD, MAX_PLACES, MAX_TARGETS, MAX_URL, Target, invalid,
-    judge::judge_data, paths, srcset,
+    judge::judge_data, paths,
 };
-use crate::domain::{Violation, text};
+use crate::domain::{Violation, srcset, text};
 
 /// See [`CompiledAsset::targets`].
 pub(super) fn find(rule: &CompiledAsset, document: &Value) -> Found {
@@ -62,22 +62,22 @@ impl Finder<'_> {
     fn read(&mut self, pointer: &str, value: &Value) {
         self.room = self.room.saturating_sub(1);
         let Value::String(text) = value else {
-            return self.object(pointer, &format!("is {}, not the text of a URL", kind(value)));
+            let what = format!("is {}, not the text of a URL", kind(value));
+            return self.object(pointer, None, &what);
         };
-        let text = text.trim();
-        if text.is_empty() {
-            return self.object(pointer, "is empty; it should be the URL of an asset");
+        if text.trim().is_empty() {
+            return self.object(pointer, None, "is empty; it should be the URL of an asset");
         }
-        let urls = split(pointer, text, self.room + 1);
+        let urls = srcset::urls(pointer, text, self.room + 1);
         if urls.is_empty() {
-            return self.object(pointer, "holds no URL, only commas");
+            return self.object(pointer, None, "holds no URL, only commas");
         }
         self.room = (self.room + 1).saturating_sub(urls.len());
-        for url in urls {
-            match self.classify(url) {
-                Reading::Probe(url) => self.ask(pointer, url),
+        for (nth, candidate) in urls.into_iter().enumerate() {
+            match self.classify(candidate.url) {
+                Reading::Probe(url) => self.ask(pointer, nth, url),
                 Reading::Leave => {}
-                Reading::Wrong(what) => self.object(pointer, &what),
+                Reading::Wrong(what) => self.object(pointer, Some(nth), &what),
                 Reading::Unclear(what) => {
                     let place = text::bounded(pointer, 128);
                     self.found.doubts.push(invalid(&format!("the URL at {place} {what}")));
@@ -86,18 +86,22 @@ impl Finder<'_> {
         }
     }
 
-    fn ask(&mut self, pointer: &str, url: Url) {
+    fn ask(&mut self, pointer: &str, nth: usize, url: Url) {
         let url = String::from(url);
         if self.urls.len() < MAX_TARGETS || self.urls.contains(&url) {
             self.urls.insert(url.clone());
-            self.found.targets.push(Target { path: pointer.to_owned(), url });
+            self.found.targets.push(Target { path: pointer.to_owned(), nth, url });
         } else {
             self.too_many_urls = true;
         }
     }
 
-    fn object(&mut self, pointer: &str, what: &str) {
-        self.found.violations.push(Violation::new(pointer, KEYWORD, what));
+    fn object(&mut self, pointer: &str, nth: Option<usize>, what: &str) {
+        let violation = Violation::new(pointer, KEYWORD, what);
+        self.found.violations.push(match nth {
+            Some(nth) => violation.about_url(nth),
+            None => violation,
+        });
     }
 
     fn classify(&self, text: &str) -> Reading {
@@ -165,29 +169,6 @@ impl Finder<'_> {
 
 fn is_web(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
-}
-
-/// The first `most` URLs that one text holds.
-fn split<'a>(pointer: &str, text: &'a str, most: usize) -> Vec<&'a str> {
-    if is_srcset_member(pointer) {
-        return srcset::candidates(text).take(most).map(|candidate| candidate.url).collect();
-    }
-    // A URL holds no white space, so a text that does may be a list under another name.
-    if text.contains(|c: char| c.is_ascii_whitespace()) {
-        let candidates: Vec<_> = srcset::candidates(text).take(most).collect();
-        if candidates.iter().all(srcset::Candidate::is_understood) {
-            return candidates.into_iter().map(|candidate| candidate.url).collect();
-        }
-    }
-    vec![text]
-}
-
-/// Does the nearest member name end in `srcset`, as in `srcSet` or `imagesrcset`?
-fn is_srcset_member(pointer: &str) -> bool {
-    pointer
-        .rsplit('/')
-        .find(|token| !token.bytes().all(|b| b.is_ascii_digit()))
-        .is_some_and(|name| name.to_ascii_lowercase().ends_with("srcset"))
 }
 
 /// Where the first `{{...}}` or `${...}` starts.

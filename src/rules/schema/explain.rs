@@ -21,11 +21,13 @@ use serde_json::{Map, Value, json};
 use super::{options, pattern};
 use crate::domain::{Violation, patch::escape};
 
-/// The most violations that are kept: what a status has room for.
-pub(super) const MAX_VIOLATIONS: usize = 20;
+/// The most violations that are kept. Statuses show fewer; a repair needs to see all that it could
+/// mend, and a document with more wrong places than this is no repair's business. (Repairing twenty
+/// at a time, again and again, would need more: with twenty always left, nothing gets better.)
+pub(super) const MAX_VIOLATIONS: usize = 200;
 
-/// How many failing unions of one document are opened. One document with thousands of bad widgets
-/// needs no more to show its first twenty violations.
+/// How many failing unions of one document are opened: more would take long, and a union that is
+/// not opened is still a violation.
 const MAX_UNIONS: usize = 64;
 
 /// The name under which the schema is known to the parts that are compiled on their own.
@@ -73,7 +75,7 @@ impl Explainer {
             // The two validators disagree. The plain one decides; this at least does not hide it.
             found.push(Violation::new("", "schema", "the document does not fit the schema"));
         }
-        limited(found)
+        Violation::first(found, MAX_VIOLATIONS)
     }
 
     /// The objections in words, with failing unions replaced by what their best alternative says.
@@ -201,17 +203,6 @@ fn objection(error: &ValidationError<'_>, place: &str) -> Objection {
 fn worded(error: &ValidationError<'_>) -> String {
     let masked = error.masked_with("the value").to_string();
     masked.strip_prefix("the value ").map_or_else(|| masked.clone(), str::to_owned)
-}
-
-/// The first [`MAX_VIOLATIONS`]; the last of them says how many there were.
-fn limited(mut found: Vec<Violation>) -> Vec<Violation> {
-    let more = found.len().saturating_sub(MAX_VIOLATIONS);
-    found.truncate(MAX_VIOLATIONS);
-    if let Some(last) = found.last_mut().filter(|_| more > 0) {
-        let message = format!("{} (and {more} more)", last.message);
-        *last = Violation::new(&last.path, &last.keyword, &message);
-    }
-    found
 }
 
 impl Parts {

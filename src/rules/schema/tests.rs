@@ -155,21 +155,21 @@ fn no_message_holds_a_value_of_the_document() {
     document.insert("r".into(), json!({"v": canary}));
     let found = violations(&schema, &Value::Object(document));
     assert!(found.len() >= 14, "{found:#?}");
-    let shown = serde_json::to_string(&found).unwrap();
+    let shown = format!("{found:?}");
     assert!(!shown.contains(canary) && !shown.contains("4711"), "{shown}");
 }
 
 #[test]
-fn violations_are_sorted_without_doubles_and_at_most_twenty() {
+fn violations_are_sorted_without_doubles_and_at_most_two_hundred() {
     let schema = json!({"allOf": [{"items": {"type": "string"}}, {"items": {"type": "string"}}]});
-    let document = json!((0..30).collect::<Vec<i32>>());
+    let document = json!((0..230).collect::<Vec<i32>>());
     let found = violations(&schema, &document);
-    assert_eq!(found.len(), explain::MAX_VIOLATIONS);
+    assert_eq!(found.len(), 200);
     let mut sorted = found.clone();
     sorted.sort();
     sorted.dedup();
     assert_eq!(found, sorted);
-    assert!(found[19].message.ends_with("(and 10 more)"), "{:?}", found[19]);
+    assert!(found[199].message.ends_with("(and 30 more)"), "{:?}", found[199]);
 }
 
 fn tree_of_widgets(union: &str) -> Value {

@@ -48,7 +48,10 @@ fn urls_are_probed_in_the_form_that_every_place_shares() {
     ];
     for (text, expected) in table {
         let found = found(&images(), &json!(text));
-        assert_eq!(found.targets, [Target { path: "/src".to_owned(), url: expected.to_owned() }]);
+        assert_eq!(
+            found.targets,
+            [Target { path: "/src".to_owned(), nth: 0, url: expected.to_owned() }]
+        );
     }
 }
 
