@@ -25,7 +25,9 @@ fn sources(room: &str) -> Vec<(PathBuf, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && path.file_name().is_some_and(|name| name != "tests.rs")
+            {
                 found.push((path.clone(), production_code(&fs::read_to_string(&path).unwrap())));
             }
         }

@@ -6,14 +6,18 @@
 //!
 //! A new kind is one file and one variant of [`StepKind`]; the compiler asks for the rest.
 
+mod draft;
 mod graft;
 pub mod patch;
+mod place;
 pub mod refetch_source;
 pub mod regenerate_metadata;
 pub mod repair_document;
 pub mod replace_asset;
 pub mod restore_revision;
+mod spelling;
 mod subschema;
+mod twins;
 pub mod wait;
 
 use schemars::JsonSchema;
@@ -176,7 +180,11 @@ impl StepKind {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
+    use crate::domain::{OpKind, patch::apply};
 
     /// A view of `document` in which the rule `schema` fails at these places.
     pub(crate) fn view<'a>(document: &'a Value, failing: &[(&str, &str)]) -> View<'a> {
@@ -197,6 +205,96 @@ pub(crate) mod tests {
             source: None,
             fallbacks: &[],
             variables: &[],
+        }
+    }
+
+    /// Small documents of few keys, so that two of them have much in common.
+    pub(crate) fn documents() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            (0..3_i32).prop_map(Value::from),
+            r"true|1|a|https://cdn\.test/[a-c]\.png( 2x)?".prop_map(Value::String),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                prop::collection::btree_map("[a-c]|id", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn every_kind() -> Vec<StepKind> {
+        let all = json!([
+            {"restoreRevision": {}},
+            {"restoreRevision": {"scope": "Document"}},
+            {"refetchSource": {}},
+            {"refetchSource": {"scope": "Document"}},
+            {"repairDocument": {}},
+            {"repairDocument": {"allow": ["SetDefault", "DropUnknown", "Rename", "Coerce",
+                                          "NearestEnum", "Clamp", "Truncate"]}},
+            {"replaceAsset": {"url": "https://cdn.test/new.png"}},
+            {"replaceAsset": {}},
+            {"regenerateMetadata": {"set": {"/a": "{{revision}}", "/b/a": "true", "/c": "x"}}},
+            {"patch": {"ops": [{"op": "add", "path": "/a", "value": null}]}},
+            {"patch": {"ops": [{"op": "replace", "path": "/a/0", "value": 1},
+                               {"op": "remove", "path": "/b"}]}},
+            {"wait": {"for": "5s"}},
+        ]);
+        serde_json::from_value(all).unwrap()
+    }
+
+    #[test]
+    fn every_kind_is_written_by_its_name() {
+        for step in every_kind() {
+            let written = serde_json::to_value(&step).unwrap();
+            assert_eq!(written.as_object().unwrap().keys().next().unwrap(), step.name());
+        }
+    }
+
+    fn failing_places() -> impl Strategy<Value = Vec<(String, String)>> {
+        let path = "(/([a-c]|id|[0-2])){0,3}";
+        let keyword = "type|required|additionalProperties|maxLength|enum|asset|metadata|cel|\
+                       freshness|anyOf";
+        prop::collection::vec((path, keyword), 1..5)
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_always_applies_and_is_the_same_when_made_again(
+            document in documents(), good in documents(), source in documents(),
+            places in failing_places(),
+        ) {
+            let places: Vec<(&str, &str)> =
+                places.iter().map(|(path, keyword)| (path.as_str(), keyword.as_str())).collect();
+            let revisions = [Revision { number: 7, digest: Digest::of_value(&good), value: good }];
+            let schema = json!({
+                "properties": {"a": {"type": "integer", "default": 1}, "b": {"$ref": "#"},
+                               "c": {"enum": ["a", "true"]},
+                               "id": {"type": "string", "default": "a"}},
+                "required": ["a", "id"], "items": {"$ref": "#"}, "maxLength": 3, "maxItems": 2,
+                "additionalProperties": false
+            });
+            let variables = [("revision", "3".to_owned())];
+            let mut view = view(&document, &places);
+            view.revisions = &revisions;
+            view.source = Some(&source);
+            view.schema = Some(&schema);
+            view.variables = &variables;
+            for step in every_kind() {
+                let proposal = step.plan(&view);
+                prop_assert_eq!(&proposal, &step.plan(&view));
+                if let Proposal::Change(ops) = proposal {
+                    let applied = apply(&document, &ops);
+                    prop_assert!(applied.is_ok(), "{}: {:?} on {}", step.name(), ops, document);
+                    prop_assert_ne!(&applied.unwrap(), &document);
+                    for op in &ops {
+                        prop_assert_eq!(op.value.is_some(), op.kind != OpKind::Remove);
+                        prop_assert_eq!(op.value.is_some(), op.from.is_some());
+                    }
+                }
+            }
         }
     }
 }

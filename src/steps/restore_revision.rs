@@ -1,12 +1,19 @@
 //! The `restoreRevision` step: take what is broken, or all, from a stored revision.
 //!
-//! Knows: revisions that pass today's rules. Must not know: how they are stored.
+//! Scope Subtree takes the smallest failing parts, by the rules of the module `graft`, each from
+//! the newest revision that has something else there. Scope Document takes the newest revision
+//! whole.
+//!
+//! Knows: revisions that pass today's rules. Must not know: how they are stored and selected.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Proposal, Scope, View, graft::graft};
-use crate::domain::{Op, ValueFrom};
+use super::{
+    Proposal, Scope, View,
+    graft::{self, Donor},
+};
+use crate::domain::ValueFrom;
 
 /// Take what is broken, or all, from a stored revision that passes today's rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,30 +28,16 @@ impl RestoreRevision {
     /// See [`super::StepKind::plan`].
     #[must_use]
     pub fn plan(&self, view: &View<'_>) -> Proposal {
-        if view.revisions.is_empty() {
-            return Proposal::Nothing("no stored revision passes today's rules".to_owned());
+        let revisions = view.revisions.iter().map(|revision| Donor {
+            value: &revision.value,
+            from: ValueFrom::Revision(revision.number),
+        });
+        let donors: Vec<Donor<'_>> = revisions.collect();
+        match (donors.first(), self.scope.unwrap_or_default()) {
+            (None, _) => Proposal::Nothing("no stored revision passes today's rules".to_owned()),
+            (Some(newest), Scope::Document) => graft::whole(view, newest),
+            (Some(_), Scope::Subtree) => graft::failing_parts(view, &donors),
         }
-        let mut without_place = false;
-        for revision in view.revisions {
-            let from = ValueFrom::Revision(revision.number);
-            let ops = match self.scope.unwrap_or_default() {
-                Scope::Document if revision.value == *view.document => Some(Vec::new()),
-                Scope::Document => Some(vec![Op::replace("", revision.value.clone(), from)]),
-                Scope::Subtree => graft(view.document, &revision.value, view.failing, &from),
-            };
-            match ops {
-                Some(ops) if !ops.is_empty() => return Proposal::Change(ops),
-                Some(_) => {}
-                None => without_place = true,
-            }
-        }
-        Proposal::Nothing(if without_place {
-            "a failing rule names no place, so no part can be restored; scope: Document would \
-             restore the whole"
-                .to_owned()
-        } else {
-            "the stored revisions are no different where the document fails".to_owned()
-        })
     }
 }
 
@@ -52,32 +45,44 @@ impl RestoreRevision {
 mod tests {
     use super::*;
     use crate::{
-        domain::Digest,
+        domain::{Digest, Op},
         steps::{Revision, tests::view},
     };
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    #[test]
-    fn the_newest_revision_that_differs_is_used() {
-        let document = json!({"a": 1, "b": "new"});
-        let revision = |number, a| {
-            let value = json!({"a": a, "b": "old"});
-            Revision { number, digest: Digest::of_value(&value), value }
-        };
-        let revisions = [revision(3, json!(1)), revision(2, json!("good"))];
-        let mut view = view(&document, &[("/a", "type")]);
-        view.revisions = &revisions;
-        let expected = Op::replace("/a", json!("good"), ValueFrom::Revision(2));
-        assert_eq!(RestoreRevision::default().plan(&view), Proposal::Change(vec![expected]));
-        let whole = RestoreRevision { scope: Some(Scope::Document) };
-        let expected = Op::replace("", revisions[0].value.clone(), ValueFrom::Revision(3));
-        assert_eq!(whole.plan(&view), Proposal::Change(vec![expected]));
+    fn revision(number: u32, value: Value) -> Revision {
+        Revision { number, digest: Digest::of_value(&value), value }
     }
 
     #[test]
-    fn without_a_revision_there_is_nothing_to_offer() {
+    fn the_newest_revision_that_has_something_else_is_used() {
+        let document = json!({"a": 1, "b": "new"});
+        let revisions =
+            [revision(3, json!({"a": 1, "b": "old"})), revision(2, json!({"a": 2, "b": "older"}))];
+        let mut view = view(&document, &[("/a", "maximum")]);
+        view.revisions = &revisions;
+        let op = Op::replace("/a", json!(2), ValueFrom::Revision(2));
+        assert_eq!(RestoreRevision::default().plan(&view), Proposal::Change(vec![op]));
+    }
+
+    #[test]
+    fn scope_document_takes_the_newest_revision_whole_and_only_once() {
+        let document = json!({"a": 1, "b": "new"});
+        let revisions = [revision(3, json!({"a": 2})), revision(2, json!({"a": 3}))];
+        let mut view = view(&document, &[("", "cel")]);
+        view.revisions = &revisions;
+        let step = RestoreRevision { scope: Some(Scope::Document) };
+        let op = Op::replace("", json!({"a": 2}), ValueFrom::Revision(3));
+        assert_eq!(step.plan(&view), Proposal::Change(vec![op]));
+        view.document = &revisions[0].value;
+        assert!(matches!(step.plan(&view), Proposal::Nothing(why) if why.contains("revision 3")));
+    }
+
+    #[test]
+    fn without_a_revision_there_is_nothing_to_restore() {
         let document = json!({});
-        let view = view(&document, &[("/a", "required")]);
-        assert!(matches!(RestoreRevision::default().plan(&view), Proposal::Nothing(_)));
+        let proposal = RestoreRevision::default().plan(&view(&document, &[("/a", "required")]));
+        let why = "no stored revision passes today's rules".to_owned();
+        assert_eq!(proposal, Proposal::Nothing(why));
     }
 }
