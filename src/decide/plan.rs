@@ -238,9 +238,10 @@ fn compose(
     Outcome::None { step: step_name, why: whys.join("; "), escalate: false }
 }
 
-/// Only a whole replacement may touch a document that cannot be written again as it is.
+/// Only another document may take the place of one that cannot be written again as it is.
 fn editable(current: &Judged, proposed: &[Op]) -> bool {
-    current.document.is_exact() || proposed.iter().all(|op| op.path.is_empty())
+    let is_another = |op: &Op| op.path.is_empty() && op.from != Some(ValueFrom::Document);
+    current.document.is_exact() || proposed.iter().all(is_another)
 }
 
 fn propose(

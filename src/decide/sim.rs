@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+mod repairs;
+
 use super::{
     contract::{Next, Write, decide},
     effective::Effective,
