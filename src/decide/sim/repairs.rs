@@ -48,6 +48,21 @@ fn a_document_with_more_violations_than_an_incident_shows_is_repaired() {
 }
 
 #[test]
+fn a_page_of_many_widgets_of_several_kinds_is_repaired() {
+    let form =
+        |kind: &str, known: Value| json!({"properties": {"kind": {"const": kind}, "n": known}});
+    let schema = json!({"properties": {"page": {"items": {
+        "oneOf": [form("card", json!({"type": "integer"})), form("tile", json!({"type": "string"}))]
+    }}}});
+    let mut world = world(&json!({"page": []}), &schema, "[{name: repair, repairDocument: {}}]");
+    let cards = |n: fn(u32) -> Value| -> Value {
+        (0..150).map(|at| json!({"kind": "card", "n": n(at)})).collect()
+    };
+    let served = after(&mut world, &json!({"page": cards(|at| at.to_string().into())}));
+    assert_eq!(served, json!({"page": cards(Value::from)}));
+}
+
+#[test]
 fn one_dead_url_of_a_srcset_is_replaced_and_the_others_stay() {
     let set = |first: &str| json!({"srcset": format!("https://cdn.test/{first} 1x, https://cdn.test/a.png?w=2 2x")});
     let mut world = world(&set("hero.png"), &json!({}), "[{name: asset, replaceAsset: {}}]");

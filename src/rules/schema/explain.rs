@@ -28,7 +28,7 @@ pub(super) const MAX_VIOLATIONS: usize = 200;
 
 /// How many failing unions of one document are opened: more would take long, and a union that is
 /// not opened is still a violation.
-const MAX_UNIONS: usize = 64;
+const MAX_UNIONS: usize = MAX_VIOLATIONS;
 
 /// The name under which the schema is known to the parts that are compiled on their own.
 const ROOT: &str = "urn:kintsugi:schema";

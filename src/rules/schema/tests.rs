@@ -210,6 +210,21 @@ fn a_broken_leaf_deep_in_a_tree_of_unions_is_found_and_quickly() {
 }
 
 #[test]
+fn a_page_of_broken_trees_is_explained_quickly() {
+    let schema = compile(&tree_of_widgets("oneOf")).unwrap();
+    let tree =
+        (0..40).fold(json!({"kind": "text", "text": "x".repeat(100_000)}), |below, level| {
+            let gap = if level == 0 { json!("x") } else { json!(level) };
+            json!({"kind": "row", "gap": gap, "children": [below]})
+        });
+    let page = json!({"kind": "row", "children": vec![tree; 8]});
+    let (verdict, seconds) = timed(|| schema.check(&page));
+    let Verdict::Fail(found) = verdict else { panic!() };
+    assert!(found.iter().filter(|violation| violation.keyword == "type").count() >= 4);
+    assert!(seconds < 5.0, "{seconds}");
+}
+
+#[test]
 fn a_union_reports_the_form_that_was_meant_or_itself() {
     let form = |kind: &str, key: &str, own: &str| json!({"type": "object", "properties": {"kind": {"const": kind}, key: {"type": own}}, "required": ["kind", key]});
     let schema =
