@@ -8,14 +8,13 @@
 //! interpreter (`cel` 0.13) gives another answer than the language does, the expression is changed
 //! before it is kept:
 //! - `a.b` is written `a["b"]`: selecting a field of what is no map is an error, and not `false`;
-//! - `a == 5` is written `a in [5, 5.0]`: numbers of different types are equal when they are equal.
-//!   (This helps literals only: `self.a == self.b` with 5 and 5.0 is false here.)
-//!
-//! And `map` and `filter` are evaluated by `each.rs`, since the interpreter's take quadratic time.
+//! - `==`, `!=`, `in` and `size` are functions of `equal.rs`;
+//! - `map`, `filter`, `all` and `exists` are functions of `each.rs`.
 
 mod checks;
 mod corrected;
 mod each;
+mod equal;
 
 use std::sync::LazyLock;
 
@@ -67,6 +66,7 @@ pub struct Expression {
 static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
     let mut context = Context::default().with_all();
     each::register(&mut context);
+    equal::register(&mut context);
     context
 });
 

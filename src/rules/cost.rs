@@ -17,18 +17,3 @@ pub mod schema;
 pub mod source;
 
 pub use graph::{Draft, Graph, Node};
-#[cfg(test)]
-pub(crate) use tests_timing::timed;
-
-#[cfg(test)]
-mod tests_timing {
-    use std::time::Instant;
-
-    /// What `work` returns, and the seconds that it took. Bounds on these are a thousand times
-    /// what is usual, so that only work without end passes them, and never a busy machine.
-    pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
-        let start = Instant::now();
-        let done = work();
-        (done, start.elapsed().as_secs_f64())
-    }
-}

@@ -8,6 +8,20 @@ use kube::core::cel::cel::{
 use super::{FUNCTIONS, each, invalid};
 use crate::{domain::Doubt, rules::cost::expression::children};
 
+/// Functions of a time that the language lets take a time zone.
+const TIMES: [&str; 10] = [
+    "getFullYear",
+    "getMonth",
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getHours",
+    "getMinutes",
+    "getSeconds",
+    "getMilliseconds",
+];
+
 /// Refuses names that are neither `self` nor a loop's variable nor a function.
 pub(super) fn check_names<'e>(
     field: &str,
@@ -37,6 +51,13 @@ pub(super) fn check_names<'e>(
                 let name = library.map_or_else(String::new, |library| format!("{library}."));
                 let name = format!("{name}{}", call.func_name);
                 return Err(invalid(&format!("{field} calls {name:?}, which is not there")));
+            }
+            // The interpreter ignores the argument and answers for the time's own zone.
+            if TIMES.contains(&call.func_name.as_str()) && !call.args.is_empty() {
+                let name = &call.func_name;
+                return Err(invalid(&format!(
+                    "{field} calls {name} with a time zone, which is not supported"
+                )));
             }
             let target = call.target.as_deref().filter(|_| library.is_none());
             target

@@ -7,11 +7,15 @@ use kube::core::cel::cel::common::ast::{
 };
 use serde_json::Value;
 
-use super::expression::{MAX_COST, children, costly, literal_text};
+use super::expression::{MAX_COST, PATTERN_MEMORY, children, costly, literal_text};
 use crate::domain::Doubt;
 
 /// The function that `map` and `filter` become: list, name of the variable, condition, result.
 pub(crate) const EACH: &str = "@each";
+/// The function that `all` becomes: list, name of the variable, condition.
+pub(crate) const ALL: &str = "@all";
+/// The function that `exists` becomes: as [`ALL`].
+pub(crate) const EXISTS: &str = "@exists";
 
 /// What compiling a regular expression costs at least, and more per byte of it.
 const PATTERN_UNITS: (u64, u64) = (1_000, 50);
@@ -37,8 +41,9 @@ pub fn check_cost(field: &str, expression: &IdedExpr, document: &Value) -> Resul
 /// An upper bound, in units of [`MAX_COST`], of what evaluating `expression` on `document` costs.
 #[must_use]
 pub fn estimate(expression: &IdedExpr, document: &Value) -> u64 {
-    let mut meter = Meter { units: 0, variables: HashMap::new() };
-    meter.variables.insert("self", Reach { values: vec![document], made: (0, 0), times: 1 });
+    let mut meter = Meter { units: 0, variables: HashMap::new(), loops: 0 };
+    let whole = Reach { values: vec![document], ..Reach::scalar() };
+    meter.variables.insert("self", (whole, 0));
     // The document is copied into the interpreter's own form first.
     meter.units = weight(document);
     meter.measure(expression, 1);
@@ -53,29 +58,39 @@ struct Reach<'d> {
     /// What it makes: number of elements, and weight.
     made: (u64, u64),
     times: u64,
+    /// It is read in a loop inside the one that it is the variable of, so more than once.
+    repeated: bool,
 }
 
 impl<'d> Reach<'d> {
     /// A number, a bool: nothing that could be long.
     fn scalar() -> Self {
-        Self { values: Vec::new(), made: (0, 0), times: 1 }
+        Self { values: Vec::new(), made: (0, 0), times: 1, repeated: false }
     }
 
     fn made(elements: u64, weight: u64, times: u64) -> Self {
-        Self { values: Vec::new(), made: (elements, weight), times }
+        Self { values: Vec::new(), made: (elements, weight), times, repeated: false }
     }
 
     /// The weight of what is handled when it is evaluated `times`.
     fn weight(&self, times: u64) -> u64 {
-        let own =
-            self.values.iter().map(|value| weight(value)).fold(self.made.1, u64::saturating_add);
-        own.saturating_mul(times).div_ceil(self.times)
+        self.measured(times, self.made.1, weight)
     }
 
     fn elements(&self, times: u64) -> u64 {
-        let own =
-            self.values.iter().map(|value| elements(value)).fold(self.made.0, u64::saturating_add);
-        own.saturating_mul(times).div_ceil(self.times)
+        self.measured(times, self.made.0, elements)
+    }
+
+    /// Read more than once, it may be the largest each time: nothing says that an inner loop is
+    /// short where the value is large.
+    fn measured(&self, times: u64, made: u64, of: fn(&Value) -> u64) -> u64 {
+        let sizes = || self.values.iter().map(|value| of(value));
+        let at_most = sizes().max().unwrap_or(0).saturating_mul(times);
+        if !self.repeated && times <= self.times {
+            sum(sizes()).min(at_most).saturating_add(made)
+        } else {
+            at_most.saturating_add(made.saturating_mul(times))
+        }
     }
 
     fn longest(&self) -> u64 {
@@ -88,12 +103,20 @@ impl<'d> Reach<'d> {
             values: self.values.iter().filter_map(|value| value.as_array()).flatten().collect(),
             made: self.made,
             times: self.elements(self.times).max(1),
+            repeated: false,
         }
+    }
+
+    /// Texts of the document, and nothing else.
+    fn is_text(&self) -> bool {
+        self.made == (0, 0)
+            && !self.values.is_empty()
+            && self.values.iter().all(|value| value.is_string())
     }
 
     fn selected(&self, part: impl Fn(&'d Value) -> Vec<&'d Value>) -> Self {
         let values = self.values.iter().copied().flat_map(part).collect();
-        Self { values, made: self.made, times: self.times }
+        Self { values, made: self.made, times: self.times, repeated: self.repeated }
     }
 }
 
@@ -118,7 +141,9 @@ fn elements(value: &Value) -> u64 {
 
 struct Meter<'e, 'd> {
     units: u64,
-    variables: HashMap<&'e str, Reach<'d>>,
+    /// And in how many loops each is bound.
+    variables: HashMap<&'e str, (Reach<'d>, usize)>,
+    loops: usize,
 }
 
 impl<'e, 'd> Meter<'e, 'd> {
@@ -131,7 +156,11 @@ impl<'e, 'd> Meter<'e, 'd> {
         self.pay(times);
         match &expression.expr {
             Expr::Ident(name) => {
-                self.variables.get(name.as_str()).cloned().unwrap_or_else(Reach::scalar)
+                let variable = self.variables.get(name.as_str()).cloned();
+                variable.map_or_else(Reach::scalar, |(mut reach, bound)| {
+                    reach.repeated = bound < self.loops;
+                    reach
+                })
             }
             Expr::Select(select) => {
                 let from = self.measure(&select.operand, times);
@@ -157,7 +186,11 @@ impl<'e, 'd> Meter<'e, 'd> {
 
     fn measure_call(&mut self, call: &'e CallExpr, times: u64) -> Reach<'d> {
         if let (EACH, [list, name, condition, made]) = (call.func_name.as_str(), &call.args[..]) {
-            return self.measure_each([list, name, condition, made], times);
+            return self.measure_each([list, name, condition], Some(made), times);
+        }
+        if let (ALL | EXISTS, [list, name, condition]) = (call.func_name.as_str(), &call.args[..]) {
+            let _ = self.measure_each([list, name, condition], None, times);
+            return Reach::scalar();
         }
         let operands = call.target.iter().map(AsRef::as_ref).chain(&call.args);
         let reached: Vec<Reach<'d>> = operands.map(|inner| self.measure(inner, times)).collect();
@@ -180,21 +213,42 @@ impl<'e, 'd> Meter<'e, 'd> {
             | operators::LOGICAL_NOT
             | operators::NOT_STRICTLY_FALSE => Reach::scalar(),
             operators::CONDITIONAL => Reach::made(whole, total, times),
-            "matches" | "find" | "findAll" => {
-                let pattern = call.args.last().and_then(literal_text).map_or(0, str::len) as u64;
-                let compiled = PATTERN_UNITS.0 + pattern.saturating_mul(PATTERN_UNITS.1);
-                self.pay(times.saturating_mul(compiled).saturating_add(total.saturating_mul(8)));
+            "matches" | "find" => {
+                let pattern = Self::pattern(call, times);
+                let size = call.args.last().and_then(literal_text).map_or(1, pattern_kib);
+                self.pay(pattern.saturating_add(total.saturating_mul(100 * size)));
                 Reach::made(whole, total, times)
             }
-            // These look at each element, or each character, for each other one.
-            "distinct" | "sort" | "contains" | "equivalent" | "intersects" | "replace" | "join" => {
-                let longest = reached.iter().map(Reach::longest).max().unwrap_or(0).max(1);
-                let made = reached
-                    .iter()
-                    .map(|reach| reach.elements(times).max(1))
-                    .fold(longest, u64::saturating_mul);
-                self.pay(made.saturating_add(total));
-                Reach::made(made, made.saturating_add(total), times)
+            "sort" => {
+                self.pay(total.saturating_mul(32));
+                Reach::made(whole, total, times)
+            }
+            "distinct" | "contains" | "equivalent" | "intersects" => {
+                // Of lists, each element is compared with each other one.
+                let is_text = reached.first().is_some_and(Reach::is_text);
+                let others = if is_text { 8 } else { longest(&reached) };
+                self.pay(total.saturating_mul(others.max(8)));
+                Reach::made(whole, total, times)
+            }
+            "replace" | "join" => {
+                // The second text stands between all characters or elements of the first.
+                let text = whole.saturating_add(total.saturating_mul(64));
+                let between = reached.iter().skip(1).map(Reach::longest).max().unwrap_or(0);
+                let made = text.saturating_mul(between.saturating_add(1));
+                self.pay(made / 16);
+                Reach::made(made, made / 64, times)
+            }
+            "indexOf" | "lastIndexOf" | "split" | "findAll" => {
+                // From each character on, each is looked for, or the rest is read.
+                let again = match call.func_name.as_str() {
+                    "split" => 0,
+                    "findAll" => reached.first().map_or(0, Reach::longest),
+                    _ => longest(&reached[1..]),
+                };
+                let pattern =
+                    if call.func_name == "findAll" { Self::pattern(call, times) } else { 0 };
+                self.pay(sum([pattern, total, whole.saturating_mul(1 + again / 64)].into_iter()));
+                Reach::made(whole, total.saturating_add(whole), times)
             }
             _ => {
                 self.pay(total);
@@ -203,39 +257,70 @@ impl<'e, 'd> Meter<'e, 'd> {
         }
     }
 
-    /// `all`, `exists` and `exists_one`.
+    /// What compiling the pattern that `call` ends with costs.
+    fn pattern(call: &CallExpr, times: u64) -> u64 {
+        let bytes = call.args.last().and_then(literal_text).map_or(0, str::len) as u64;
+        times.saturating_mul(PATTERN_UNITS.0 + bytes.saturating_mul(PATTERN_UNITS.1))
+    }
+
+    /// `exists_one`.
     fn measure_loop(&mut self, loop_: &'e ComprehensionExpr, times: u64) -> Reach<'d> {
         let range = self.measure(&loop_.iter_range, times);
         let turns = range.elements(times).max(1);
         // Each element is copied into the variable.
         self.pay(range.weight(times));
-        let hidden = self.variables.insert(&loop_.iter_var, range.items());
+        let hidden = self.enter(&loop_.iter_var, &range);
         let _ = self.measure(&loop_.loop_step, turns);
         self.leave(&loop_.iter_var, hidden);
         Reach::scalar()
     }
 
-    fn measure_each(&mut self, parts: [&'e IdedExpr; 4], times: u64) -> Reach<'d> {
-        let [list, name, condition, made] = parts;
+    /// The loops of our own; `made` is what `map` and `filter` make of each element.
+    fn measure_each(
+        &mut self,
+        [list, name, condition]: [&'e IdedExpr; 3],
+        made: Option<&'e IdedExpr>,
+        times: u64,
+    ) -> Reach<'d> {
         let range = self.measure(list, times);
         let turns = range.elements(times).max(1);
         // The list is copied to go over it, and each element into the variable.
         self.pay(range.weight(times).saturating_mul(2));
         let name = literal_text(name).unwrap_or_default();
-        let hidden = self.variables.insert(name, range.items());
+        let hidden = self.enter(name, &range);
         let _ = self.measure(condition, turns);
-        let made = self.measure(made, turns).weight(turns).max(turns);
+        let made = made.map_or(0, |made| self.measure(made, turns).weight(turns)).max(turns);
         self.leave(name, hidden);
         self.pay(made);
         Reach::made(turns, made, times)
     }
 
-    fn leave(&mut self, variable: &'e str, hidden: Option<Reach<'d>>) {
+    fn enter(&mut self, variable: &'e str, range: &Reach<'d>) -> Option<(Reach<'d>, usize)> {
+        self.loops += 1;
+        self.variables.insert(variable, (range.items(), self.loops))
+    }
+
+    fn leave(&mut self, variable: &'e str, hidden: Option<(Reach<'d>, usize)>) {
+        self.loops -= 1;
         match hidden {
             Some(outer) => drop(self.variables.insert(variable, outer)),
             None => drop(self.variables.remove(variable)),
         }
     }
+}
+
+fn longest(reached: &[Reach<'_>]) -> u64 {
+    reached.iter().map(Reach::longest).max().unwrap_or(0)
+}
+
+/// Kilobytes of a compiled pattern, rounded up to a power of two: in the worst case, all of its
+/// states are looked at for each byte of the text.
+fn pattern_kib(pattern: &str) -> u64 {
+    let fits =
+        |kib: usize| regex::RegexBuilder::new(pattern).size_limit(kib * 1024).build().is_ok();
+    let mut sizes =
+        (0..).map(|power| 1_usize << power).take_while(|kib| kib * 1024 < PATTERN_MEMORY);
+    sizes.find(|kib| fits(*kib)).unwrap_or(PATTERN_MEMORY / 1024) as u64
 }
 
 fn sum(parts: impl Iterator<Item = u64>) -> u64 {

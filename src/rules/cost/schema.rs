@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::graph::{Counts, Graph, Step, Via, components};
 use crate::domain::{Doubt, DoubtReason};
@@ -92,6 +92,24 @@ pub fn check(graph: &Graph<'_>) -> Result<(), Doubt> {
         .filter(|group| group.recursive)
         .filter_map(|group| group.members.first())
         .try_for_each(|start| objecting.check_from(*start))
+}
+
+/// The most objections that one value can meet with, those inside alternatives apart; without
+/// bound where counting them takes too long.
+#[must_use]
+pub fn most_objections(graph: &Graph<'_>) -> usize {
+    let Ok(ranks) = ranks_in_place(graph) else { return usize::MAX };
+    let nothing = vec![false; graph.nodes.len()];
+    let walk = Walk { graph, ranks: &ranks, capped: &nothing, with_alternatives: false };
+    let alternatives = graph.nodes.iter().flat_map(|node| &node.in_place);
+    let alternatives = alternatives.filter(|(via, _)| *via == Via::Alternative).map(|(_, to)| *to);
+    let mut work = MAX_WORK;
+    [0].into_iter()
+        .chain(alternatives)
+        .try_fold(0, |most, start| Ok::<_, Doubt>(walk.heaviest(start, &mut work)?.max(most)))
+        .ok()
+        .and_then(|most| usize::try_from(most).ok())
+        .unwrap_or(usize::MAX)
 }
 
 fn check_patterns(graph: &Graph<'_>) -> Result<(), Doubt> {
@@ -215,18 +233,34 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn check_from(&self, start: usize) -> Result<(), Doubt> {
         let mut work = MAX_WORK;
+        self.heaviest(start, &mut work).map(drop)
+    }
+
+    /// The most objections that the subschemas at one place can have together.
+    fn heaviest(&self, start: usize, work: &mut u64) -> Result<u64, Doubt> {
+        let mut most = 0;
         let mut seen = HashSet::new();
-        let mut open = vec![(self.settled(&Counts::from([(start, 1)]), &mut work)?, 0)];
+        let mut open = vec![(self.settled(&Counts::from([(start, 1)]), work)?, 0)];
         while let Some((place, depth)) = open.pop() {
             if depth >= MAX_DEPTH || seen.contains(&place) {
                 continue;
             }
+            let of_node = |(node, count): (&usize, &u64)| count.saturating_mul(self.own(*node));
+            most = place.iter().map(of_node).fold(0, u64::saturating_add).max(most);
             for entered in self.parts_of(&place) {
-                open.push((self.settled(&entered, &mut work)?, depth + 1));
+                open.push((self.settled(&entered, work)?, depth + 1));
             }
             seen.insert(place);
         }
-        Ok(())
+        Ok(most)
+    }
+
+    /// The most objections that one subschema can have by itself: one for each of its keywords, and
+    /// for each name that it requires.
+    fn own(&self, node: usize) -> u64 {
+        let schema = self.graph.nodes[node].schema;
+        let required = schema.get("required").and_then(Value::as_array).map_or(0, Vec::len);
+        (schema.as_object().map_or(1, Map::len) + required) as u64
     }
 
     /// Who is evaluated at a place when `entered` are: they, and whom they ask about that place.

@@ -7,7 +7,7 @@
 //! gathering all errors at once would be alternatives to the power of depth.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Write as _,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
@@ -19,7 +19,10 @@ use jsonschema::{
 use serde_json::{Map, Value, json};
 
 use super::{options, pattern};
-use crate::domain::{Violation, patch::escape};
+use crate::{
+    domain::{Violation, patch::escape},
+    rules::cost,
+};
 
 /// The most violations that are kept. Statuses show fewer; a repair needs to see all that it could
 /// mend, and a document with more wrong places than this is no repair's business. (Repairing twenty
@@ -30,8 +33,17 @@ pub(super) const MAX_VIOLATIONS: usize = 200;
 /// not opened is still a violation.
 const MAX_UNIONS: usize = MAX_VIOLATIONS;
 
+/// How many objections a document may meet with before only the first is looked for. The validator
+/// lists all or one, half a kilobyte each: memory would run out before some were chosen.
+const MAX_OBJECTIONS: usize = 400_000;
+
+/// Values of a schema that are compiled again, all alternatives together, to open its unions: each
+/// alternative is compiled with all that it refers to.
+const MAX_COMPILED: usize = 500_000;
+
 /// The name under which the schema is known to the parts that are compiled on their own.
-const ROOT: &str = "urn:kintsugi:schema";
+/// Against it a relative `$id` can be resolved.
+const ROOT: &str = "http://kintsugi.invalid/schema";
 
 /// Explains documents that do not fit one schema.
 #[derive(Debug)]
@@ -44,6 +56,10 @@ pub(super) struct Explainer {
 #[derive(Debug)]
 struct Parts {
     whole: Whole,
+    /// How many values the schema has.
+    size: usize,
+    /// The most objections that one value can meet with.
+    most_objections: usize,
     explaining: Mutex<HashMap<String, Option<Arc<Validator>>>>,
 }
 
@@ -59,7 +75,12 @@ impl Explainer {
     /// When the schema does not compile, which the caller has seen it do.
     pub(super) fn new(schema: Arc<Value>, patterns: PatternCache) -> Result<Self, String> {
         let whole = Whole { schema, patterns };
-        let parts = Parts { whole, explaining: Mutex::new(HashMap::new()) };
+        let parts = Parts {
+            size: values(&whole.schema),
+            most_objections: cost::schema::most_objections(&cost::Graph::of(&whole.schema)?),
+            explaining: Mutex::new(HashMap::new()),
+            whole,
+        };
         let root = parts.explaining("").ok_or("the schema does not compile for explaining")?;
         Ok(Self { root, parts })
     }
@@ -67,7 +88,7 @@ impl Explainer {
     /// What is wrong with `document`; never empty.
     pub(super) fn explain(&self, document: &Value) -> Vec<Violation> {
         let mut unions_left = MAX_UNIONS;
-        let objections = objections(&self.root, document, "");
+        let objections = self.parts.objections(&self.root, document, "");
         let mut found = self.opened(objections, document, &mut unions_left);
         found.sort_unstable();
         found.dedup();
@@ -110,12 +131,12 @@ impl Explainer {
         let mut ranked: Vec<(Distance, Vec<Objection>)> = (0..alternatives.len())
             .map(|index| {
                 let part = self.parts.explaining(&format!("{keyword}/{index}"))?;
-                let objections = objections(&part, value, place);
+                let objections = self.parts.objections(&part, value, place);
                 Some((Distance::of(&objections, place), objections))
             })
             .collect::<Option<_>>()?;
         ranked.sort_by_key(|(distance, _)| *distance);
-        let unclear = ranked.get(1).is_some_and(|second| second.0 == ranked[0].0);
+        let unclear = ranked.get(1).is_some_and(|second| second.0.rivals(ranked[0].0));
         let (distance, objections) = ranked.into_iter().next()?;
         (!unclear && !distance.is_another_kind && !objections.is_empty()).then_some(objections)
     }
@@ -133,6 +154,13 @@ struct Distance {
 }
 
 impl Distance {
+    /// As near as `nearest`, as far as can be told: where the mark of both is wrong, neither was
+    /// meant, however few objections the one has.
+    fn rivals(self, nearest: Self) -> bool {
+        let marked = nearest.wrong_marks > 0 && self.wrong_marks == nearest.wrong_marks;
+        self == nearest || (marked && self.is_another_kind == nearest.is_another_kind)
+    }
+
     fn of(objections: &[Objection], place: &str) -> Self {
         let all = || objections.iter().flat_map(|objection| &objection.violations);
         let depth = |violation: &Violation| {
@@ -154,8 +182,28 @@ impl Distance {
 }
 
 /// All that `validator` has to say of `value`, which stands at `place` of the document.
-fn objections(validator: &Validator, value: &Value, place: &str) -> Vec<Objection> {
-    validator.iter_errors(value).map(|error| objection(&error, place)).collect()
+fn all_objections(validator: &Validator, value: &Value, place: &str) -> Vec<Objection> {
+    let (unevaluated, others): (Vec<_>, Vec<_>) =
+        validator.iter_errors(value).partition(|error| is_unevaluated(error));
+    // A subschema that fails has evaluated nothing, so that all it knows is called unknown, and a
+    // repair would remove it. What is unknown is said once the value has no other fault.
+    let faulty: HashSet<&str> =
+        others.iter().flat_map(|error| at_and_above(error.instance_path().as_str())).collect();
+    let clear = unevaluated.iter().filter(|error| !faulty.contains(error.instance_path().as_str()));
+    others.iter().chain(clear).map(|error| objection(error, place)).collect()
+}
+
+/// The pointer and those of all that it lies in.
+fn at_and_above(pointer: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(pointer), |pointer| pointer.rsplit_once('/').map(|(above, _)| above))
+}
+
+fn is_unevaluated(error: &ValidationError<'_>) -> bool {
+    matches!(
+        error.kind(),
+        ValidationErrorKind::UnevaluatedProperties { .. }
+            | ValidationErrorKind::UnevaluatedItems { .. }
+    )
 }
 
 fn objection(error: &ValidationError<'_>, place: &str) -> Objection {
@@ -205,13 +253,36 @@ fn worded(error: &ValidationError<'_>) -> String {
     masked.strip_prefix("the value ").map_or_else(|| masked.clone(), str::to_owned)
 }
 
+/// How many values `value` has, itself included.
+fn values(value: &Value) -> usize {
+    match value {
+        Value::Object(map) => 1 + map.values().map(values).sum::<usize>(),
+        Value::Array(list) => 1 + list.iter().map(values).sum::<usize>(),
+        _ => 1,
+    }
+}
+
 impl Parts {
-    /// The part at `pointer`, compiled for explaining; None when it does not compile by itself.
+    /// What `validator` has to say of `value`, which stands at `place` of the document: all of it,
+    /// or the first where that could be too much.
+    fn objections(&self, validator: &Validator, value: &Value, place: &str) -> Vec<Objection> {
+        if values(value).saturating_mul(self.most_objections) <= MAX_OBJECTIONS {
+            return all_objections(validator, value, place);
+        }
+        validator.validate(value).err().map(|error| objection(&error, place)).into_iter().collect()
+    }
+
+    /// The part at `pointer`, compiled for explaining; None when it does not compile by itself, or
+    /// too much was compiled already.
     fn explaining(&self, pointer: &str) -> Option<Arc<Validator>> {
         let mut known = self.explaining.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_within_limits = known.is_empty() || known.len() * self.size <= MAX_COMPILED;
         known
             .entry(pointer.to_owned())
             .or_insert_with(|| {
+                if !is_within_limits {
+                    return None;
+                }
                 let part = reference_to(pointer);
                 self.whole.compiled(&part, Mode::Explaining).map(Arc::new)
             })

@@ -45,7 +45,15 @@ fn is_multiple(number: &Number, step: &Number) -> bool {
 }
 
 fn whole(number: &Number) -> Option<i128> {
-    number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
+    // Every whole number that is written as a double below this is that double.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let whole = number.as_f64().filter(|double| double.fract() == 0.0 && double.abs() <= EXACT);
+    #[expect(clippy::cast_possible_truncation, reason = "whole and bounded")]
+    number
+        .as_i64()
+        .map(i128::from)
+        .or_else(|| number.as_u64().map(i128::from))
+        .or_else(|| whole.map(|double| double as i128))
 }
 
 #[cfg(test)]
@@ -64,6 +72,7 @@ mod tests {
             (json!(9_007_199_254_740_991_i64), json!(2), false),
             (json!(18_446_744_073_709_551_614_u64), json!(2), true),
             (json!(4.0), json!(2), true),
+            (json!(9_007_199_254_740_993_i64), json!(5.0), false),
             (json!(1.5), json!(0.5), true),
             (json!("text"), json!(2), true),
         ] {

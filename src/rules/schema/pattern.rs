@@ -70,7 +70,8 @@ fn says_less_than_its_format(pattern: &str, format: Option<&Value>) -> bool {
 }
 
 fn has_look_around(pattern: &str) -> bool {
-    ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|look| pattern.contains(look))
+    let looks = ["(?=", "(?!", "(?<=", "(?<!"];
+    code(pattern).any(|(at, _)| looks.iter().any(|look| pattern[at..].starts_with(look)))
 }
 
 /// Makes `options` know [`KEYWORD`].
@@ -161,14 +162,9 @@ fn split(pattern: &str) -> Option<Vec<(bool, String)>> {
 
 /// The first place outside of escapes and classes at which `stop` holds, given the depth of groups.
 fn top_level(pattern: &str, stop: impl Fn(char, usize) -> bool) -> Option<usize> {
-    let (mut depth, mut in_class) = (0_usize, false);
-    let mut chars = pattern.char_indices();
-    while let Some((at, c)) = chars.next() {
+    let mut depth = 0_usize;
+    for (at, c) in code(pattern) {
         match c {
-            '\\' => drop(chars.next()),
-            '[' if !in_class => in_class = true,
-            ']' if in_class => in_class = false,
-            _ if in_class => {}
             _ if stop(c, depth) => return Some(at),
             '(' => depth += 1,
             ')' => depth = depth.checked_sub(1)?,
@@ -176,6 +172,23 @@ fn top_level(pattern: &str, stop: impl Fn(char, usize) -> bool) -> Option<usize>
         }
     }
     None
+}
+
+/// The characters outside of escapes and classes, and where they stand.
+fn code(pattern: &str) -> impl Iterator<Item = (usize, char)> {
+    let (mut escaped, mut in_class) = (false, false);
+    pattern.char_indices().filter(move |(_, c)| {
+        if std::mem::take(&mut escaped) {
+            return false;
+        }
+        match c {
+            '\\' => escaped = true,
+            '[' if !in_class => in_class = true,
+            ']' if in_class => in_class = false,
+            _ => return !in_class,
+        }
+        false
+    })
 }
 
 #[cfg(test)]
@@ -201,6 +214,9 @@ mod tests {
             (email, "a..b@c.de", false),
             (r"^(?=a|b)[abc]$", "c", false),
             (r"^(?=[)])\)$", ")", true),
+            (r"^\(?=x", "(=x", true),
+            (r"^\(?=x", "(x", false),
+            (r"^(?=a)[a(?!)]$", "a", true),
         ] {
             assert_eq!(matches(pattern, text), expected, "{pattern} on {text}");
         }
