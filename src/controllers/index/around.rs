@@ -1,0 +1,77 @@
+//! Policies and classes: few, and needed whole.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use super::{Index, Key};
+use crate::{
+    api::{RemediationPolicy, WidgetClass},
+    decide::select::Policy,
+};
+
+impl Index {
+    /// Takes in a policy; returns the contracts of its namespace, when it is news.
+    pub fn saw_policy(&self, object: &RemediationPolicy) -> Vec<Key> {
+        let key = Key::of(object);
+        let policy = Policy {
+            name: object.name_any(),
+            generation: object.metadata.generation.unwrap_or(0),
+            created: object.creation_timestamp().map_or(Timestamp::MIN, |time| time.0),
+            spec: object.spec.clone(),
+        };
+        let mut state = self.lock();
+        let known = state.policies.insert(key.clone(), policy.clone());
+        if known.as_ref() == Some(&policy) { Vec::new() } else { state.in_trouble(&key.namespace) }
+    }
+
+    /// Forgets a policy; returns the contracts of its namespace that are in trouble.
+    pub fn lost_policy(&self, key: &Key) -> Vec<Key> {
+        let mut state = self.lock();
+        state.policies.remove(key);
+        state.in_trouble(&key.namespace)
+    }
+
+    /// The policies that were known before a list and are not in it.
+    pub fn policies_not_in(&self, listed: &BTreeSet<Key>, scope: Option<&str>) -> Vec<Key> {
+        let state = self.lock();
+        let in_scope = |key: &&Key| scope.is_none_or(|namespace| &*key.namespace == namespace);
+        state.policies.keys().filter(in_scope).filter(|k| !listed.contains(*k)).cloned().collect()
+    }
+
+    /// The policies of a namespace.
+    pub fn policies(&self, namespace: &str) -> Vec<Policy> {
+        let state = self.lock();
+        let here = state.policies.iter().filter(|(key, _)| &*key.namespace == namespace);
+        here.map(|(_, policy)| policy.clone()).collect()
+    }
+
+    /// Takes in a class; returns the contracts that name it.
+    pub fn saw_class(&self, class: WidgetClass) -> Vec<Key> {
+        let key = Key::of(&class);
+        let mut state = self.lock();
+        let same = state.classes.get(&key).is_some_and(|known| known.spec == class.spec);
+        state.classes.insert(key.clone(), Arc::new(class));
+        if same { Vec::new() } else { state.of_class(&key) }
+    }
+
+    /// Forgets a class; returns the contracts that name it.
+    pub fn lost_class(&self, key: &Key) -> Vec<Key> {
+        let mut state = self.lock();
+        state.classes.remove(key);
+        state.of_class(key)
+    }
+
+    /// The class of that name.
+    pub fn class(&self, key: &Key) -> Option<Arc<WidgetClass>> {
+        self.lock().classes.get(key).cloned()
+    }
+
+    /// The classes that were known before a list and are not in it.
+    pub fn classes_not_in(&self, listed: &BTreeSet<Key>, scope: Option<&str>) -> Vec<Key> {
+        let state = self.lock();
+        let in_scope = |key: &&Key| scope.is_none_or(|namespace| &*key.namespace == namespace);
+        state.classes.keys().filter(in_scope).filter(|k| !listed.contains(*k)).cloned().collect()
+    }
+}
