@@ -151,8 +151,7 @@ enum Stop {
 impl Program {
     fn compile(field: &'static str, source: &str) -> Result<Self, Doubt> {
         source::check_source(field, source)?;
-        let expression = with_deep_stack(|| Self::parsed(field, source))
-            .unwrap_or_else(|| Err(invalid(&format!("{field} could not be parsed"))))?;
+        let expression = with_deep_stack(field, || Self::parsed(field, source))??;
         Ok(Self { field, source: source.to_owned(), expression })
     }
 
@@ -173,15 +172,12 @@ impl Program {
     fn run(&self, document: &Value) -> Result<CelValue, Stop> {
         meter::check_cost(self.field, &self.expression, document).map_err(Stop::Doubt)?;
         let value = to_cel(document);
-        let result = with_deep_stack(|| {
+        let result = with_deep_stack(self.field, || {
             let mut context = FUNCTIONS.new_inner_scope();
             context.add_variable_from_value("self", value);
             CelValue::resolve(&self.expression, &context)
         });
-        match result {
-            Some(result) => result.map_err(|error| self.stop(&error)),
-            None => Err(Stop::Doubt(invalid(&format!("{} ended the interpreter", self.field)))),
-        }
+        result.map_err(Stop::Doubt)?.map_err(|error| self.stop(&error))
     }
 
     /// An error without the values that the interpreter puts into its words.
@@ -217,11 +213,16 @@ impl Program {
     }
 }
 
-/// Runs `work` on a stack that no expression within the limits overflows; None when it panics.
-fn with_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+/// Runs `work` on a stack that no expression within the limits overflows.
+fn with_deep_stack<T: Send>(field: &str, work: impl FnOnce() -> T + Send) -> Result<T, Doubt> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(cost::STACK_BYTES);
-        thread.spawn_scoped(scope, work).ok()?.join().ok()
+        let thread = thread.spawn_scoped(scope, work).map_err(|error| {
+            // Nobody's fault, and over in a moment.
+            let message = format!("{field} waits for a thread to run on: {}", error.kind());
+            Doubt::new(DoubtReason::DeadlineExceeded, &message)
+        })?;
+        thread.join().map_err(|_| invalid(&format!("{field} ended the interpreter")))
     })
 }
 
