@@ -8,44 +8,7 @@
 #   KINTSUGI_TEST_OTELCOL  path of an OpenTelemetry collector
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
-state=
-job=
-
-# Runs a command as a process group of its own, and ends what the command leaves of it. Waiting for
-# it, this script answers to a signal at once.
-step() {
-  local status=0
-  set -m
-  "$@" </dev/null &
-  job=$!
-  set +m
-  wait "$job" || status=$?
-  kill -KILL -- "-$job" 2>/dev/null || true
-  job=
-  return $status
-}
-
-stop() {
-  local status=$?
-  trap '' INT TERM HUP
-  if [ -n "$job" ]; then
-    kill -TERM -- "-$job" 2>/dev/null || true
-    wait "$job" || true
-    kill -KILL -- "-$job" 2>/dev/null || true
-  fi
-  if [ -n "$state" ]; then
-    tests/controlplane/down.sh "$state"
-    if [ $status = 0 ]; then
-      rm -rf "$state"
-    else
-      echo "the logs of the control plane are in $state" >&2
-    fi
-  fi
-  exit $status
-}
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+. tests/steps.sh
 
 step tests/controlplane/build.sh >/dev/null
 step tests/otelcol/build.sh >/dev/null

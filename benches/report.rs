@@ -1,0 +1,315 @@
+//! The table and `summary.json`: each figure beside its target, and whether it was reached.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    fs,
+    path::Path,
+};
+
+use anyhow::Context as _;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    cluster::{Cluster, Memory},
+    heal::Case,
+    memory,
+    requests::{self, Requests},
+    rounds::{Heals, Ratio},
+    validation,
+};
+
+/// All that was measured; None where it was not.
+#[derive(Debug)]
+pub struct Summary {
+    fsync: bool,
+    binary_mib: f64,
+    /// Memory before there is any contract.
+    pub idle: Option<Memory>,
+    /// Times.
+    pub heals: Option<Heals>,
+    /// Requests, by case.
+    pub requests: BTreeMap<Case, Requests>,
+    /// Memory with many contracts.
+    pub memory: Option<memory::Measured>,
+    /// Validations.
+    pub validation: Option<validation::Measured>,
+}
+
+/// One line of the table.
+struct Row {
+    what: String,
+    reached: f64,
+    /// The bound, and whether it is the most or the least.
+    target: Option<(Bound, f64)>,
+    unit: &'static str,
+    note: String,
+}
+
+#[derive(Clone, Copy)]
+enum Bound {
+    Most,
+    Least,
+}
+
+impl Row {
+    fn new(what: impl Into<String>, reached: f64, unit: &'static str) -> Self {
+        Self { what: what.into(), reached, target: None, unit, note: String::new() }
+    }
+
+    fn at_most(mut self, target: f64) -> Self {
+        self.target = Some((Bound::Most, target));
+        self
+    }
+
+    fn at_least(mut self, target: f64) -> Self {
+        self.target = Some((Bound::Least, target));
+        self
+    }
+
+    fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = note.into();
+        self
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (target, verdict) = match self.target {
+            None => (String::new(), ""),
+            Some((bound, target)) => {
+                let (sign, reached) = match bound {
+                    Bound::Most => ("<=", self.reached <= target),
+                    Bound::Least => (">=", self.reached >= target),
+                };
+                let verdict = if reached { "reached" } else { "NOT reached" };
+                (format!("{sign} {target}"), verdict)
+            }
+        };
+        let Self { what, reached, unit, note, target: _ } = self;
+        let decimals = if *reached >= 1000.0 { 0 } else { 2 };
+        let line =
+            format!("{what:46} {reached:>10.decimals$} {unit:5} {target:>7}  {verdict:11}  {note}");
+        f.write_str(line.trim_end())
+    }
+}
+
+impl Summary {
+    /// Nothing but what can be read off the binary.
+    pub fn new(cluster: &Cluster) -> anyhow::Result<Self> {
+        let binary = fs::metadata(&cluster.binary).context("no release binary")?;
+        #[expect(clippy::cast_precision_loss, reason = "a size in MiB, to two decimals")]
+        let binary_mib = binary.len() as f64 / f64::from(1 << 20);
+        Ok(Self {
+            fsync: Cluster::flushes(),
+            binary_mib,
+            idle: None,
+            heals: None,
+            requests: BTreeMap::new(),
+            memory: None,
+            validation: None,
+        })
+    }
+
+    /// Writes `summary.json`.
+    pub fn write(&self, results: &Path) -> anyhow::Result<()> {
+        let path = results.join("summary.json");
+        let text = serde_json::to_string_pretty(&self.json())?;
+        fs::write(&path, text + "\n").with_context(|| format!("writing {}", path.display()))
+    }
+
+    fn json(&self) -> Value {
+        let ratios = |of: &BTreeMap<Case, Ratio>| -> Map<String, Value> {
+            of.iter().map(|(case, ratio)| (case.to_string(), ratio_json(*ratio))).collect()
+        };
+        let heals = self.heals.as_ref();
+        let requests: Map<String, Value> = self
+            .requests
+            .iter()
+            .map(|(case, requests)| (case.to_string(), requests_json(requests)))
+            .collect();
+        let validation = self.validation.as_ref();
+        let per_second = |of: fn(&validation::Measured) -> &validation::PerSecond| {
+            validation.map(of).map(|of| {
+                json!({"kintsugi": of.kintsugi.round(), "ajv": of.ajv.round(), "zod": of.zod.round()})
+            })
+        };
+        json!({
+            "fsync": self.fsync,
+            "w_ms": heals.map(|heals| round(heals.w)),
+            "patches_per_s_16_clients": heals.map(|heals| heals.at_once.round()),
+            "rounds": heals.map(|heals| json!({"kept": heals.kept, "dropped": heals.dropped})),
+            "heal": heals.map(|heals| ratios(&heals.healed)),
+            "recorded": heals.map(|heals| ratios(&heals.recorded)),
+            "floor_p50_ratio": heals.map(|heals| round(heals.floor.p50)),
+            "floor_p99_ratio": heals.map(|heals| round(heals.floor.p99)),
+            "writes_per_heal": requests::most(&self.requests, |r| r.writes).map(round),
+            "reads_per_heal": requests::most(&self.requests, |r| r.reads).map(round),
+            "lists_per_heal": requests::most(&self.requests, |r| r.lists).map(round),
+            "requests": requests,
+            "contracts": self.memory.as_ref().map(|memory| memory.contracts),
+            "rss_mib_10k": self.memory.as_ref().map(|memory| round(memory.memory.now)),
+            "peak_rss_mib_10k": self.memory.as_ref().map(|memory| round(memory.memory.peak)),
+            "rss_mib_10k_restarted": self.memory.as_ref().map(|memory| round(memory.restarted.now)),
+            "validations_per_s": per_second(|validation| &validation.validate),
+            "parsed_and_validated_per_s": per_second(|validation| &validation.parse),
+            "idle_rss_mib": self.idle.map(|idle| round(idle.now)),
+            "binary_mib": round(self.binary_mib),
+        })
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        if let Some(heals) = &self.heals {
+            rows.extend(times(heals));
+        }
+        for (case, requests) in &self.requests {
+            rows.extend(asked(*case, requests));
+        }
+        if let Some(memory) = &self.memory {
+            rows.extend(weights(memory));
+        }
+        if let Some(idle) = self.idle {
+            let row = Row::new("memory without a contract", idle.now, "MiB").at_most(10.0);
+            rows.push(row.note(split(idle)));
+        }
+        rows.push(Row::new("binary, stripped", self.binary_mib, "MiB").at_most(12.0));
+        if let Some(validation) = &self.validation {
+            rows.extend(speeds(validation));
+        }
+        rows
+    }
+}
+
+fn times(heals: &Heals) -> Vec<Row> {
+    let mut rows = vec![
+        Row::new("w: one merge PATCH, p50", heals.w, "ms"),
+        Row::new("W: PATCHes a second, 16 clients", heals.at_once, "/s"),
+        Row::new("bare healer, healed p50", heals.floor.p50, "w"),
+        Row::new("bare healer, healed p99", heals.floor.p99, "w"),
+    ];
+    for (case, healed) in &heals.healed {
+        let (p50, p99) = if *case == Case::Served { (1.8, 4.0) } else { (2.8, 6.0) };
+        let count = format!("{} heals", healed.count);
+        rows.push(
+            Row::new(format!("{case}: healed p50"), healed.p50, "w").at_most(p50).note(count),
+        );
+        rows.push(Row::new(format!("{case}: healed p99"), healed.p99, "w").at_most(p99));
+        if let Some(recorded) = heals.recorded.get(case) {
+            let what = format!("{case}: recorded, too");
+            rows.push(Row::new(format!("{what}, p50"), recorded.p50, "w").at_most(3.8));
+            rows.push(Row::new(format!("{what}, p99"), recorded.p99, "w").at_most(9.0));
+        }
+    }
+    rows
+}
+
+fn asked(case: Case, requests: &Requests) -> Vec<Row> {
+    let Requests { heals, writes, revisions, reads, lists, events, timeline: _ } = requests;
+    let apart = format!("and {revisions:.2} new revisions, {events:.2} Events; of {heals} heals");
+    vec![
+        Row::new(format!("{case}: writes per heal"), *writes, "").at_most(4.0).note(apart),
+        Row::new(format!("{case}: GETs per heal"), *reads, "").at_most(1.0),
+        Row::new(format!("{case}: LISTs per heal"), *lists, "").at_most(0.0),
+    ]
+}
+
+fn weights(memory: &memory::Measured) -> Vec<Row> {
+    let memory::Measured { contracts, all_ready_s, memory, restarted } = memory;
+    let note = format!("{}; all Ready after {all_ready_s:.0} s", split(*memory));
+    let what = format!("memory with {contracts} contracts");
+    vec![
+        Row::new(what, memory.now, "MiB").at_most(20.0).note(note),
+        Row::new("the same after a restart", restarted.now, "MiB").note(split(*restarted)),
+    ]
+}
+
+fn split(memory: Memory) -> String {
+    format!("{:.1} of it anonymous; peak {:.1}", memory.anonymous, memory.peak)
+}
+
+fn speeds(measured: &validation::Measured) -> Vec<Row> {
+    let (own, parsed) = (&measured.validate, &measured.parse);
+    let size = format!("{} bytes each; {}", measured.bytes, measured.versions);
+    vec![
+        Row::new("validations a second", own.kintsugi, "/s").note(size),
+        Row::new("the same, Ajv", own.ajv, "/s"),
+        Row::new("the same, Zod", own.zod, "/s"),
+        Row::new("by comparison with Ajv", own.kintsugi / own.ajv, "x").at_least(2.0),
+        Row::new("by comparison with Zod", own.kintsugi / own.zod, "x").at_least(7.0),
+        Row::new("parsed and validated a second", parsed.kintsugi, "/s")
+            .note(format!("digests included; {:.0}/s without", measured.bare_parse)),
+        Row::new("the same, JSON.parse and Ajv", parsed.ajv, "/s"),
+        Row::new("by comparison", parsed.kintsugi / parsed.ajv, "x").at_least(2.0),
+    ]
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nTimes are multiples of w, from the acknowledgement of the breaking write.")?;
+        let disk = if self.fsync { "flushes" } else { "does not flush" };
+        writeln!(f, "etcd {disk} each write to the disk; everything runs on this machine.")?;
+        if let Some(heals) = &self.heals {
+            writeln!(f, "{}", steadiness(heals))?;
+        }
+        writeln!(f)?;
+        for row in self.rows() {
+            writeln!(f, "{row}")?;
+        }
+        for (case, requests) in &self.requests {
+            f.write_str(&timeline(*case, requests)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn steadiness(heals: &Heals) -> String {
+    let Heals { kept, dropped, .. } = heals;
+    if *kept == 0 {
+        return format!(
+            "NOISY: in all {dropped} rounds w moved by more than 25 %; they are shown all the same."
+        );
+    }
+    format!("{kept} rounds count; {dropped} were dropped, because w moved by more than 25 %.")
+}
+
+/// Where the time goes: the operator's requests of a usual heal.
+fn timeline(case: Case, requests: &Requests) -> Result<String, fmt::Error> {
+    let (moments, alike) = &requests.timeline;
+    let mut text = String::new();
+    let heals = requests.heals;
+    writeln!(
+        text,
+        "\n{case}: the requests of {alike} of {heals} heals, median ms after the break"
+    )?;
+    for moment in moments {
+        let crate::requests::Moment { what, came, answered } = moment;
+        writeln!(text, "  {came:>8.2} to {answered:>8.2}  {what}")?;
+    }
+    Ok(text)
+}
+
+fn ratio_json(ratio: Ratio) -> Value {
+    json!({"p50_ratio": round(ratio.p50), "p99_ratio": round(ratio.p99), "heals": ratio.count})
+}
+
+fn requests_json(requests: &Requests) -> Value {
+    let Requests { heals, writes, revisions, reads, lists, events, timeline: (moments, _) } =
+        requests;
+    let timeline: Vec<Value> = moments
+        .iter()
+        .map(|moment| {
+            json!({"what": moment.what, "came_ms": round(moment.came), "answered_ms": round(moment.answered)})
+        })
+        .collect();
+    json!({
+        "heals": heals, "writes": round(*writes), "revisions": round(*revisions),
+        "reads": round(*reads), "lists": round(*lists), "events": round(*events),
+        "timeline": timeline,
+    })
+}
+
+/// To three decimals.
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
