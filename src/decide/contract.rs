@@ -207,7 +207,8 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
                 Some(repair) if repair.written_back => vec![vec![open], vec![write(repair)]],
                 // Side by side: the bad document stays where it is, so no evidence is lost when the
                 // Incident comes second, and a crash in between leaves its name on what is served.
-                repair => vec![[open].into_iter().chain(repair.map(write)).collect()],
+                // The repair goes first: widgets wait for it, and for nothing else.
+                repair => vec![repair.map(write).into_iter().chain([open]).collect()],
             };
             return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
         }
