@@ -40,16 +40,16 @@ pub async fn work(ctx: Arc<Ctx>) {
 
 async fn look(ctx: &Ctx, key: &Key) -> Result<Next, Error> {
     let Some(seen) = observe::contract(ctx, key).await? else { return Ok(Next::Changed) };
-    match reconcile(ctx, &seen).await {
+    let outcome = match reconcile(ctx, &seen).await {
         Err(Error::Stalled(stall)) => stall_contract(ctx, &seen, &stall).await,
-        outcome => {
-            match outcome {
-                Ok(Next::Again) => ctx.index.keep_object(key, seen.object),
-                _ => ctx.index.rest(key),
-            }
-            outcome
-        }
+        outcome => outcome,
+    };
+    match outcome {
+        Ok(Next::Again) => ctx.index.keep_object(key, seen.object),
+        Ok(_) => ctx.index.rest(key, seen.object),
+        Err(_) => ctx.index.reread(key),
     }
+    outcome
 }
 
 async fn reconcile(ctx: &Ctx, seen: &observe::Seen) -> Result<Next, Error> {

@@ -14,19 +14,38 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use moka::sync::Cache;
+
 use self::{contracts::Entry, incidents::IncidentEntry, served::Claim};
 use super::Key;
 use crate::{
-    api::{WidgetClass, refs::ConfigMapKeyRef},
+    api::{WidgetClass, WidgetContract, refs::ConfigMapKeyRef},
     decide::select::Policy,
 };
 
 pub use served::{ServedBytes, ServedObject};
 
+/// How many bytes of contracts, as JSON, are kept although nothing happens to them.
+const RECENT_BYTES: u64 = 1024 * 1024;
+
 /// The index.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Index {
     state: Mutex<State>,
+    /// The contracts that were looked at last: when something happens to what one serves, its
+    /// repair waits for no read. Of few contracts that is all of them.
+    recent: Cache<Key, Arc<WidgetContract>>,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        let weight = |_: &Key, object: &Arc<WidgetContract>| {
+            let text = serde_json::to_string(&**object);
+            text.ok().and_then(|text| u32::try_from(text.len()).ok()).unwrap_or(u32::MAX)
+        };
+        let recent = Cache::builder().weigher(weight).max_capacity(RECENT_BYTES).build();
+        Self { state: Mutex::default(), recent }
+    }
 }
 
 #[derive(Debug, Default)]

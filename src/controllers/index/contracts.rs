@@ -31,7 +31,7 @@ impl Index {
     /// Takes in a contract. Is it worth a look? Not when we have seen or written this version.
     pub fn saw_contract(&self, object: WidgetContract) -> Option<Key> {
         let key = Key::of(&object);
-        let version = version_of(object.resource_version().as_deref());
+        let version = version(&object);
         let uid = object.uid().unwrap_or_default();
         let mut state = self.lock();
         let known = state.contracts.get(&key);
@@ -82,6 +82,7 @@ impl Index {
         let mut state = self.lock();
         state.forget(key);
         state.unreadable.remove(key);
+        self.recent.invalidate(key);
     }
 
     /// The contracts that were known before a list and are not in it.
@@ -99,23 +100,29 @@ impl Index {
 
     /// The object to work on, taken out of the index; None when it has to be read.
     pub fn take_object(&self, key: &Key) -> Option<Arc<WidgetContract>> {
-        self.lock().contracts.get_mut(key)?.object.take()
+        let mut state = self.lock();
+        let entry = state.contracts.get_mut(key)?;
+        let newest = entry.version;
+        entry
+            .object
+            .take()
+            .or_else(|| self.recent.get(key).filter(|object| version(object) == newest))
     }
 
     /// Keeps `object` for the next look, unless a newer one has arrived.
     pub fn keep_object(&self, key: &Key, object: Arc<WidgetContract>) {
         let mut state = self.lock();
-        if let Some(entry) = state.contracts.get_mut(key) {
-            let version = version_of(object.resource_version().as_deref());
-            if entry.object.is_none() && version >= entry.version {
-                entry.object = Some(object);
-            }
+        if let Some(entry) = state.contracts.get_mut(key)
+            && entry.object.is_none()
+            && version(&object) >= entry.version
+        {
+            entry.object = Some(object);
         }
     }
 
     /// What we wrote: nothing older may be decided on. Kept for a look that follows at once.
     pub fn wrote_contract(&self, key: &Key, written: WidgetContract) {
-        let version = version_of(written.resource_version().as_deref());
+        let version = version(&written);
         if let Some(entry) = self.lock().contracts.get_mut(key)
             && version >= entry.version
         {
@@ -125,13 +132,21 @@ impl Index {
         }
     }
 
-    /// No look follows at once: what was kept for one is dropped, unless something newer came.
-    pub fn rest(&self, key: &Key) {
-        if let Some(entry) = self.lock().contracts.get_mut(key)
-            && entry.rests
-        {
-            entry.object = None;
+    /// No look at the contract, which was `seen`, follows at once.
+    pub fn rest(&self, key: &Key, seen: Arc<WidgetContract>) {
+        let mut state = self.lock();
+        let Some(entry) = state.contracts.get_mut(key) else { return };
+        let newest = if entry.rests { entry.object.take().unwrap_or(seen) } else { seen };
+        // Unless something newer came meanwhile.
+        if version(&newest) == entry.version {
+            self.recent.insert(key.clone(), newest);
         }
+    }
+
+    /// A look went wrong, perhaps because there is something newer than the watch has brought: the
+    /// next one reads.
+    pub fn reread(&self, key: &Key) {
+        self.recent.invalidate(key);
     }
 
     /// The newest version of this contract that we have seen or written.
@@ -215,4 +230,8 @@ fn reads(contract: &WidgetContract) -> Vec<String> {
         names.insert(reference.name.clone());
     }
     names.into_iter().collect()
+}
+
+fn version(object: &WidgetContract) -> u64 {
+    version_of(object.resource_version().as_deref())
 }
