@@ -146,7 +146,9 @@ impl Healing {
     }
 
     async fn document(&mut self, name: &str, manager: &str) -> anyhow::Result<Heal> {
-        let (broken, expected, since) = self.edit_badly(name, manager).await?;
+        // Nothing but the fault, so that what is mended is what is served: four writes.
+        let (broken, expected, since) =
+            self.edit_badly(name, manager, &json!({"layout": null})).await?;
         let mends = |object: &DynamicObject| object.data["spec"]["document"]["inline"] == expected;
         let healed = after(&mut self.contracts, &broken, mends).await?;
         let recorded = self.recorded(name, "Resolved", is_ready).await?;
@@ -167,7 +169,9 @@ impl Healing {
     }
 
     async fn served(&mut self, name: &str, manager: &str) -> anyhow::Result<Heal> {
-        let (_, expected, since) = self.edit_badly(name, manager).await?;
+        // A good edit that loses the layout.
+        let edit = json!({"title": format!("An edit of {name}"), "layout": null});
+        let (_, expected, since) = self.edit_badly(name, manager, &edit).await?;
         let serves = |object: &DynamicObject| {
             let text = holds(object).map(String::as_str).unwrap_or_default();
             serde_json::from_str::<Value>(text).is_ok_and(|document| document == expected)
@@ -182,14 +186,14 @@ impl Healing {
         Ok(Heal::between(since, &healed, recorded))
     }
 
-    /// A good edit of the title that loses the layout. Returns the contract as it was then, what
-    /// its document is once repaired, and when the write was acknowledged.
+    /// An edit of the document that loses the layout. Returns the contract as it was then, what its
+    /// document is once repaired, and when the write was acknowledged.
     async fn edit_badly(
         &mut self,
         name: &str,
         manager: &str,
+        bad: &Value,
     ) -> anyhow::Result<(DynamicObject, Value, Instant)> {
-        let bad = json!({"title": format!("An edit of {name}"), "layout": null});
         let patch = json!({"spec": {"document": {"inline": bad}}});
         let (broken, since) = self.write("WidgetContract", name, manager, &patch).await?;
         let mut expected = broken.data["spec"]["document"]["inline"].clone();

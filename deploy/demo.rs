@@ -34,7 +34,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 const NAMESPACE: &str = "kintsugi-demo";
 /// Longest wait for one transition.
@@ -47,6 +47,8 @@ struct Demo {
     client: Client,
     cdn: String,
     lost: Lost,
+    /// The transitions that were printed: contract and reason.
+    told: watch::Sender<BTreeSet<(String, String)>>,
     started: Instant,
 }
 
@@ -58,6 +60,7 @@ async fn main() -> anyhow::Result<()> {
         client: Client::try_from(kube::Config::infer().await?)?,
         cdn: web(&lost).await?,
         lost,
+        told: watch::Sender::default(),
         started: Instant::now(),
     };
     demo.fresh_namespace().await?;
@@ -131,6 +134,7 @@ impl Demo {
             self.heading("act 4: fr has never had a title, and its source is down");
             self.apply::<WidgetContract>(&named("fr")?).await?;
             self.incident_is("fr", "Escalated").await?;
+            self.has_told("fr", "Escalated").await?;
             self.heading("three healed, one escalated");
             Ok(())
         };
@@ -154,14 +158,25 @@ impl Demo {
         );
         while let Some(event) = stream.try_next().await? {
             let subject = event.regarding.and_then(|object| object.name).unwrap_or_default();
+            let reason = event.reason.unwrap_or_default();
             println!(
-                "{:>8.3}s  {subject:4} {:20} {}",
+                "{:>8.3}s  {subject:4} {reason:20} {}",
                 self.started.elapsed().as_secs_f64(),
-                event.reason.unwrap_or_default(),
                 event.note.unwrap_or_default(),
             );
+            self.told.send_if_modified(|told| told.insert((subject, reason)));
         }
         bail!("the watch of Events ended")
+    }
+
+    /// Waits until the transition was printed.
+    async fn has_told(&self, contract: &str, reason: &str) -> anyhow::Result<()> {
+        let transition = (contract.to_owned(), reason.to_owned());
+        let mut told = self.told.subscribe();
+        let waiting = told.wait_for(|told| told.contains(&transition));
+        let waited = timeout(PATIENCE, waiting).await;
+        waited.with_context(|| format!("no Event says {reason} of {contract}"))??;
+        Ok(())
     }
 
     async fn fresh_namespace(&self) -> anyhow::Result<()> {
@@ -236,6 +251,7 @@ impl Demo {
     /// Waits until the Incident is mitigated and the served document is what it should be.
     async fn healed(&self, contract: &str, good: fn(&Value) -> bool) -> anyhow::Result<()> {
         self.incident_is(contract, "Mitigated").await?;
+        self.has_told(contract, "Mitigated").await?;
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
         let served = config_maps.get(&format!("{contract}-served")).await?;
         let text = served.data.unwrap_or_default().remove("contract.json").unwrap_or_default();
