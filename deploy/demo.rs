@@ -333,11 +333,11 @@ fn start_operator() -> anyhow::Result<Child> {
     let file = std::fs::File::create(log)?;
     Command::new(path)
         .args(["run", "--listen=127.0.0.1:0", "--log-format=text", "--allow-http"])
-        .args([
-            "--allow-cidrs=127.0.0.0/8",
-            "--lease-namespace=kintsugi-system",
-            "--lease-name=kintsugi",
-        ])
+        .args(["--allow-cidrs=127.0.0.0/8", "--lease-name=kintsugi"])
+        .arg(format!(
+            "--lease-namespace={}",
+            env::var("KINTSUGI_DEMO_LEASE_NAMESPACE").context("run `make demo`")?
+        ))
         .arg(format!("--namespaces={NAMESPACE}"))
         .env(
             "KUBECONFIG",

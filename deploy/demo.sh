@@ -15,6 +15,8 @@ if [ "${CLUSTER:-}" = current ]; then
   : "${KUBECONFIG:?CLUSTER=current needs KUBECONFIG}"
   "$bin/kubectl" apply --server-side -f crds >/dev/null
   export KINTSUGI_DEMO_OPERATOR_KUBECONFIG=$KUBECONFIG
+  # The chart need not be installed there, so its namespace may not exist.
+  export KINTSUGI_DEMO_LEASE_NAMESPACE=kintsugi-demo
 else
   state=$PWD/.run/demo
   trap 'tests/controlplane/down.sh "$state"' EXIT
@@ -24,6 +26,7 @@ else
   tests/controlplane/install.sh "$state"
   export KUBECONFIG=$state/admin.kubeconfig
   export KINTSUGI_DEMO_OPERATOR_KUBECONFIG=$state/operator.kubeconfig
+  export KINTSUGI_DEMO_LEASE_NAMESPACE=kintsugi-system
 fi
 trap 'exit 130' INT TERM
 target/debug/examples/demo

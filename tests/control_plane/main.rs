@@ -9,6 +9,7 @@ mod support;
 mod admission;
 mod bad_input;
 mod chart;
+mod demo;
 mod documents;
 mod healing;
 mod leadership;

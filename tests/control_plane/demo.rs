@@ -1,0 +1,26 @@
+//! The demo, as a newcomer runs it, on a cluster that is there already.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::support::Cluster;
+
+#[tokio::test]
+async fn the_demo_heals_three_and_escalates_one_on_the_users_own_cluster() {
+    let output = Command::new("deploy/demo.sh")
+        .env("CLUSTER", "current")
+        .env("KUBECONFIG", Cluster::running().admin_kubeconfig())
+        .env_remove("HOLD")
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let (said, log) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{log}");
+    assert!(said.contains("three healed, one escalated"), "{said}");
+    for contract in ["uk", "de", "gb"] {
+        assert!(said.contains(&format!("{contract}   serves {{")), "{said}");
+    }
+}
