@@ -27,8 +27,8 @@ use crate::{
     config::Config,
     decide::{
         effective::Effective,
-        validate::{Rulebook, Schema, Scope},
-        view::{Holder, Judged},
+        validate::{Judged, Rulebook, Schema, Scope},
+        view::Holder,
     },
     domain::{
         Digest, Document, Doubt, DoubtReason, Probes, Span, Violation,

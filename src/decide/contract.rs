@@ -25,10 +25,9 @@ use crate::{
 };
 
 use super::{
-    Stall, drift,
-    incident::{self, Move},
+    Stall, drift, incident,
+    moves::{Move, Repair},
     publish::{self, Serving},
-    repair::Repair,
     signal::{Reason, Signal},
     status,
     view::{Assigned, Effect, EndedIncident, Need, Note, Served, View, sooner},

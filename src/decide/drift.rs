@@ -15,7 +15,8 @@ use crate::{
 };
 
 use super::{
-    incident::{Move, name, next_ordinal, traceparent},
+    episode::{name, next_ordinal, traceparent},
+    moves::Move,
     record::Record,
     view::{Served, View},
 };

@@ -187,3 +187,36 @@ pub fn violations(failing: &[Failing]) -> Vec<RuleViolation> {
     });
     shown.collect()
 }
+
+/// The next episode's number: status and the Incidents that are there both know the last one.
+pub(super) fn next_ordinal(view: &View) -> u32 {
+    let last = view.ended.first().map_or(0, |last| last.ordinal);
+    view.status.episodes.unwrap_or(0).max(last).saturating_add(1)
+}
+
+/// `<contract>-<10 hex of sha256(UID, ordinal)>`: a restart cannot open the same episode twice.
+#[must_use]
+pub fn name(contract: &str, uid: &str, ordinal: u32) -> String {
+    let hash = Digest::of_bytes(format!("{uid}/{ordinal}").as_bytes());
+    format!("{contract}-{}", &hash.short()[..10])
+}
+
+/// The trace of the episode (W3C Trace Context), from what names it: the same after a restart.
+pub(super) fn traceparent(uid: &str, ordinal: u32) -> String {
+    let hash = Digest::of_bytes(format!("trace {uid}/{ordinal}").as_bytes());
+    let hex = hash.as_str().trim_start_matches("sha256:");
+    format!("00-{}-{}-01", &hex[..32], &hex[32..48])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_episodes_name_and_trace_are_the_same_after_a_restart() {
+        assert_eq!(name("uk", "uid", 1), name("uk", "uid", 1));
+        assert_ne!(name("uk", "uid", 1), name("uk", "uid", 2));
+        assert_eq!(name("uk", "uid", 1).len(), "uk-".len() + 10);
+        assert_eq!(traceparent("uid", 1).len(), 55);
+    }
+}

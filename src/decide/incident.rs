@@ -22,57 +22,27 @@ use crate::{
     api::{
         condition::{ConditionType, whole_seconds},
         contract::{Mode, WidgetContractStatus},
-        incident::{Cause, IncidentSpec, IncidentStatus, RuleViolation, Segment, State},
+        incident::{Cause, IncidentSpec, RuleViolation, Segment, State},
         policy::Retry,
     },
-    domain::{Digest, Document, Severity, Span, Verdict, patch::OpSummary, text},
+    domain::{Document, Severity, Span, Verdict, patch::OpSummary, text},
 };
 
 use super::{
     drift::PUT_BACK,
     episode::{self, Episode},
     gates,
+    moves::{Move, OPS_SHOWN, Repair, intent, summaries},
     plan::{self, Attempting, Candidate, Outcome},
     publish::overwritten_by,
-    record::{OPS_SHOWN, Record, WAITING_STEP},
-    repair::{Repair, intent, summaries},
+    record::{Record, WAITING_STEP},
     select,
-    signal::Signal,
     view::{Effect, EndedIncident, Need, OpenIncident, Served, View, sooner},
     write_back::{self, MIN_HEALTHY, Place},
 };
 
 const KEEP_RESOLVED: u32 = 20;
 const RESOLVED_TTL: Span = Span::mins(168 * 60);
-
-/// What to do about the Incident.
-#[derive(Debug)]
-pub enum Move {
-    /// Nothing.
-    Nothing,
-    /// Gather this first.
-    Ask(Need),
-    /// Open an Incident, and publish its first candidate beside.
-    Open {
-        /// Its name.
-        name: String,
-        /// Its spec.
-        spec: Box<IncidentSpec>,
-        /// The candidate.
-        repair: Option<Repair>,
-    },
-    /// Publish a candidate of a later attempt.
-    Publish(Repair),
-    /// Write down what was seen.
-    Record {
-        /// The Incident's name.
-        name: String,
-        /// Its new status.
-        status: Box<IncidentStatus>,
-        /// What to say about it.
-        signals: Vec<Signal>,
-    },
-}
 
 /// The next move, and when to look again; `seen` is the contract's status as it is about to be.
 #[must_use]
@@ -133,8 +103,8 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
     }) {
         return Move::Nothing;
     }
-    let ordinal = next_ordinal(view);
-    let name = name(&view.subject.name, &view.subject.uid, ordinal);
+    let ordinal = episode::next_ordinal(view);
+    let name = episode::name(&view.subject.name, &view.subject.uid, ordinal);
     let segments = plan::segments(view, trouble);
     let place = write_back::place(view, &segments, &trouble.fingerprint, now);
     let mut first_intent = None;
@@ -168,17 +138,11 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
         policies_summary: text::bounded(&policies.join(","), 255),
         plan: segments,
         intent: first_intent,
-        traceparent: Some(traceparent(&view.subject.uid, ordinal)),
+        traceparent: Some(episode::traceparent(&view.subject.uid, ordinal)),
         opened_at: Time(whole_seconds(trouble.since)),
         close: false,
     };
     Move::Open { name, spec: Box::new(spec), repair }
-}
-
-/// The next episode's number: status and the Incidents that are there both know the last one.
-pub(super) fn next_ordinal(view: &View) -> u32 {
-    let last = view.ended.first().map_or(0, |last| last.ordinal);
-    view.status.episodes.unwrap_or(0).max(last).saturating_add(1)
 }
 
 /// The ended Incidents that are not kept any more, and when the next one will not be.
@@ -201,20 +165,6 @@ pub fn surplus(view: &View, now: Timestamp) -> (Vec<EndedIncident>, Option<Times
         }
     }
     (surplus, next)
-}
-
-/// `<contract>-<10 hex of sha256(UID, ordinal)>`: a restart cannot open the same episode twice.
-#[must_use]
-pub fn name(contract: &str, uid: &str, ordinal: u32) -> String {
-    let hash = Digest::of_bytes(format!("{uid}/{ordinal}").as_bytes());
-    format!("{contract}-{}", &hash.short()[..10])
-}
-
-/// The trace of the episode (W3C Trace Context), from what names it: the same after a restart.
-pub(super) fn traceparent(uid: &str, ordinal: u32) -> String {
-    let hash = Digest::of_bytes(format!("trace {uid}/{ordinal}").as_bytes());
-    let hex = hash.as_str().trim_start_matches("sha256:");
-    format!("00-{}-{}-01", &hex[..32], &hex[32..48])
 }
 
 /// The same trouble goes on.
@@ -470,17 +420,4 @@ fn serves_good(view: &View) -> bool {
     // The same bytes by another hand are the same document.
     let undisputed = matches!(view.served, Served::Ours(_)) && overwritten_by(view).is_none();
     undisputed && !view.serves_assigned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_episodes_name_and_trace_are_the_same_after_a_restart() {
-        assert_eq!(name("uk", "uid", 1), name("uk", "uid", 1));
-        assert_ne!(name("uk", "uid", 1), name("uk", "uid", 2));
-        assert_eq!(name("uk", "uid", 1).len(), "uk-".len() + 10);
-        assert_eq!(traceparent("uid", 1).len(), 55);
-    }
 }

@@ -25,8 +25,8 @@ use crate::{
 use super::{
     episode::{self, Episode},
     select,
-    validate::Scope,
-    view::{Judged, Need, RuleResult, View},
+    validate::{Judged, RuleResult, Scope},
+    view::{Need, View},
 };
 
 /// What came of planning.

@@ -16,7 +16,10 @@ use crate::{
 
 use jiff::Timestamp;
 
-use super::view::{Assigned, Judged, Need, Note, RuleResult, Served, View};
+use super::{
+    validate::{Judged, RuleResult},
+    view::{Assigned, Need, Note, Served, View},
+};
 
 /// How long a round of a fight over the served key counts.
 const FIGHT: Span = Span::mins(10);

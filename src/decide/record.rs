@@ -18,7 +18,7 @@ use crate::{
 
 use super::{
     gates::Held,
-    incident::Move,
+    moves::{Move, summaries},
     select,
     signal::{Reason, Signal},
     view::{Effect, OpenIncident, View},
@@ -26,8 +26,6 @@ use super::{
 };
 
 const ATTEMPTS_KEPT: usize = 20;
-/// Most changes of one attempt that are shown.
-pub(super) const OPS_SHOWN: usize = 20;
 const MAX_ATTEMPTS: u32 = 3;
 const UNMITIGATED_AFTER: Span = Span::mins(5);
 const UNRESOLVED_AFTER: Span = Span::mins(24 * 60);
@@ -203,7 +201,7 @@ impl<'a> Record<'a> {
         let places: Vec<String> = ops.iter().map(|op| format!("{} {}", op.kind, op.path)).collect();
         let message = format!("would {}", places.join(", "));
         self.set(ConditionType::Planned, true, "DryRun", &message);
-        self.status.plan = ops.iter().take(OPS_SHOWN).map(Op::summary).collect();
+        self.status.plan = summaries(ops);
     }
 
     pub(super) fn mitigated(&mut self, message: &str) {

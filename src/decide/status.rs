@@ -19,7 +19,8 @@ use super::{
     Stall,
     effective::Effective,
     publish::{overwritten_by, withheld_because},
-    view::{Assigned, RuleResult, Served, View},
+    validate::RuleResult,
+    view::{Assigned, Served, View},
 };
 
 /// The most checks that status shows.

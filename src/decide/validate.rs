@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    domain::{Document, Doubt, DoubtReason, Probes, Verdict},
+    domain::{Document, Doubt, DoubtReason, Probes, Severity, Verdict},
     rules::{
         FreshnessRule, MetadataRule, RuleKind,
         asset::{CompiledAsset, Target},
@@ -18,10 +18,7 @@ use crate::{
     },
 };
 
-use super::{
-    effective::{Effective, Rule},
-    view::{Judged, RuleResult},
-};
+use super::effective::{Effective, Rule};
 
 /// The schema of a contract, or why there is none to check with.
 pub type Schema = Result<Arc<CompiledSchema>, Doubt>;
@@ -50,6 +47,41 @@ pub enum Scope {
     All,
     /// Those that judge the world.
     World,
+}
+
+/// A document and what each rule says of it.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The document.
+    pub document: Arc<Document>,
+    /// One result for each rule in force that was asked, in the order of the rules.
+    pub results: Vec<RuleResult>,
+}
+
+/// What one rule says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleResult {
+    /// The rule's name.
+    pub rule: String,
+    /// How much a failure matters.
+    pub severity: Severity,
+    /// Does the rule judge the world rather than the document?
+    pub world: bool,
+    /// What it says.
+    pub verdict: Verdict,
+}
+
+impl Judged {
+    /// Does every Critical rule pass?
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.critical().all(|result| result.verdict == Verdict::Pass)
+    }
+
+    /// The results of Critical rules.
+    pub fn critical(&self) -> impl Iterator<Item = &RuleResult> {
+        self.results.iter().filter(|result| result.severity == Severity::Critical)
+    }
 }
 
 impl Rulebook {

@@ -20,7 +20,7 @@ use crate::{
 use super::{
     effective::{DOCUMENT_RULE, Effective},
     select::Policy,
-    validate::Rulebook,
+    validate::{Judged, RuleResult, Rulebook},
 };
 
 /// All that is known about one contract at one moment.
@@ -111,28 +111,6 @@ pub struct Subject {
     pub generation: i64,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-}
-
-/// A document and what each rule says of it.
-#[derive(Clone, Debug)]
-pub struct Judged {
-    /// The document.
-    pub document: Arc<Document>,
-    /// One result for each rule in force that was asked, in the order of the rules.
-    pub results: Vec<RuleResult>,
-}
-
-/// What one rule says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleResult {
-    /// The rule's name.
-    pub rule: String,
-    /// How much a failure matters.
-    pub severity: Severity,
-    /// Does the rule judge the world rather than the document?
-    pub world: bool,
-    /// What it says.
-    pub verdict: Verdict,
 }
 
 /// The document that was asked for.
@@ -347,19 +325,6 @@ impl View {
                 vec![about_the_document(Verdict::Unknown(doubt.clone()))]
             }
         }
-    }
-}
-
-impl Judged {
-    /// Does every Critical rule pass?
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        self.critical().all(|result| result.verdict == Verdict::Pass)
-    }
-
-    /// The results of Critical rules.
-    pub fn critical(&self) -> impl Iterator<Item = &RuleResult> {
-        self.results.iter().filter(|result| result.severity == Severity::Critical)
     }
 }
 

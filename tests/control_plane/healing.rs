@@ -374,7 +374,7 @@ async fn a_killed_operator_goes_on_where_it_was() {
     namespace.apply(&storefinder("uk", &edit(&shop(), |d| d["title"] = json!(7)))).await;
     let opened = |incident: Option<&Incident>| incident.is_some();
     let uid = namespace.contracts().get("uk").await.unwrap().uid().unwrap();
-    let name = kintsugi::decide::incident::name("uk", &uid, 1);
+    let name = kintsugi::decide::episode::name("uk", &uid, 1);
     namespace.when::<Incident>(&name, "is opened", opened).await;
     operator.signal("KILL");
     drop(operator);
@@ -395,7 +395,7 @@ async fn an_overwritten_key_is_one_incident_that_names_who_did_it() {
     let config_maps = namespace.api::<k8s_openapi::api::core::v1::ConfigMap>();
     config_maps.patch("uk-served", &params, &Patch::Merge(&overwrite)).await.unwrap();
     let uid = namespace.contracts().get("uk").await.unwrap().uid().unwrap();
-    let name = kintsugi::decide::incident::name("uk", &uid, 1);
+    let name = kintsugi::decide::episode::name("uk", &uid, 1);
     let incident = incident_is(&namespace, &name, "Resolved").await;
     assert_eq!(incident.spec.cause.to_string(), "Overwritten");
     assert!(incident.spec.violations[0].message.contains("vandal"));
@@ -425,7 +425,7 @@ async fn ended_incidents_are_kept_up_to_the_limit() {
         }
     }
     let uid = namespace.contracts().get("uk").await.unwrap().uid().unwrap();
-    let first = kintsugi::decide::incident::name("uk", &uid, 1);
+    let first = kintsugi::decide::episode::name("uk", &uid, 1);
     namespace.gone::<Incident>(&first).await;
     let kept: Vec<u32> = incidents(&namespace).await.iter().map(|i| i.spec.ordinal).collect();
     assert_eq!(kept, [2]);

@@ -1,13 +1,55 @@
-//! A repair on its way out: what is written, where, and what is stored about it before.
+//! What an Incident does next, and the repair that it sends out: values that the machine makes and
+//! `contract` turns into writes.
 
 use std::sync::Arc;
 
 use crate::{
-    api::{contract::Origin, incident::Intent},
+    api::{
+        contract::Origin,
+        incident::{IncidentSpec, IncidentStatus, Intent},
+    },
     domain::{Document, Op, patch::OpSummary},
 };
 
-use super::{gates::Permit, plan::Candidate, record::OPS_SHOWN, view::Effect, write_back::Place};
+use super::{
+    gates::Permit,
+    plan::Candidate,
+    signal::Signal,
+    view::{Effect, Need},
+    write_back::Place,
+};
+
+/// Most changes of one attempt that are shown.
+pub(super) const OPS_SHOWN: usize = 20;
+
+/// What to do about the Incident.
+#[derive(Debug)]
+pub enum Move {
+    /// Nothing.
+    Nothing,
+    /// Gather this first.
+    Ask(Need),
+    /// Open an Incident, and publish its first candidate beside.
+    Open {
+        /// Its name.
+        name: String,
+        /// Its spec.
+        spec: Box<IncidentSpec>,
+        /// The candidate.
+        repair: Option<Repair>,
+    },
+    /// Publish a candidate of a later attempt.
+    Publish(Repair),
+    /// Write down what was seen.
+    Record {
+        /// The Incident's name.
+        name: String,
+        /// Its new status.
+        status: Box<IncidentStatus>,
+        /// What to say about it.
+        signals: Vec<Signal>,
+    },
+}
 
 /// A candidate that may be written: made only with a [`Permit`].
 #[derive(Debug)]
