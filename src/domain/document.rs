@@ -5,15 +5,12 @@
 //! error here and not «the last one wins». JSON is read as RFC 8259 has it, UTF-8 without a byte
 //! order mark.
 
-use std::fmt;
+mod numbers;
+mod strict;
 
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 
-use super::{
-    digest::{Digest, canonical},
-    patch::escape,
-};
+use super::digest::{self, Digest};
 
 /// The largest document that is read, in bytes. A served ConfigMap holds at most 900 KiB.
 pub const MAX_BYTES: usize = 900 * 1024;
@@ -81,9 +78,13 @@ impl Document {
             return Err(Malformed::ByteOrderMark);
         }
         let text = std::str::from_utf8(&bytes).map_err(|e| Malformed::NotUtf8(e.valid_up_to()))?;
-        let value = parse_strict(text)?;
-        let exact = numbers_survive(text);
+        let value = strict::read(text)?;
         let raw_digest = Digest::of_bytes(&bytes);
+        if digest::is_canonical(&bytes, &value) {
+            // Written out again it is itself, so every number of it survives.
+            return Ok(Self { bytes, value, digest: raw_digest.clone(), raw_digest, exact: true });
+        }
+        let exact = numbers::survive(text);
         // Two documents whose numbers differ past a double's precision must not share a digest.
         let digest = if exact { Digest::of_value(&value) } else { raw_digest.clone() };
         Ok(Self { bytes, value, digest, raw_digest, exact })
@@ -94,7 +95,7 @@ impl Document {
     /// # Errors
     /// [`Malformed::TooLarge`].
     pub fn from_value(value: Value) -> Result<Self, Malformed> {
-        let bytes = canonical(&value);
+        let bytes = digest::canonical(&value);
         if bytes.len() > MAX_BYTES {
             return Err(Malformed::TooLarge(bytes.len()));
         }
@@ -140,177 +141,10 @@ impl Document {
     }
 }
 
-fn parse_strict(text: &str) -> Result<Value, Malformed> {
-    let mut duplicate = None;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let seed = Strict { path: &mut String::new(), duplicate: &mut duplicate };
-    let parsed = seed.deserialize(&mut deserializer).and_then(|v| deserializer.end().map(|()| v));
-    match (parsed, duplicate) {
-        (_, Some((path, key))) => Err(Malformed::DuplicateKey { path, key }),
-        (Ok(value), None) => Ok(value),
-        (Err(error), None) => Err(syntax(&error)),
-    }
-}
-
-/// A syntax error without the parser's quotation of what it met.
-fn syntax(error: &serde_json::Error) -> Malformed {
-    let text = error.to_string();
-    if text.starts_with("recursion limit exceeded") {
-        return Malformed::TooDeep;
-    }
-    let what = text.split(" at line ").next().unwrap_or("syntax error").to_owned();
-    Malformed::Syntax { what, line: error.line(), column: error.column() }
-}
-
-/// Builds a [`Value`] and stops at the first duplicate key.
-struct Strict<'a> {
-    path: &'a mut String,
-    duplicate: &'a mut Option<(String, String)>,
-}
-
-impl<'de> DeserializeSeed<'de> for Strict<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        let length = self.path.len();
-        loop {
-            self.path.push('/');
-            self.path.push_str(&items.len().to_string());
-            let seed = Strict { path: self.path, duplicate: self.duplicate };
-            let item = access.next_element_seed(seed)?;
-            self.path.truncate(length);
-            match item {
-                Some(item) => items.push(item),
-                None => return Ok(Value::Array(items)),
-            }
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        let length = self.path.len();
-        while let Some(key) = access.next_key::<String>()? {
-            if map.contains_key(&key) {
-                *self.duplicate = Some((self.path.clone(), key));
-                return Err(de::Error::custom("duplicate key"));
-            }
-            self.path.push('/');
-            self.path.push_str(&escape(&key));
-            let seed = Strict { path: self.path, duplicate: self.duplicate };
-            let value = access.next_value_seed(seed)?;
-            self.path.truncate(length);
-            map.insert(key, value);
-        }
-        Ok(Value::Object(map))
-    }
-}
-
-/// Does every number of this (well-formed) JSON text print again as the same number?
-///
-/// `serde_json` could keep the text of numbers (`arbitrary_precision`), but that feature breaks
-/// every flattened field of the Kubernetes types, so the question is asked of the text instead.
-fn numbers_survive(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => at = after_string(bytes, at),
-            b'-' | b'0'..=b'9' => {
-                let end = bytes[at..]
-                    .iter()
-                    .position(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
-                    .map_or(bytes.len(), |length| at + length);
-                if !number_survives(&text[at..end]) {
-                    return false;
-                }
-                at = end;
-            }
-            _ => at += 1,
-        }
-    }
-    true
-}
-
-fn after_string(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while at < bytes.len() && bytes[at] != b'"' {
-        at += if bytes[at] == b'\\' { 2 } else { 1 };
-    }
-    at + 1
-}
-
-fn number_survives(text: &str) -> bool {
-    // Up to 15 significant digits and a small exponent always fit a double: the common case.
-    if text.len() <= 15 && !text.contains(['e', 'E']) {
-        return true;
-    }
-    serde_json::from_str::<Number>(text)
-        .is_ok_and(|number| decimal(&number.to_string()) == decimal(text))
-}
-
-/// A number's sign, significant digits and exponent: equal for equal numbers, however written.
-fn decimal(text: &str) -> Option<(bool, String, i64)> {
-    let (negative, unsigned) =
-        text.strip_prefix('-').map_or((false, text), |unsigned| (true, unsigned));
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
-        None => (unsigned, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{fraction}");
-    let significant = digits.trim_start_matches('0').trim_end_matches('0');
-    if significant.is_empty() {
-        return Some((negative, String::new(), 0));
-    }
-    let trailing = digits.len() - digits.trim_end_matches('0').len();
-    let scale = i64::try_from(trailing).ok()? - i64::try_from(fraction.len()).ok()?;
-    Some((negative, significant.to_owned(), exponent.checked_add(scale)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::digest::tests::any_json;
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Document, Malformed> {
@@ -367,6 +201,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_document_is_the_same_however_it_is_laid_out(value in any_json()) {
+            let made = Document::from_value(value.clone()).unwrap();
+            prop_assert_eq!(&Document::parse(made.bytes().to_vec()).unwrap(), &made);
+            prop_assert_eq!(made.digest(), &Digest::of_value(&value));
+            let pretty = serde_json::to_string_pretty(&value).unwrap();
+            let laid_out = parse(&pretty).unwrap();
+            prop_assert_eq!(laid_out.value(), &value);
+            prop_assert_eq!(laid_out.digest(), made.digest());
+            prop_assert_eq!(laid_out.raw_digest(), &Digest::of_bytes(pretty.as_bytes()));
+            prop_assert!(laid_out.is_exact());
+        }
+
         #[test]
         fn whatever_serde_json_reads_we_read_alike(text in r#"[\[\]{}:,"a-c0-9.eE\\ -]{0,24}"#) {
             let ours = parse(&text);
