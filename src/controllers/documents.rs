@@ -40,6 +40,8 @@ use crate::{
 
 /// How many bytes of documents are remembered.
 const RECENT_BYTES: u64 = 2 * 1024 * 1024;
+/// What an entry takes beside the bytes of its document: its key, and the cache's own records.
+const ENTRY_BYTES: usize = 512;
 
 /// The caches and the pool.
 pub struct Documents {
@@ -52,8 +54,9 @@ pub struct Documents {
     /// Compiled rules, by digest.
     rulebooks: Cache<Digest, Arc<Rulebook>>,
     /// The revisions that were stored or read last, by ConfigMap: a contract that was changed a
-    /// moment ago is the one that breaks now, and its repair waits for no read.
-    recent: Cache<Key, Arc<Document>>,
+    /// moment ago is the one that breaks now, and its repair waits for no read. As text, since a
+    /// parsed document takes many times the memory of its bytes.
+    recent: Cache<Key, Arc<[u8]>>,
     /// Documents that took too long under these rules: not tried again before a restart.
     too_slow: Cache<(Digest, Digest), ()>,
     pool: Arc<Semaphore>,
@@ -100,8 +103,8 @@ impl Documents {
             schemas: Cache::new(1_000),
             rulebooks: Cache::new(1_000),
             recent: Cache::builder()
-                .weigher(|_, document: &Arc<Document>| {
-                    u32::try_from(document.bytes().len()).unwrap_or(u32::MAX)
+                .weigher(|_, bytes: &Arc<[u8]>| {
+                    u32::try_from(bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
                 })
                 .max_capacity(RECENT_BYTES)
                 .build(),
@@ -112,8 +115,8 @@ impl Documents {
     }
 
     /// `document` is stored in the revision `at`.
-    pub fn stored(&self, at: Key, document: &Arc<Document>) {
-        self.recent.insert(at, Arc::clone(document));
+    pub fn stored(&self, at: Key, document: &Document) {
+        self.recent.insert(at, document.bytes().into());
     }
 
     /// A watch saw this version of a ConfigMap; is it news? Only those that somebody reads are
@@ -420,8 +423,9 @@ pub async fn revision(
     let name = revision_name(&contract.name, uid, number);
     let at = Key::new(&contract.namespace, &name);
     let recent = ctx.documents.recent.get(&at);
+    let recent = recent.and_then(|bytes| Document::parse(bytes.to_vec()).ok());
     if let Some(document) = recent.filter(|document| document.digest() == digest) {
-        return Ok(Ok(document));
+        return Ok(Ok(Arc::new(document)));
     }
     let lost = |why: &str| {
         Doubt::new(DoubtReason::ReferenceUnavailable, &format!("revision {number} {why}"))
@@ -436,9 +440,8 @@ pub async fn revision(
     };
     Ok(match Document::parse(bytes) {
         Ok(document) if document.digest() == digest => {
-            let document = Arc::new(document);
             ctx.documents.stored(at, &document);
-            Ok(document)
+            Ok(Arc::new(document))
         }
         Ok(_) => Err(lost("is not the document that was stored")),
         Err(malformed) => Err(lost(&format!("is damaged: {malformed}"))),
