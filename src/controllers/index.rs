@@ -1,8 +1,12 @@
 //! What is remembered of the cluster between two looks: keys, versions and digests, not objects.
 //!
 //! All of it is a cache that may vanish at any moment; what must not be lost is in status. An
-//! object is held only while its contract waits in the queue. `saw_…` and `lost_…` take in what a
-//! watch or the answer of a write brought, and return the contracts to look at because of it.
+//! object is held only while its contract waits in the queue, and only so many of them: a parsed
+//! contract takes ten times what its text does. `saw_…` and `lost_…` take in what a watch or the
+//! answer of a write brought, and return the contracts to look at because of it.
+//!
+//! There is one entry for each of ten thousand contracts, so what is kept of it is laid out tight:
+//! boxed text without spare room, and no map where there is mostly one thing.
 
 mod around;
 mod contracts;
@@ -10,39 +14,38 @@ mod incidents;
 mod served;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use moka::sync::Cache;
 
-use self::{contracts::Entry, incidents::IncidentEntry, served::Claim};
-use super::Key;
-use crate::{
-    api::{WidgetClass, WidgetContract, refs::ConfigMapKeyRef},
-    decide::select::Policy,
+use self::{
+    contracts::{Entry, Held},
+    incidents::IncidentEntry,
+    served::{Claim, Packed},
 };
+use super::Key;
+use crate::{api::WidgetClass, decide::select::Policy};
 
+pub use contracts::MOST_HELD;
 pub use served::{ServedBytes, ServedObject};
 
-/// How many bytes of contracts, as JSON, are kept although nothing happens to them.
+/// How many bytes of contracts are kept although nothing happens to them.
 const RECENT_BYTES: u64 = 1024 * 1024;
 
 /// The index.
 #[derive(Debug)]
 pub struct Index {
     state: Mutex<State>,
-    /// The contracts that were looked at last: when something happens to what one serves, its
-    /// repair waits for no read. Of few contracts that is all of them.
-    recent: Cache<Key, Arc<WidgetContract>>,
+    /// The contracts that were looked at last, as JSON: when something happens to what one serves,
+    /// its repair waits for no read. Of few contracts that is all of them.
+    recent: Cache<Key, Arc<[u8]>>,
 }
 
 impl Default for Index {
     fn default() -> Self {
-        let weight = |_: &Key, object: &Arc<WidgetContract>| {
-            let text = serde_json::to_string(&**object);
-            text.ok().and_then(|text| u32::try_from(text.len()).ok()).unwrap_or(u32::MAX)
-        };
+        let weight = |_: &Key, text: &Arc<[u8]>| u32::try_from(text.len()).unwrap_or(u32::MAX);
         let recent = Cache::builder().weigher(weight).max_capacity(RECENT_BYTES).build();
         Self { state: Mutex::default(), recent }
     }
@@ -50,24 +53,42 @@ impl Default for Index {
 
 #[derive(Debug, Default)]
 struct State {
-    contracts: HashMap<Key, Entry>,
+    contracts: HashMap<Key, Box<Entry>>,
+    /// Objects of contracts that wait in the queue.
+    held: HashMap<Key, Held>,
+    /// One of each namespace, for the keys of all that is in it.
+    namespaces: HashSet<Arc<str>>,
     /// Which contracts read this ConfigMap.
-    readers: HashMap<Key, BTreeSet<Key>>,
+    readers: HashMap<Key, HashSet<Key>>,
     classes: HashMap<Key, Arc<WidgetClass>>,
     policies: HashMap<Key, Policy>,
     /// By contract, by ordinal and name: one of a contract before may have the same ordinal.
     incidents: HashMap<Key, BTreeMap<(u32, String), IncidentEntry>>,
     /// Contracts that do not fit their type, and the generation of which that was said.
     unreadable: HashMap<Key, (String, i64)>,
-    served: HashMap<Key, ServedObject>,
-    /// Which contracts want to write this key, with what decides among them.
-    claims: HashMap<Key, BTreeMap<Claim, ConfigMapKeyRef>>,
+    served: HashMap<Key, Packed>,
+    /// Which contracts want to write keys of this ConfigMap; in the order of their rank.
+    claims: HashMap<Key, Vec<Claim>>,
 }
 
 impl Index {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under this lock, so poison carries no broken state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The same key, its namespace's name shared with all others.
+    fn shared(&mut self, key: &Key) -> Key {
+        let namespace = if let Some(known) = self.namespaces.get(&key.namespace) {
+            Arc::clone(known)
+        } else {
+            self.namespaces.retain(|known| Arc::strong_count(known) > 1);
+            self.namespaces.insert(Arc::clone(&key.namespace));
+            Arc::clone(&key.namespace)
+        };
+        Key { namespace, name: Arc::clone(&key.name) }
     }
 }
 

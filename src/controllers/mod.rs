@@ -47,6 +47,12 @@ impl Key {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
+    /// The key of something else in the same namespace.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        Self { namespace: Arc::clone(&self.namespace), name: name.into() }
+    }
+
     /// The key of `object`.
     pub fn of<K: Resource>(object: &K) -> Self {
         Self::new(&object.namespace().unwrap_or_default(), &object.name_any())

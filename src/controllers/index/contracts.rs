@@ -11,21 +11,30 @@ use crate::api::{
 };
 
 /// What is remembered of one contract.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) uid: String,
+    pub(super) uid: Arc<str>,
     /// The newest version seen or written.
     version: u64,
-    class: Option<String>,
-    reads: Vec<String>,
-    pub(super) serves: Option<String>,
-    /// The object, while it waits in the queue.
-    object: Option<Arc<WidgetContract>>,
-    /// Is the object one that we wrote ourselves, so that nothing has to be looked at for it?
-    rests: bool,
+    class: Option<Box<str>>,
+    reads: Box<[Box<str>]>,
+    /// The ConfigMap that it claims a key of.
+    pub(super) serves: Option<Arc<str>>,
     /// Looks in a row that ended in an error.
     failures: u32,
 }
+
+/// The object of a contract that waits in the queue.
+#[derive(Debug)]
+pub(super) struct Held {
+    object: Arc<WidgetContract>,
+    /// Is it one that we wrote ourselves, so that nothing has to be looked at for it?
+    rests: bool,
+}
+
+/// Objects that are held at most for contracts that wait; when more wait, the others are read again
+/// at their turn. Contracts can be made faster than they are looked at.
+pub const MOST_HELD: usize = 100;
 
 impl Index {
     /// Takes in a contract. Is it worth a look? Not when we have seen or written this version.
@@ -34,33 +43,37 @@ impl Index {
         let version = version(&object);
         let uid = object.uid().unwrap_or_default();
         let mut state = self.lock();
+        let known = state.contracts.get_key_value(&key).map(|(known, _)| known.clone());
+        let key = known.unwrap_or_else(|| state.shared(&key));
         let known = state.contracts.get(&key);
         // An older version of the same object is a late event; of another UID it is a new object.
-        if known.is_some_and(|entry| entry.uid == uid && version <= entry.version) {
+        if known.is_some_and(|entry| *entry.uid == *uid && version <= entry.version) {
             return None;
         }
         let failures = known.map_or(0, |entry| entry.failures);
-        let serves = known.filter(|entry| entry.uid == uid).and_then(|entry| entry.serves.clone());
+        let serves =
+            known.filter(|entry| *entry.uid == *uid).and_then(|entry| entry.serves.clone());
         state.unreadable.remove(&key);
         if serves.is_none() {
             state.unclaim(&key);
         }
         state.forget_reads(&key);
         let entry = Entry {
-            class: object.spec.class_ref.as_ref().map(|class| class.name.clone()),
+            class: object.spec.class_ref.as_ref().map(|class| class.name.as_str().into()),
             reads: reads(&object),
             serves,
-            uid,
+            uid: uid.into(),
             version,
-            object: Some(Arc::new(object)),
-            rests: false,
             failures,
         };
         for name in &entry.reads {
-            let config_map = Key::new(&key.namespace, name);
+            let config_map = key.beside(name);
             state.readers.entry(config_map).or_default().insert(key.clone());
         }
-        state.contracts.insert(key.clone(), entry);
+        state.contracts.insert(key.clone(), Box::new(entry));
+        if state.held.len() < MOST_HELD {
+            state.held.insert(key.clone(), Held { object: Arc::new(object), rests: false });
+        }
         Some(key)
     }
 
@@ -101,45 +114,50 @@ impl Index {
     /// The object to work on, taken out of the index; None when it has to be read.
     pub fn take_object(&self, key: &Key) -> Option<Arc<WidgetContract>> {
         let mut state = self.lock();
-        let entry = state.contracts.get_mut(key)?;
-        let newest = entry.version;
-        entry
-            .object
-            .take()
-            .or_else(|| self.recent.get(key).filter(|object| version(object) == newest))
+        if let Some(held) = state.held.remove(key) {
+            return Some(held.object);
+        }
+        let newest = state.contracts.get(key)?.version;
+        drop(state);
+        let recent: WidgetContract = serde_json::from_slice(&self.recent.get(key)?).ok()?;
+        (version(&recent) == newest).then(|| Arc::new(recent))
     }
 
-    /// Keeps `object` for the next look, unless a newer one has arrived.
+    /// Keeps `object` for the next look, unless a newer one has arrived or too many are held.
     pub fn keep_object(&self, key: &Key, object: Arc<WidgetContract>) {
         let mut state = self.lock();
-        if let Some(entry) = state.contracts.get_mut(key)
-            && entry.object.is_none()
-            && version(&object) >= entry.version
-        {
-            entry.object = Some(object);
+        if state.held.len() >= MOST_HELD {
+            // The look may be a long way off: it goes to the end of the queue.
+            drop(state.rest(key));
+            return;
+        }
+        if state.contracts.get(key).is_some_and(|entry| version(&object) >= entry.version) {
+            state.held.entry(key.clone()).or_insert(Held { object, rests: false });
         }
     }
 
     /// What we wrote: nothing older may be decided on. Kept for a look that follows at once.
     pub fn wrote_contract(&self, key: &Key, written: WidgetContract) {
         let version = version(&written);
-        if let Some(entry) = self.lock().contracts.get_mut(key)
+        let mut state = self.lock();
+        if let Some(entry) = state.contracts.get_mut(key)
             && version >= entry.version
         {
             entry.version = version;
-            entry.object = Some(Arc::new(written));
-            entry.rests = true;
+            state.held.insert(key.clone(), Held { object: Arc::new(written), rests: true });
         }
     }
 
-    /// No look at the contract, which was `seen`, follows at once.
+    /// No look at the contract, which was `seen`, follows at once: what was kept for one is dropped,
+    /// unless something newer came.
     pub fn rest(&self, key: &Key, seen: Arc<WidgetContract>) {
         let mut state = self.lock();
-        let Some(entry) = state.contracts.get_mut(key) else { return };
-        let newest = if entry.rests { entry.object.take().unwrap_or(seen) } else { seen };
-        // Unless something newer came meanwhile.
-        if version(&newest) == entry.version {
-            self.recent.insert(key.clone(), newest);
+        let newest = state.rest(key).unwrap_or(seen);
+        let is_newest =
+            state.contracts.get(key).is_some_and(|entry| entry.version == version(&newest));
+        drop(state);
+        if is_newest && let Ok(text) = serde_json::to_vec(&*newest) {
+            self.recent.insert(key.clone(), text.into());
         }
     }
 
@@ -177,7 +195,8 @@ impl Index {
     /// The contracts that read this ConfigMap.
     pub fn readers_of(&self, config_map: &Key) -> Vec<Key> {
         let state = self.lock();
-        let mut readers = state.readers.get(config_map).cloned().unwrap_or_default();
+        let mut readers: BTreeSet<_> =
+            state.readers.get(config_map).into_iter().flatten().cloned().collect();
         let classes = state.classes.iter().filter(|(key, class)| {
             key.namespace == config_map.namespace
                 && matches!(&class.spec.schema, Some(SchemaSource::ConfigMapKeyRef(schema))
@@ -191,6 +210,12 @@ impl Index {
 }
 
 impl State {
+    /// Takes out what we wrote ourselves: no look follows because of it.
+    fn rest(&mut self, key: &Key) -> Option<Arc<WidgetContract>> {
+        self.held.get(key).filter(|held| held.rests)?;
+        self.held.remove(key).map(|held| held.object)
+    }
+
     pub(super) fn forget(&mut self, key: &Key) {
         self.unclaim(key);
         self.forget_reads(key);
@@ -198,9 +223,10 @@ impl State {
 
     /// Forgets all but what the contract claims to serve.
     pub(super) fn forget_reads(&mut self, key: &Key) {
+        self.held.remove(key);
         let Some(entry) = self.contracts.remove(key) else { return };
         for name in entry.reads {
-            let config_map = Key::new(&key.namespace, &name);
+            let config_map = key.beside(&name);
             if let Some(readers) = self.readers.get_mut(&config_map) {
                 readers.remove(key);
                 if readers.is_empty() {
@@ -221,17 +247,50 @@ impl State {
 }
 
 /// The ConfigMaps that a contract's own spec reads.
-fn reads(contract: &WidgetContract) -> Vec<String> {
+fn reads(contract: &WidgetContract) -> Box<[Box<str>]> {
     let mut names = BTreeSet::new();
     if let DocumentSource::ConfigMapKeyRef(reference) = &contract.spec.document {
-        names.insert(reference.name.clone());
+        names.insert(reference.name.as_str());
     }
     if let Some(SchemaSource::ConfigMapKeyRef(reference)) = &contract.spec.schema {
-        names.insert(reference.name.clone());
+        names.insert(reference.name.as_str());
     }
-    names.into_iter().collect()
+    names.into_iter().map(Into::into).collect()
 }
 
 fn version(object: &WidgetContract) -> u64 {
     version_of(object.resource_version().as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contract(number: usize) -> WidgetContract {
+        let spec = serde_json::json!({"widget": "w", "document": {"inline": {}}});
+        let mut object =
+            WidgetContract::new(&format!("c-{number}"), serde_json::from_value(spec).unwrap());
+        object.metadata.namespace = Some("ns".to_owned());
+        object.metadata.uid = Some(format!("u-{number}"));
+        object.metadata.resource_version = Some("7".to_owned());
+        object
+    }
+
+    #[test]
+    fn every_contract_is_looked_at_although_not_every_object_is_held() {
+        let index = Index::default();
+        let keys: Vec<_> =
+            (0..MOST_HELD + 9).filter_map(|at| index.saw_contract(contract(at))).collect();
+        assert_eq!(keys.len(), MOST_HELD + 9);
+        // Neither is what was written, when its next look is a long way off.
+        let last = contract(MOST_HELD + 8);
+        index.wrote_contract(&Key::of(&last), last.clone());
+        index.keep_object(&Key::of(&last), Arc::new(last));
+        let held = keys.iter().filter_map(|key| index.take_object(key)).count();
+        assert_eq!(held, MOST_HELD);
+        assert!(keys.iter().all(|key| index.contract_version(key) == 7));
+        // Room again: what comes next is held.
+        assert!(index.saw_contract(contract(MOST_HELD + 9)).is_some());
+        assert!(index.take_object(&Key::new("ns", &format!("c-{}", MOST_HELD + 9))).is_some());
+    }
 }

@@ -1,9 +1,14 @@
 //! ConfigMaps that are served from, and which contract may write which key of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
+use serde::{Deserialize, Serialize};
 
 use super::{Index, Key, State, version_of};
 use crate::{
@@ -16,12 +21,24 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Claim {
     created: i64,
-    uid: String,
+    uid: Arc<str>,
     contract: Key,
+    /// The key that is claimed.
+    at: Box<str>,
+}
+
+/// A ConfigMap that we serve from, as it is kept.
+#[derive(Debug)]
+pub(super) enum Packed {
+    /// With one key, as there is one for each contract: as text, which takes half the memory of a
+    /// dozen small parts and is soon read.
+    Text(Box<str>),
+    /// With many keys, which few have.
+    Whole(Box<ServedObject>),
 }
 
 /// A ConfigMap that we serve from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServedObject {
     /// Its UID.
     pub uid: String,
@@ -34,7 +51,7 @@ pub struct ServedObject {
 }
 
 /// One key of a ConfigMap that we serve from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServedBytes {
     /// The key.
     pub key: String,
@@ -49,28 +66,33 @@ impl Index {
     /// already, if there is one.
     pub fn claim(&self, contract: &WidgetContract, at: Option<&ConfigMapKeyRef>) -> Option<Key> {
         let key = Key::of(contract);
-        let claim = Claim {
-            created: contract.creation_timestamp().map_or(0, |time| time.0.as_second()),
-            uid: contract.uid().unwrap_or_default(),
-            contract: key.clone(),
-        };
         let mut state = self.lock();
         state.unclaim(&key);
         let at = at?;
-        let config_map = Key::new(&key.namespace, &at.name);
+        let (key, _) = state.contracts.get_key_value(&key)?;
+        let key = key.clone();
+        let config_map = state.known_config_map(key.beside(&at.name));
         // A contract that is gone, or is another one by now, has nothing to claim.
-        let entry = state.contracts.get_mut(&key).filter(|entry| entry.uid == claim.uid)?;
-        entry.serves = Some(at.name.clone());
-        let owner = state.served.get(&config_map).and_then(|object| {
+        let uid = contract.uid().unwrap_or_default();
+        let entry = state.contracts.get_mut(&key).filter(|entry| *entry.uid == *uid)?;
+        entry.serves = Some(Arc::clone(&config_map.name));
+        let claim = Claim {
+            created: contract.creation_timestamp().map_or(0, |time| time.0.as_second()),
+            uid: Arc::clone(&entry.uid),
+            contract: key,
+            at: at.key.as_str().into(),
+        };
+        let owner = state.served_object(&config_map).and_then(|object| {
             let note = object.annotations.get(&owner_annotation(&at.key))?;
             note.split_once('/').map(|(uid, _)| uid.to_owned())
         });
-        let claims = state.claims.entry(config_map).or_default();
-        claims.insert(claim.clone(), at.clone());
+        let claims = state.claims.entry(config_map).or_insert_with(|| Vec::with_capacity(1));
+        let rank = claims.partition_point(|other| *other < claim);
+        claims.insert(rank, claim.clone());
         // Whoever serves already goes on: who comes first must not hang on who is looked at first.
-        let rivals = || claims.iter().filter(|(_, claimed)| claimed.key == at.key);
-        let incumbent = rivals().find(|(rival, _)| Some(&rival.uid) == owner.as_ref());
-        let (first, _) = incumbent.or_else(|| rivals().next())?;
+        let rivals = || claims.iter().filter(|rival| rival.at == claim.at);
+        let incumbent = rivals().find(|rival| Some(&*rival.uid) == owner.as_deref());
+        let first = incumbent.or_else(|| rivals().next())?;
         (*first != claim).then(|| first.contract.clone())
     }
 
@@ -79,8 +101,11 @@ impl Index {
         let key = Key::of(object);
         let served = ServedObject::of(object);
         let mut state = self.lock();
-        let known = state.served.get(&key);
-        if known.is_some_and(|known| known.uid == served.uid && known.version >= served.version) {
+        let known = state.served_object(&key);
+        if known
+            .as_ref()
+            .is_some_and(|known| known.uid == served.uid && known.version >= served.version)
+        {
             return Vec::new();
         }
         let of = |object: &ServedObject, name: &str| {
@@ -88,10 +113,15 @@ impl Index {
         };
         let claims = state.claims.get(&key).into_iter().flatten();
         let concerned = claims
-            .filter(|(_, at)| known.is_none_or(|known| of(known, &at.key) != of(&served, &at.key)))
-            .map(|(claim, _)| claim.contract.clone())
+            .filter(|claim| {
+                known.as_ref().is_none_or(|known| of(known, &claim.at) != of(&served, &claim.at))
+            })
+            .map(|claim| claim.contract.clone())
             .collect();
-        state.served.insert(key, served);
+        drop(known);
+        let key = state.shared(&key);
+        let key = state.known_config_map(key);
+        state.served.insert(key, Packed::of(served));
         concerned
     }
 
@@ -111,18 +141,22 @@ impl Index {
 
     /// The served ConfigMap of that name.
     pub fn served(&self, key: &Key) -> Option<ServedObject> {
-        self.lock().served.get(key).cloned()
+        self.lock().served_object(key).map(Cow::into_owned)
     }
 }
 
 impl State {
+    fn served_object(&self, key: &Key) -> Option<Cow<'_, ServedObject>> {
+        self.served.get(key).and_then(Packed::open)
+    }
+
     pub(super) fn unclaim(&mut self, key: &Key) {
         let Some(name) = self.contracts.get_mut(key).and_then(|entry| entry.serves.take()) else {
             return;
         };
-        let config_map = Key::new(&key.namespace, &name);
+        let config_map = Key { namespace: Arc::clone(&key.namespace), name };
         if let Some(claims) = self.claims.get_mut(&config_map) {
-            claims.retain(|claim, _| claim.contract != *key);
+            claims.retain(|claim| claim.contract != *key);
             if claims.is_empty() {
                 self.claims.remove(&config_map);
             }
@@ -131,7 +165,14 @@ impl State {
 
     pub(super) fn claimants(&self, config_map: &Key) -> Vec<Key> {
         let claims = self.claims.get(config_map).into_iter().flatten();
-        claims.map(|(claim, _)| claim.contract.clone()).collect()
+        claims.map(|claim| claim.contract.clone()).collect()
+    }
+
+    /// The same key, its text shared with what else is remembered of that ConfigMap.
+    fn known_config_map(&self, key: Key) -> Key {
+        let claimed = self.claims.get_key_value(&key).map(|(known, _)| known);
+        let known = claimed.or_else(|| self.served.get_key_value(&key).map(|(known, _)| known));
+        known.cloned().unwrap_or(key)
     }
 }
 
@@ -164,6 +205,23 @@ impl ServedObject {
     }
 }
 
+impl Packed {
+    fn of(object: ServedObject) -> Self {
+        match serde_json::to_string(&object) {
+            Ok(text) if object.keys.len() == 1 => Self::Text(text.into()),
+            _ => Self::Whole(Box::new(object)),
+        }
+    }
+
+    /// None is no answer that anything hangs on: what is not known is read anew.
+    fn open(&self) -> Option<Cow<'_, ServedObject>> {
+        match self {
+            Self::Text(text) => serde_json::from_str(text).ok().map(Cow::Owned),
+            Self::Whole(object) => Some(Cow::Borrowed(object)),
+        }
+    }
+}
+
 /// The field manager that wrote `data[key]` last, as the API server recorded it.
 fn manager_of(object: &ConfigMap, key: &str) -> String {
     let field = format!("f:{key}");
@@ -181,4 +239,28 @@ fn manager_of(object: &ConfigMap, key: &str) -> String {
         .max_by_key(|entry| entry.time.as_ref().map(|time| time.0))
         .and_then(|entry| entry.manager.clone())
         .unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_what_was_seen() {
+        for keys in 0..3 {
+            let bytes = |at| ServedBytes {
+                key: format!("{at}.json"),
+                raw_digest: Digest::of_bytes(b"{}"),
+                manager: "kintsugi".to_owned(),
+            };
+            let object = ServedObject {
+                uid: "u-1".to_owned(),
+                version: u64::MAX,
+                keys: (0..keys).map(bytes).collect(),
+                annotations: [("kintsugi.dev/note-1".to_owned(), "a \"note\"\n".to_owned())].into(),
+            };
+            let packed = Packed::of(object.clone());
+            assert_eq!(packed.open().map(Cow::into_owned), Some(object));
+        }
+    }
 }
