@@ -18,6 +18,9 @@ use tokio::sync::Notify;
 
 use super::Key;
 
+/// Room for this many keys is kept when none is ready.
+const MOST_SPARE: usize = 1_024;
+
 /// A queue of keys, ready now or later.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -169,6 +172,11 @@ impl State {
         let key = self.ready.pop_front()?;
         self.waiting.remove(&key);
         self.running.insert(key.clone());
+        if self.ready.is_empty() && self.ready.capacity() > MOST_SPARE {
+            // A burst is over: the room that it took is given back.
+            self.ready.shrink_to_fit();
+            self.waiting.shrink_to_fit();
+        }
         Some(key)
     }
 

@@ -3,12 +3,14 @@
 //! A watch never decides anything: a lost, late or doubled event only changes *when* a contract
 //! is looked at, and whatever is looked at is read as it is then.
 
+mod sinks;
+
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client, Resource,
     core::{DeserializeGuard, PartialObjectMeta, error_boundary::InvalidObject},
     runtime::{
         WatchStreamExt as _,
@@ -20,7 +22,8 @@ use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Ctx, Key, echo::Object, index::version_of};
+use self::sinks::{Classes, Contracts, Incidents, Policies, References, Served};
+use super::{Ctx, Key, index::MOST_HELD};
 use crate::api::{Incident, PART, RemediationPolicy, WidgetClass, WidgetContract};
 
 /// What comes out of a watch: an object, or what is left of one that does not fit its type. A type
@@ -71,6 +74,9 @@ where
 
 /// What one watch does with what it sees. `scope` is the namespace it watches, None for all.
 trait Sink<K>: Send {
+    /// Does it matter which objects are in a list? All their keys are kept until its end.
+    const COUNTS: bool = true;
+
     /// An object is there that does not fit its type. What cannot be read is not in force, and
     /// neither is what it was before: it counts as gone unless the sink has more to say.
     fn broken<'a>(&'a mut self, ctx: &'a Ctx, invalid: &'a InvalidObject) -> BoxFuture<'a, ()> {
@@ -88,8 +94,12 @@ trait Sink<K>: Send {
     fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>);
 }
 
-/// Contracts that wait with their object in memory before the list of them is read on.
-const MOST_WAITING: usize = 1_000;
+/// Contracts that wait before the list of them is read on: no more than wait with their object.
+const MOST_WAITING: usize = MOST_HELD;
+
+/// Objects in one page of a list. A page is in memory as a whole, as text and parsed, and a served
+/// ConfigMap may hold close to a MiB.
+const PAGE: u32 = 100;
 
 /// Starts the watches of all that contracts refer to; ready once each first list is in.
 pub async fn surroundings(ctx: &Arc<Ctx>, watches: &mut JoinSet<()>, shutdown: &CancellationToken) {
@@ -182,7 +192,7 @@ async fn one<W, S>(
     S: Sink<W::Object>,
 {
     let timeout = u32::try_from(ctx.config.watch_timeout.to_std().as_secs()).unwrap_or(45);
-    let mut config = watcher::Config::default().timeout(timeout);
+    let mut config = watcher::Config::default().timeout(timeout).page_size(PAGE);
     config.label_selector = labels;
     let api = api_in::<W>(&ctx.client, scope.as_deref());
     let mut events = watcher::watcher(api, config)
@@ -196,7 +206,9 @@ async fn one<W, S>(
         match event {
             Ok(Event::Init) => seen.clear(),
             Ok(Event::InitApply(object)) => {
-                seen.insert(Key::of(&object));
+                if S::COUNTS {
+                    seen.insert(Key::of(&object));
+                }
                 saw(&ctx, &mut sink, object).await;
                 ctx.queue.room(MOST_WAITING).await;
             }
@@ -247,149 +259,5 @@ where
     match scope {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
-    }
-}
-
-fn look_at(ctx: &Ctx, keys: impl IntoIterator<Item = Key>) {
-    keys.into_iter().for_each(|key| ctx.queue.now(key));
-}
-
-struct Contracts;
-
-impl Sink<WidgetContract> for Contracts {
-    fn broken<'a>(&'a mut self, ctx: &'a Ctx, invalid: &'a InvalidObject) -> BoxFuture<'a, ()> {
-        super::contract::say_unreadable(ctx, invalid).boxed()
-    }
-
-    fn lost_broken(&mut self, ctx: &Ctx, key: &Key) {
-        ctx.index.lost_contract(key);
-        ctx.queue.forget(key);
-    }
-
-    fn saw(&mut self, ctx: &Ctx, object: WidgetContract) {
-        let (key, version) = (Key::of(&object), version_of(object.resource_version().as_deref()));
-        let news = ctx.index.saw_contract(object);
-        look_at(ctx, news.filter(|_| !ctx.echoes.waits(&Object::Contract(key), version)));
-    }
-
-    fn lost(&mut self, ctx: &Ctx, object: &WidgetContract) {
-        let key = Key::of(object);
-        ctx.index.lost_contract(&key);
-        ctx.queue.forget(&key);
-    }
-
-    fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>) {
-        for key in ctx.index.contracts_not_in(seen, scope) {
-            ctx.index.lost_contract(&key);
-            ctx.queue.forget(&key);
-        }
-    }
-}
-
-struct Classes;
-
-impl Sink<WidgetClass> for Classes {
-    fn lost_broken(&mut self, ctx: &Ctx, key: &Key) {
-        look_at(ctx, ctx.index.lost_class(key));
-    }
-
-    fn saw(&mut self, ctx: &Ctx, object: WidgetClass) {
-        look_at(ctx, ctx.index.saw_class(object));
-    }
-
-    fn lost(&mut self, ctx: &Ctx, object: &WidgetClass) {
-        look_at(ctx, ctx.index.lost_class(&Key::of(object)));
-    }
-
-    fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>) {
-        for key in ctx.index.classes_not_in(seen, scope) {
-            look_at(ctx, ctx.index.lost_class(&key));
-        }
-    }
-}
-
-struct Policies;
-
-impl Sink<RemediationPolicy> for Policies {
-    fn lost_broken(&mut self, ctx: &Ctx, key: &Key) {
-        look_at(ctx, ctx.index.lost_policy(key));
-    }
-
-    fn saw(&mut self, ctx: &Ctx, object: RemediationPolicy) {
-        look_at(ctx, ctx.index.saw_policy(&object));
-    }
-
-    fn lost(&mut self, ctx: &Ctx, object: &RemediationPolicy) {
-        look_at(ctx, ctx.index.lost_policy(&Key::of(object)));
-    }
-
-    fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>) {
-        for key in ctx.index.policies_not_in(seen, scope) {
-            look_at(ctx, ctx.index.lost_policy(&key));
-        }
-    }
-}
-
-struct Incidents;
-
-impl Sink<Incident> for Incidents {
-    fn saw(&mut self, ctx: &Ctx, object: Incident) {
-        let (key, version) = (Key::of(&object), version_of(object.resource_version().as_deref()));
-        let news = ctx.index.saw_incident(&object);
-        look_at(ctx, news.filter(|_| !ctx.echoes.waits(&Object::Incident(key), version)));
-    }
-
-    fn lost(&mut self, ctx: &Ctx, object: &Incident) {
-        look_at(ctx, ctx.index.lost_incident(object));
-    }
-
-    fn listed(&mut self, _: &Ctx, _: &BTreeSet<Key>, _: Option<&str>) {
-        // One that is gone without our having seen it go is found by the write that misses it.
-    }
-}
-
-struct Served;
-
-impl Sink<ConfigMap> for Served {
-    fn saw(&mut self, ctx: &Ctx, object: ConfigMap) {
-        look_at(ctx, ctx.index.saw_served(&object));
-    }
-
-    fn lost(&mut self, ctx: &Ctx, object: &ConfigMap) {
-        look_at(ctx, ctx.index.lost_served(&Key::of(object)));
-    }
-
-    fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>) {
-        for key in ctx.index.served_not_in(seen, scope) {
-            look_at(ctx, ctx.index.lost_served(&key));
-        }
-    }
-}
-
-/// ConfigMaps that contracts read documents and schemas from: any, so their metadata only.
-struct References;
-
-impl Sink<PartialObjectMeta<ConfigMap>> for References {
-    fn saw(&mut self, ctx: &Ctx, object: PartialObjectMeta<ConfigMap>) {
-        let key = Key::of(&object);
-        let version = version_of(object.resource_version().as_deref());
-        let readers = ctx.index.readers_of(&key);
-        if ctx.documents.saw_config_map(&key, version, !readers.is_empty()) {
-            look_at(ctx, readers);
-        }
-    }
-
-    fn lost(&mut self, ctx: &Ctx, object: &PartialObjectMeta<ConfigMap>) {
-        let key = Key::of(object);
-        let version = version_of(object.resource_version().as_deref());
-        if ctx.documents.saw_config_map(&key, version.saturating_add(1), true) {
-            look_at(ctx, ctx.index.readers_of(&key));
-        }
-    }
-
-    fn listed(&mut self, ctx: &Ctx, _: &BTreeSet<Key>, _: Option<&str>) {
-        // Names of ConfigMaps are not kept, so a deletion that was missed cannot be told from
-        // here: after a relist, which is rare, every reader is looked at again.
-        look_at(ctx, ctx.index.all_readers());
     }
 }
