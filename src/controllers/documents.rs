@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt as _};
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
@@ -103,6 +103,7 @@ impl Documents {
             schemas: Cache::new(1_000),
             rulebooks: Cache::new(1_000),
             recent: Cache::builder()
+                .eviction_policy(EvictionPolicy::lru())
                 .weigher(|_, bytes: &Arc<[u8]>| {
                     u32::try_from(bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
                 })

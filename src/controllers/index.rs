@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 
 use self::{
     contracts::{Entry, Held},
@@ -46,7 +46,12 @@ pub struct Index {
 impl Default for Index {
     fn default() -> Self {
         let weight = |_: &Key, text: &Arc<[u8]>| u32::try_from(text.len()).unwrap_or(u32::MAX);
-        let recent = Cache::builder().weigher(weight).max_capacity(RECENT_BYTES).build();
+        // By age alone: the default would rather keep what was asked for often.
+        let recent = Cache::builder()
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(weight)
+            .max_capacity(RECENT_BYTES)
+            .build();
         Self { state: Mutex::default(), recent }
     }
 }
