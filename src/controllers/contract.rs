@@ -12,7 +12,7 @@ use tracing::{debug, error, warn};
 
 use kube::core::error_boundary::InvalidObject;
 
-use super::{Ctx, Error, Key, observe, perform, watch};
+use super::{Ctx, Error, Key, Seen, observe, perform};
 use crate::{
     api::WidgetContractStatus,
     decide::{Stall, contract::Next, status},
@@ -52,7 +52,7 @@ async fn look(ctx: &Ctx, key: &Key) -> Result<Next, Error> {
     outcome
 }
 
-async fn reconcile(ctx: &Ctx, seen: &observe::Seen) -> Result<Next, Error> {
+async fn reconcile(ctx: &Ctx, seen: &Seen) -> Result<Next, Error> {
     let now = ctx.now();
     let mut view = observe::view(ctx, seen, now).await?;
     let decision = observe::until_decided(ctx, seen, &mut view, now).await?;
@@ -61,7 +61,7 @@ async fn reconcile(ctx: &Ctx, seen: &observe::Seen) -> Result<Next, Error> {
 
 /// Says in the contract's status what a person has to do, and looks again now and then: what is
 /// missing may be created without any event on the contract itself.
-async fn stall_contract(ctx: &Ctx, seen: &observe::Seen, stall: &Stall) -> Result<Next, Error> {
+async fn stall_contract(ctx: &Ctx, seen: &Seen, stall: &Stall) -> Result<Next, Error> {
     warn!(contract = %seen.key, reason = stall.reason, message = %stall.message, "stalled");
     let stored = seen.object.status.clone().unwrap_or_default();
     let generation = seen.object.metadata.generation.unwrap_or(0);
@@ -73,7 +73,7 @@ async fn stall_contract(ctx: &Ctx, seen: &observe::Seen, stall: &Stall) -> Resul
 /// Says of a contract that does not fit its type what is wrong with it, once for each generation.
 pub async fn say_unreadable(ctx: &Ctx, invalid: &InvalidObject) {
     let metadata = &invalid.metadata;
-    let key = watch::key_of(invalid);
+    let key = Key::of_invalid(invalid);
     let uid = metadata.uid.clone().unwrap_or_default();
     let generation = metadata.generation.unwrap_or(0);
     ctx.queue.forget(&key);

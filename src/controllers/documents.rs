@@ -13,10 +13,9 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    Ctx, Error, Key,
+    Ctx, Error, Key, Seen,
     index::version_of,
-    observe::Seen,
-    perform::{REVISION_KEY, REVISION_KEY_GZ, revision_name},
+    names::{REVISION_KEY, REVISION_KEY_GZ, revision_name},
     write_back,
 };
 use crate::{

@@ -11,7 +11,7 @@ use k8s_openapi::{
 use kube::{Api, Resource as _, ResourceExt as _, api::PostParams};
 use tracing::{debug, info, warn};
 
-use super::{Ctx, Error, observe::Seen};
+use super::{Ctx, Error, Seen};
 use crate::{
     api::{Incident, WidgetContract},
     decide::{signal::Signal, view::View},

@@ -9,6 +9,7 @@ pub mod echo;
 pub mod events;
 pub mod index;
 pub mod leader;
+pub mod names;
 pub mod observe;
 pub mod perform;
 pub mod queue;
@@ -21,11 +22,15 @@ pub mod write_back;
 use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Client, Resource, ResourceExt as _};
+use kube::{
+    Client, Resource, ResourceExt as _,
+    api::{PatchParams, PostParams},
+    core::error_boundary::InvalidObject,
+};
 use moka::sync::Cache;
 
 use crate::{
-    api::contract::Mode,
+    api::{MANAGER, WidgetContract, contract::Mode},
     config::Config,
     decide::Stall,
     outbound::{Outbound, Prober},
@@ -57,6 +62,13 @@ impl Key {
     pub fn of<K: Resource>(object: &K) -> Self {
         Self::new(&object.namespace().unwrap_or_default(), &object.name_any())
     }
+
+    /// The key of an object that does not fit its type.
+    #[must_use]
+    pub fn of_invalid(object: &InvalidObject) -> Self {
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        Self::new(&text(&object.metadata.namespace), &text(&object.metadata.name))
+    }
 }
 
 impl fmt::Display for Key {
@@ -69,6 +81,15 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// A contract as it was when the look began.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its key.
+    pub key: Key,
+    /// The object.
+    pub object: Arc<WidgetContract>,
 }
 
 /// What every look needs.
@@ -223,4 +244,13 @@ impl Ctx {
         writing.answered(index::version_of(written.resource_version().as_deref()));
         Ok(written)
     }
+}
+
+/// The parameters of a merge patch under our own name, never forced.
+fn patch_as_us() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+fn create_as_us() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
 }

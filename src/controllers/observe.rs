@@ -11,10 +11,10 @@ use kube::{
 use tracing::warn;
 
 use super::{
-    Ctx, Error, Key,
+    Ctx, Error, Key, Seen,
     documents::{self, Fetched, Late, Rules},
     index::{ServedObject, version_of},
-    perform::{is_served, note_annotation, owner_annotation},
+    names::{is_served, note_annotation, owner_annotation},
     source,
 };
 use crate::{
@@ -37,15 +37,6 @@ use crate::{
 const MOST_REVISIONS: usize = 5;
 /// How many facts one look may ask for.
 const MOST_NEEDS: usize = 24;
-
-/// A contract as it was when the look began.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// Its key.
-    pub key: Key,
-    /// The object.
-    pub object: Arc<WidgetContract>,
-}
 
 /// The contract to look at; None when it is gone or about to be.
 ///

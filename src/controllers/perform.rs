@@ -10,14 +10,22 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Resource as _, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
     core::PartialObjectMeta,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::{Ctx, Error, Key, echo::Object, events, observe::Seen, write_back};
+use super::{
+    Ctx, Error, Key, Seen, create_as_us,
+    echo::Object,
+    events,
+    names::{
+        REVISION_KEY, REVISION_KEY_GZ, is_served, note_annotation, owner_annotation, revision_name,
+    },
+    patch_as_us, write_back,
+};
 use crate::{
     api::{
         DIGEST, Incident, MANAGER, PART, RECORDED_AT, WidgetContract,
@@ -48,15 +56,6 @@ pub async fn all(ctx: &Ctx, seen: &Seen, view: &View, decision: Decision) -> Res
         events::say(ctx, seen, view, signal).await;
     }
     Ok(decision.next)
-}
-
-/// The parameters of a merge patch under our own name, never forced.
-pub(super) fn patch_as_us() -> PatchParams {
-    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
-}
-
-fn create_as_us() -> PostParams {
-    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
 }
 
 async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Error> {
@@ -306,43 +305,9 @@ fn served_body(seen: &Seen, target: &ServeTarget, document: &Document, note: &No
     })
 }
 
-/// Is this a ConfigMap that we serve from?
-#[must_use]
-pub fn is_served(object: &ConfigMap) -> bool {
-    object.labels().get(PART).is_some_and(|part| part == "served")
-}
-
-/// The annotation that says whose a key is. Annotation names are short, so the key is hashed.
-#[must_use]
-pub fn owner_annotation(key: &str) -> String {
-    format!("kintsugi.dev/owner-{}", key_hash(key))
-}
-
-/// The annotation that says what was written into a key: see [`Note`].
-#[must_use]
-pub fn note_annotation(key: &str) -> String {
-    format!("kintsugi.dev/note-{}", key_hash(key))
-}
-
-pub(super) fn key_hash(key: &str) -> String {
-    crate::domain::Digest::of_bytes(key.as_bytes()).short().to_owned()
-}
-
 fn owner_value(contract: &WidgetContract) -> String {
     format!("{}/{}", contract.uid().unwrap_or_default(), contract.name_any())
 }
-
-/// The name of a contract's revision.
-#[must_use]
-pub fn revision_name(contract: &str, uid: &str, number: u32) -> String {
-    let digits: String = uid.chars().filter(char::is_ascii_hexdigit).take(6).collect();
-    format!("{contract}-{digits}-rev-{number}")
-}
-
-/// The key of a revision's ConfigMap that holds the document.
-pub const REVISION_KEY: &str = "contract.json";
-/// The same, compressed.
-pub const REVISION_KEY_GZ: &str = "contract.json.gz";
 
 async fn store_revision(
     ctx: &Ctx,

@@ -80,7 +80,7 @@ trait Sink<K>: Send {
     /// An object is there that does not fit its type. What cannot be read is not in force, and
     /// neither is what it was before: it counts as gone unless the sink has more to say.
     fn broken<'a>(&'a mut self, ctx: &'a Ctx, invalid: &'a InvalidObject) -> BoxFuture<'a, ()> {
-        self.lost_broken(ctx, &key_of(invalid));
+        self.lost_broken(ctx, &Key::of_invalid(invalid));
         std::future::ready(()).boxed()
     }
 
@@ -241,15 +241,8 @@ async fn saw<W: Watched, S: Sink<W::Object>>(ctx: &Ctx, sink: &mut S, object: W)
 fn lost<W: Watched, S: Sink<W::Object>>(ctx: &Ctx, sink: &mut S, object: W) {
     match object.open() {
         Ok(object) => sink.lost(ctx, &object),
-        Err(invalid) => sink.lost_broken(ctx, &key_of(&invalid)),
+        Err(invalid) => sink.lost_broken(ctx, &Key::of_invalid(&invalid)),
     }
-}
-
-/// The key of what could not be read.
-#[must_use]
-pub fn key_of(invalid: &InvalidObject) -> Key {
-    let text = |part: &Option<String>| part.clone().unwrap_or_default();
-    Key::new(&text(&invalid.metadata.namespace), &text(&invalid.metadata.name))
 }
 
 fn api_in<K>(client: &Client, scope: Option<&str>) -> Api<K>

@@ -12,12 +12,7 @@ use kube::{Api, Resource, ResourceExt as _, api::Patch};
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::{
-    Ctx, Error, Key,
-    echo::Object,
-    observe::Seen,
-    perform::{key_hash, patch_as_us},
-};
+use super::{Ctx, Error, Key, Seen, echo::Object, names::key_hash, patch_as_us};
 use crate::{
     api::{WRITTEN_BACK, WidgetContract, contract::DocumentSource, refs::ConfigMapKeyRef},
     decide::{

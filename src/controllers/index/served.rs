@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Index, Key, State, version_of};
 use crate::{
     api::{WidgetContract, refs::ConfigMapKeyRef},
-    controllers::perform::owner_annotation,
+    controllers::names::owner_annotation,
     domain::Digest,
 };
 

@@ -1,0 +1,42 @@
+//! How the ConfigMaps that we write are named and marked, so that whoever reads them finds what
+//! whoever wrote them left.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
+
+use crate::{api::PART, domain::Digest};
+
+/// Is this a ConfigMap that we serve from?
+#[must_use]
+pub fn is_served(object: &ConfigMap) -> bool {
+    object.labels().get(PART).is_some_and(|part| part == "served")
+}
+
+/// The annotation that says whose a key is. Annotation names are short, so the key is hashed.
+#[must_use]
+pub fn owner_annotation(key: &str) -> String {
+    format!("kintsugi.dev/owner-{}", key_hash(key))
+}
+
+/// The annotation that says what was written into a key: see [`Note`](crate::decide::view::Note).
+#[must_use]
+pub fn note_annotation(key: &str) -> String {
+    format!("kintsugi.dev/note-{}", key_hash(key))
+}
+
+pub(super) fn key_hash(key: &str) -> String {
+    Digest::of_bytes(key.as_bytes()).short().to_owned()
+}
+
+/// The name of a contract's revision.
+#[must_use]
+pub fn revision_name(contract: &str, uid: &str, number: u32) -> String {
+    let digits: String = uid.chars().filter(char::is_ascii_hexdigit).take(6).collect();
+    format!("{contract}-{digits}-rev-{number}")
+}
+
+/// The key of a revision's ConfigMap that holds the document.
+pub const REVISION_KEY: &str = "contract.json";
+
+/// The same, compressed.
+pub const REVISION_KEY_GZ: &str = "contract.json.gz";
