@@ -151,7 +151,7 @@ fn contended(view: &View, manager: &str, now: Timestamp) -> Decision {
     let message = format!("{manager} keeps overwriting what is served; end the fight over the key");
     let stall = Stall::new("Contended", &message);
     let mut new = status::stalled(&view.status, view.subject.generation, &stall, now);
-    new.incident_ref = view.incident.as_ref().map(|open| LocalRef { name: open.name.clone() });
+    new.incident_ref = view.incident_ref();
     let mut last = Vec::new();
     let mut signals = Vec::new();
     if let Move::Record { name, status, signals: more } = drift::contended(view, &message, now) {
@@ -193,8 +193,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
         // What is served now is written down before anything takes its place: a repair made from
         // an older history, or in a revision's number that is taken, would lose it.
         Move::Open { .. } | Move::Publish(_) if unrecorded(view, &new) => {
-            new.incident_ref =
-                view.incident.as_ref().map(|open| LocalRef { name: open.name.clone() });
+            new.incident_ref = view.incident_ref();
             let mut stages = store(view, &mut new, now);
             stages.push(vec![Write::Status(Box::new(new))]);
             return Ok(Decision { stages, signals, next: Next::Again });
@@ -222,8 +221,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
             last.push(Write::IncidentStatus { name, status });
         }
         Move::Nothing => {
-            new.incident_ref =
-                view.incident.as_ref().map(|open| LocalRef { name: open.name.clone() });
+            new.incident_ref = view.incident_ref();
         }
     }
     let recorded = last.iter().find_map(|write| match write {

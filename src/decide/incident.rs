@@ -38,7 +38,7 @@ use super::{
     record::{Record, WAITING_STEP},
     select,
     view::{Effect, EndedIncident, Need, OpenIncident, Served, View, sooner},
-    write_back::{self, MIN_HEALTHY, Place},
+    write_back::{self, Place},
 };
 
 const KEEP_RESOLVED: u32 = 20;
@@ -329,10 +329,8 @@ fn quiet(
     }
     let mut record = Record::of(incident, assigned.digest.clone(), now);
     let since = assigned.valid_since.as_ref().map_or(now, |since| since.0);
-    let mut healthy_at = select::retry(&view.policies, &incident.spec.plan)
-        .min_healthy_period
-        .unwrap_or(MIN_HEALTHY)
-        .after(since);
+    let patience = select::min_healthy_period(&view.policies, &incident.spec.plan);
+    let mut healthy_at = patience.after(since);
     if incident.spec.cause == Cause::Overwritten {
         // The document was good all along; with the key put back it is over.
         healthy_at = now;

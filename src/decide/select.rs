@@ -22,9 +22,11 @@ use crate::{
         incident::Segment,
         policy::{Match, RemediationPolicySpec, Retry},
     },
-    domain::{Severity, text},
+    domain::{Severity, Span, text},
     rules::RuleType,
 };
+
+const MIN_HEALTHY: Span = Span::mins(5);
 
 /// A policy as far as a choice needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +79,12 @@ pub fn governing<'a>(policies: &'a [Policy], plan: &[Segment]) -> Option<&'a Pol
 #[must_use]
 pub fn retry(policies: &[Policy], plan: &[Segment]) -> Retry {
     governing(policies, plan).and_then(|policy| policy.spec.retry.clone()).unwrap_or_default()
+}
+
+/// How long a document must pass, by the same policy, before it counts as healthy.
+#[must_use]
+pub fn min_healthy_period(policies: &[Policy], plan: &[Segment]) -> Span {
+    retry(policies, plan).min_healthy_period.unwrap_or(MIN_HEALTHY)
 }
 
 /// Chooses among `policies`; `named` is the policy that the contract names.

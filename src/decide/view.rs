@@ -11,6 +11,7 @@ use crate::{
     api::{
         contract::{EffectiveRef, Mode, Origin, WidgetContractStatus},
         incident::{Cause, IncidentSpec, IncidentStatus},
+        refs::LocalRef,
     },
     domain::{Digest, Document, Doubt, Probes, Severity, Verdict, Violation},
     rules::schema::CompiledSchema,
@@ -295,6 +296,12 @@ impl View {
             Assigned::Judged(judged) => Some(&judged.document),
             Assigned::Malformed { .. } | Assigned::Unavailable(_) => None,
         }
+    }
+
+    /// The open Incident, as a status refers to it.
+    #[must_use]
+    pub fn incident_ref(&self) -> Option<LocalRef> {
+        self.incident.as_ref().map(|open| LocalRef { name: open.name.clone() })
     }
 
     /// Does the served key hold the assigned document's bytes?

@@ -11,16 +11,13 @@ use crate::{
         contract::{DocumentSource, WriteBack},
         incident::{Intent, Segment},
     },
-    domain::{Digest, Span},
+    domain::Digest,
 };
 
 use super::{
     select,
     view::{Effect, OpenIncident, View},
 };
-
-/// How long a document must have passed before it counts as healthy, where no policy says.
-pub const MIN_HEALTHY: Span = Span::mins(5);
 
 /// Where a repair is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +51,7 @@ fn refused(view: &View, plan: &[Segment], fingerprint: &Digest, now: Timestamp) 
     if let Some(tool) = &holder.gitops {
         return Some(format!("{tool} applies the document; mend it where {tool} takes it from"));
     }
-    let patience = select::retry(&view.policies, plan).min_healthy_period.unwrap_or(MIN_HEALTHY);
+    let patience = select::min_healthy_period(&view.policies, plan);
     let came_back = view.ended.iter().any(|ended| {
         ended.fingerprint == *fingerprint
             && ended.ended_at.is_some_and(|at| patience.after(at) > now)
