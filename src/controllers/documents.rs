@@ -1,6 +1,6 @@
 //! Documents, schemas and assets: fetched, parsed, compiled and judged, each bounded.
 //!
-//! Knows: ConfigMaps, the HTTP client, the pool that validation runs in. Must not know: what
+//! Knows: ConfigMaps, the HTTP client, the caches. Must not know: what
 //! follows from a verdict.
 
 use std::{collections::BTreeSet, io::Read as _, sync::Arc, time::Duration};
@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt as _};
 use moka::{policy::EvictionPolicy, sync::Cache};
-use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     Ctx, Error, Key, Seen,
     index::version_of,
     names::{REVISION_KEY, REVISION_KEY_GZ, revision_name},
+    pool::{Late, Pace, Pool},
     write_back,
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
         view::Holder,
     },
     domain::{
-        Digest, Document, Doubt, DoubtReason, Probes, Span, Violation,
+        Digest, Document, Doubt, DoubtReason, Probes, Violation,
         document::{MAX_BYTES, Malformed},
     },
     outbound::{OutboundError, Request, Response, Want},
@@ -42,7 +42,7 @@ const RECENT_BYTES: u64 = 2 * 1024 * 1024;
 /// What an entry takes beside the bytes of its document: its key, and the cache's own records.
 const ENTRY_BYTES: usize = 512;
 
-/// The caches and the pool.
+/// The caches, and the pool.
 pub struct Documents {
     /// The newest version of each ConfigMap that was seen by a watch, for those that are read.
     versions: Cache<Key, u64>,
@@ -56,10 +56,20 @@ pub struct Documents {
     /// moment ago is the one that breaks now, and its repair waits for no read. As text, since a
     /// parsed document takes many times the memory of its bytes.
     recent: Cache<Key, Arc<[u8]>>,
+    /// How long judging and planning took under these rules.
+    paces: Cache<Digest, Arc<Paces>>,
     /// Documents that took too long under these rules: not tried again before a restart.
     too_slow: Cache<(Digest, Digest), ()>,
-    pool: Arc<Semaphore>,
-    patience: Span,
+    /// Where judging and planning run.
+    pub pool: Pool,
+}
+
+/// How long two kinds of work took under the same rules.
+#[derive(Debug, Default)]
+pub struct Paces {
+    judging: Pace,
+    /// Deciding, with the candidates that it judges.
+    pub planning: Pace,
 }
 
 #[derive(Clone)]
@@ -101,6 +111,7 @@ impl Documents {
             placed: Cache::new(1_000),
             schemas: Cache::new(1_000),
             rulebooks: Cache::new(1_000),
+            paces: Cache::new(1_000),
             recent: Cache::builder()
                 .eviction_policy(EvictionPolicy::lru())
                 .weigher(|_, bytes: &Arc<[u8]>| {
@@ -109,9 +120,14 @@ impl Documents {
                 .max_capacity(RECENT_BYTES)
                 .build(),
             too_slow: Cache::new(10_000),
-            pool: Arc::new(Semaphore::new(usize::from(config.validators))),
-            patience: config.validation_timeout,
+            pool: Pool::new(usize::from(config.validators), config.validation_timeout),
         }
+    }
+
+    /// How long work under the rules of this digest took.
+    #[must_use]
+    pub fn paces(&self, rules: &Digest) -> Arc<Paces> {
+        self.paces.get_with_by_ref(rules, Arc::default)
     }
 
     /// `document` is stored in the revision `at`.
@@ -241,13 +257,13 @@ pub async fn rules(ctx: &Ctx, namespace: &str, effective: &Effective) -> Result<
     let lasting =
         !matches!(&schema, Some(Err(doubt)) if doubt.reason == DoubtReason::ReferenceUnavailable);
     let effective = effective.clone();
-    let compiled = in_pool(&ctx.documents, move || Rulebook::compile(&effective, schema.as_ref()));
+    let compiled = ctx.documents.pool.run(move || Rulebook::compile(&effective, schema.as_ref()));
     let book = match compiled.await {
         Ok(book) => Arc::new(book),
         Err(_) => {
             return Err(Error::Timeout {
                 attempted: format!("compiling the rules of a contract in {namespace}"),
-                after: ctx.documents.patience.to_std(),
+                after: ctx.documents.pool.patience().to_std(),
             });
         }
     };
@@ -309,12 +325,12 @@ async fn compiled(ctx: &Ctx, digest: &Digest, value: serde_json::Value) -> Schem
     if let Some(schema) = ctx.documents.schemas.get(digest) {
         return schema;
     }
-    let compile = in_pool(&ctx.documents, move || schema::compile(&value).map(Arc::new));
+    let compile = ctx.documents.pool.run(move || schema::compile(&value).map(Arc::new));
     let schema = match compile.await {
         Ok(schema) => schema,
         Err(Late::Slow) => Err(Doubt::new(
             DoubtReason::SchemaTooCostly,
-            &format!("the schema did not compile within {}", ctx.documents.patience),
+            &format!("the schema did not compile within {}", ctx.documents.pool.patience()),
         )),
         // Nothing was learned of the schema: not kept.
         Err(Late::Busy) => return Err(busy()),
@@ -338,7 +354,7 @@ pub async fn judge(
         &format!(
             "validating this document took longer than {}; it is not tried again until the \
              operator restarts or the document, the schema or the rules change",
-            ctx.documents.patience
+            ctx.documents.pool.patience()
         ),
     );
     if ctx.documents.too_slow.contains_key(&pair) {
@@ -348,8 +364,9 @@ pub async fn judge(
     let probes = probe(ctx, assets.map(|(target, sized)| (target.url, sized)).collect()).await;
     let (book, list) = (Arc::clone(&rules.book), effective.rules.clone());
     let (kept, seen) = (Arc::clone(&document), probes.clone());
+    let (paces, bytes) = (ctx.documents.paces(&rules.digest), document.bytes().len());
     let work = move || book.judge(&list, scope, document, &seen, now);
-    let judged = match in_pool(&ctx.documents, work).await {
+    let judged = match ctx.documents.pool.run_at(&paces.judging, bytes, work).await {
         Ok(judged) => judged,
         Err(Late::Slow) => {
             ctx.documents.too_slow.insert(pair, ());
@@ -375,38 +392,6 @@ pub async fn probe(ctx: &Ctx, assets: BTreeSet<(String, bool)>) -> Probes {
         (url, probe)
     });
     futures::future::join_all(probes).await.into_iter().collect()
-}
-
-/// Why work on the pool has no result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Late {
-    /// It began and was not done in time.
-    Slow,
-    /// It never began: all places are taken by work that is not done in time.
-    Busy,
-}
-
-/// How long work may wait for a place in the pool.
-const PATIENCE_FOR_A_PLACE: Duration = Duration::from_secs(10);
-
-/// Runs `work` on the bounded pool. Work that is late goes on and keeps its place until it ends,
-/// so that slow work cannot pile up.
-///
-/// # Errors
-/// See [`Late`].
-pub async fn in_pool<T: Send + 'static>(
-    documents: &Documents,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Late> {
-    let place = Arc::clone(&documents.pool).acquire_owned();
-    let place = timeout(PATIENCE_FOR_A_PLACE, place).await.ok().and_then(Result::ok);
-    let place = place.ok_or(Late::Busy)?;
-    let task = tokio::task::spawn_blocking(move || {
-        let result = work();
-        drop(place);
-        result
-    });
-    timeout(documents.patience.to_std(), task).await.ok().and_then(Result::ok).ok_or(Late::Slow)
 }
 
 /// The document of a stored revision; Err(Doubt) when it is not there or not what it was.

@@ -32,7 +32,7 @@ pub use contracts::MOST_HELD;
 pub use served::{ServedBytes, ServedObject};
 
 /// How many bytes of contracts are kept although nothing happens to them.
-const RECENT_BYTES: u64 = 1024 * 1024;
+const RECENT_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The index.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ pub mod leader;
 pub mod names;
 pub mod observe;
 pub mod perform;
+pub mod pool;
 pub mod queue;
 pub mod run;
 pub mod source;

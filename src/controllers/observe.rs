@@ -12,9 +12,10 @@ use tracing::warn;
 
 use super::{
     Ctx, Error, Key, Seen,
-    documents::{self, Fetched, Late, Rules},
+    documents::{self, Fetched, Rules},
     index::{ServedObject, version_of},
     names::{is_served, note_annotation, owner_annotation},
+    pool::Late,
     source,
 };
 use crate::{
@@ -147,10 +148,16 @@ pub async fn until_decided(
     view: &mut View,
     now: Timestamp,
 ) -> Result<Decision, Error> {
+    let paces = ctx.documents.paces(&view.effective_ref.digest);
+    let bytes = match &view.assigned {
+        Assigned::Judged(judged) => judged.document.bytes().len(),
+        Assigned::Malformed { .. } | Assigned::Unavailable(_) => 0,
+    };
     for _ in 0..MOST_NEEDS {
         // Planning judges candidates, so it runs where validation does, within the same bounds.
         let facts = view.clone();
-        let decided = documents::in_pool(&ctx.documents, move || decide(&facts, now)).await;
+        let work = move || decide(&facts, now);
+        let decided = ctx.documents.pool.run_at(&paces.planning, bytes, work).await;
         match decided {
             Ok(Ok(decision)) => return Ok(decision),
             Ok(Err(need)) => gather(ctx, seen, view, need, now).await?,
