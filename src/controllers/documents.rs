@@ -3,7 +3,7 @@
 //! Knows: ConfigMaps, the HTTP client, the caches. Must not know: what
 //! follows from a verdict.
 
-use std::{collections::BTreeSet, io::Read as _, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::Read as _, sync::Arc, time::Duration};
 
 use flate2::read::GzDecoder;
 use jiff::Timestamp;
@@ -26,11 +26,11 @@ use crate::{
     config::Config,
     decide::{
         effective::Effective,
-        validate::{Judged, Rulebook, Schema, Scope},
+        validate::{Judged, Rulebook, Schema},
         view::Holder,
     },
     domain::{
-        Digest, Document, Doubt, DoubtReason, Probes, Violation,
+        Digest, Document, Doubt, DoubtReason, Probes, Verdict, Violation,
         document::{MAX_BYTES, Malformed},
     },
     outbound::{OutboundError, Request, Response, Want},
@@ -161,14 +161,15 @@ pub async fn fetch(
 ) -> Result<(Fetched, Option<Holder>), Error> {
     match source {
         DocumentSource::Inline(AnyObject(map)) => {
-            let document = parsed(Document::from_value(map.clone().into()), None);
+            let document =
+                parsed(Document::from_value(map.clone().into()), None, "spec.document.inline");
             Ok((document, Some(write_back::contract(&seen.object))))
         }
         DocumentSource::ConfigMapKeyRef(at) => {
             let (namespace, field) = (&seen.key.namespace, "spec.document.configMapKeyRef");
             Ok(match config_map_key(ctx, namespace, at, field).await? {
                 Ok((object, bytes)) => {
-                    (from_bytes(bytes), Some(write_back::config_map(&object, &at.key)))
+                    (from_bytes(bytes, field), Some(write_back::config_map(&object, &at.key)))
                 }
                 Err(doubt) => (Fetched::Unavailable(doubt), None),
             })
@@ -176,10 +177,14 @@ pub async fn fetch(
         DocumentSource::Url(WebUrl(url)) => {
             let field = "spec.document.url";
             let fetched = match get(ctx, url).await {
-                Ok(response) if response.status == 200 => from_bytes(response.body),
+                Ok(response) if response.status == 200 => from_bytes(response.body, field),
                 Ok(response) => Fetched::Unavailable(Doubt::new(
                     DoubtReason::HttpUnclear,
-                    &format!("{field} answered with status {}, not 200", response.status),
+                    &format!(
+                        "{field} answered with status {}, not 200; give a URL that answers with the \
+                         document",
+                        response.status
+                    ),
                 )),
                 Err(error) => {
                     Fetched::Unavailable(Doubt::new(error.reason(), &format!("{field}: {error}")))
@@ -196,17 +201,21 @@ async fn get(ctx: &Ctx, url: &str) -> Result<Response, OutboundError> {
     ctx.outbound.fetch(request).await
 }
 
-fn from_bytes(bytes: Vec<u8>) -> Fetched {
+fn from_bytes(bytes: Vec<u8>, field: &str) -> Fetched {
     let raw_digest = Digest::of_bytes(&bytes);
-    parsed(Document::parse(bytes), Some(raw_digest))
+    parsed(Document::parse(bytes), Some(raw_digest), field)
 }
 
-fn parsed(document: Result<Document, Malformed>, raw_digest: Option<Digest>) -> Fetched {
+fn parsed(
+    document: Result<Document, Malformed>,
+    raw_digest: Option<Digest>,
+    field: &str,
+) -> Fetched {
     match document {
         Ok(document) => Fetched::Document(Arc::new(document)),
         Err(malformed) => Fetched::Malformed(
             raw_digest.unwrap_or_else(|| Digest::of_bytes(b"")),
-            Violation::new("", "json", &malformed.to_string()),
+            Violation::new("", "json", &format!("{field}: {malformed}")),
         ),
     }
 }
@@ -330,7 +339,10 @@ async fn compiled(ctx: &Ctx, digest: &Digest, value: serde_json::Value) -> Schem
         Ok(schema) => schema,
         Err(Late::Slow) => Err(Doubt::new(
             DoubtReason::SchemaTooCostly,
-            &format!("the schema did not compile within {}", ctx.documents.pool.patience()),
+            &format!(
+                "spec.schema did not compile within {}; make it smaller",
+                ctx.documents.pool.patience()
+            ),
         )),
         // Nothing was learned of the schema: not kept.
         Err(Late::Busy) => return Err(busy()),
@@ -339,15 +351,46 @@ async fn compiled(ctx: &Ctx, digest: &Digest, value: serde_json::Value) -> Schem
     schema
 }
 
+/// What is known of a document's assets, when it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looks {
+    /// All are looked at now.
+    Fresh,
+    /// A look within the rule's interval will do, as long as all that it says is good.
+    Remembered,
+}
+
+/// How much of its interval a look is remembered: the next one in turn must not find it young.
+const REMEMBERED_SHARE: f64 = 0.75;
+
 /// Judges `document`, its assets probed first; what was seen of them is returned, too.
 pub async fn judge(
     ctx: &Ctx,
     rules: &Rules,
     effective: &Effective,
-    scope: Scope,
+    looks: Looks,
     document: Arc<Document>,
     now: Timestamp,
 ) -> (Judged, Probes) {
+    if looks == Looks::Remembered {
+        let (judged, probes) = judge_once(ctx, rules, effective, looks, &document, now).await;
+        // Something may follow from anything but a pass, so it must be true now.
+        if judged.results.iter().all(|result| !result.world || result.verdict == Verdict::Pass) {
+            return (judged, probes);
+        }
+    }
+    judge_once(ctx, rules, effective, Looks::Fresh, &document, now).await
+}
+
+async fn judge_once(
+    ctx: &Ctx,
+    rules: &Rules,
+    effective: &Effective,
+    looks: Looks,
+    document: &Arc<Document>,
+    now: Timestamp,
+) -> (Judged, Probes) {
+    let document = Arc::clone(document);
     let pair = (rules.digest.clone(), document.raw_digest().clone());
     let slow = Doubt::new(
         DoubtReason::DeadlineExceeded,
@@ -358,21 +401,29 @@ pub async fn judge(
         ),
     );
     if ctx.documents.too_slow.contains_key(&pair) {
-        return (Rulebook::doubt(&effective.rules, scope, document, &slow), Probes::new());
+        return (Rulebook::doubt(&effective.rules, document, &slow), Probes::new());
     }
-    let assets = rules.book.assets(document.value()).into_iter();
-    let probes = probe(ctx, assets.map(|(target, sized)| (target.url, sized)).collect()).await;
+    let mut wants: BTreeMap<_, Duration> = BTreeMap::new();
+    for asset in rules.book.assets(&effective.rules, document.value()) {
+        let max_age = match looks {
+            Looks::Fresh => Duration::ZERO,
+            Looks::Remembered => asset.interval.to_std().mul_f64(REMEMBERED_SHARE),
+        };
+        let strictest = wants.entry((asset.url, asset.sized)).or_insert(max_age);
+        *strictest = max_age.min(*strictest);
+    }
+    let probes = probe(ctx, wants).await;
     let (book, list) = (Arc::clone(&rules.book), effective.rules.clone());
     let (kept, seen) = (Arc::clone(&document), probes.clone());
     let (paces, bytes) = (ctx.documents.paces(&rules.digest), document.bytes().len());
-    let work = move || book.judge(&list, scope, document, &seen, now);
+    let work = move || book.judge(&list, document, &seen, now);
     let judged = match ctx.documents.pool.run_at(&paces.judging, bytes, work).await {
         Ok(judged) => judged,
         Err(Late::Slow) => {
             ctx.documents.too_slow.insert(pair, ());
-            Rulebook::doubt(&effective.rules, scope, kept, &slow)
+            Rulebook::doubt(&effective.rules, kept, &slow)
         }
-        Err(Late::Busy) => Rulebook::doubt(&effective.rules, scope, kept, &busy()),
+        Err(Late::Busy) => Rulebook::doubt(&effective.rules, kept, &busy()),
     };
     (judged, probes)
 }
@@ -384,10 +435,10 @@ fn busy() -> Doubt {
     )
 }
 
-/// Looks at assets, each once.
-pub async fn probe(ctx: &Ctx, assets: BTreeSet<(String, bool)>) -> Probes {
-    let probes = assets.into_iter().map(|(url, sized)| async move {
-        let want = Want { length: sized, max_age: Duration::ZERO };
+/// Looks at assets, each once; a look not older than this is reused.
+pub async fn probe(ctx: &Ctx, assets: BTreeMap<(String, bool), Duration>) -> Probes {
+    let probes = assets.into_iter().map(|((url, length), max_age)| async move {
+        let want = Want { length, max_age };
         let probe = ctx.prober.probe(&url, want).await;
         (url, probe)
     });
@@ -438,8 +489,9 @@ pub async fn revision(
 /// # Errors
 /// Only what concerns the API server as a whole.
 pub async fn served(ctx: &Ctx, namespace: &str, at: &ConfigMapKeyRef) -> Result<Fetched, Error> {
-    Ok(match config_map_key(ctx, namespace, at, "the served key").await? {
-        Ok((_, bytes)) => from_bytes(bytes),
+    let field = "the served key";
+    Ok(match config_map_key(ctx, namespace, at, field).await? {
+        Ok((_, bytes)) => from_bytes(bytes, field),
         Err(doubt) => Fetched::Unavailable(doubt),
     })
 }

@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::{
     Ctx, Error, Key, Seen,
-    documents::{self, Fetched, Rules},
+    documents::{self, Fetched, Looks, Rules},
     index::{ServedObject, version_of},
     names::{is_served, note_annotation, owner_annotation},
     pool::Late,
@@ -27,7 +27,6 @@ use crate::{
         Stall,
         contract::{Decision, decide},
         effective::{Effective, ServeTarget},
-        validate::Scope,
         view::{Assigned, Holder, Need, OpenIncident, Served, ServedKey, Subject, View},
     },
     domain::{Digest, Doubt, DoubtReason, Probes, Verdict},
@@ -96,12 +95,13 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         )));
     }
     let rules = documents::rules(ctx, namespace, &effective).await?;
-    let ((assigned, holder, probes), served) = futures::try_join!(
-        assigned(ctx, seen, &effective, &rules, now),
-        served(ctx, seen, target),
-    )?;
     let uid = seen.object.uid().unwrap_or_default();
     let (incident, ended) = ctx.index.incidents_of(&seen.key, &uid);
+    let looks = if incident.is_some() { Looks::Fresh } else { Looks::Remembered };
+    let ((assigned, holder, probes), served) = futures::try_join!(
+        assigned(ctx, seen, &effective, &rules, looks, now),
+        served(ctx, seen, target),
+    )?;
     Ok(View {
         subject: Subject {
             namespace: namespace.to_string(),
@@ -186,6 +186,7 @@ async fn assigned(
     seen: &Seen,
     effective: &Effective,
     rules: &Rules,
+    looks: Looks,
     now: Timestamp,
 ) -> Result<(Assigned, Option<Holder>, Probes), Error> {
     let mut probes = Probes::new();
@@ -193,8 +194,7 @@ async fn assigned(
     let assigned = match fetched {
         Fetched::Document(document) => {
             let judged;
-            (judged, probes) =
-                documents::judge(ctx, rules, effective, Scope::All, document, now).await;
+            (judged, probes) = documents::judge(ctx, rules, effective, looks, document, now).await;
             Assigned::Judged(judged)
         }
         Fetched::Malformed(raw_digest, violation) => Assigned::Malformed { raw_digest, violation },
@@ -266,7 +266,7 @@ async fn gather(
             match documents::served(ctx, &seen.key.namespace, &target.at).await? {
                 Fetched::Document(document) => {
                     let judged =
-                        documents::judge(ctx, &rules, &view.effective, Scope::All, document, now);
+                        documents::judge(ctx, &rules, &view.effective, Looks::Fresh, document, now);
                     view.served_document = Some(judged.await.0);
                 }
                 // Something else stands there than the digest said: look at it afresh.
@@ -292,7 +292,8 @@ async fn gather(
         }
         Need::MaxMode => view.max_mode = Some(max_mode(ctx, &seen.key.namespace).await?),
         Need::Assets(assets) => {
-            let probed = documents::probe(ctx, assets.into_iter().collect()).await;
+            let fresh = assets.into_iter().map(|asset| (asset, Duration::ZERO));
+            let probed = documents::probe(ctx, fresh.collect()).await;
             view.probes.extend(probed);
         }
     }
@@ -337,7 +338,7 @@ async fn history(
                 .await?;
         let Ok(document) = found else { continue };
         let judged =
-            documents::judge(ctx, rules, &view.effective, Scope::All, Arc::clone(&document), now);
+            documents::judge(ctx, rules, &view.effective, Looks::Fresh, Arc::clone(&document), now);
         let judged = judged.await.0;
         if judged.critical().any(|result| matches!(result.verdict, Verdict::Unknown(_))) {
             // It may be good: going further back past it would take Unknown for Fail.

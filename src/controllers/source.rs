@@ -52,12 +52,15 @@ pub async fn fetch(
         let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
         let attempted = format!("reading Secret {namespace}/{}", named.name);
         let Some(secret) = ctx.find(&attempted, secrets.get(&named.name)).await? else {
-            return unavailable(&format!("headersSecretRef: Secret {} does not exist", named.name));
+            return unavailable(&format!(
+                "headersSecretRef: Secret {} does not exist; create it, or name another",
+                named.name
+            ));
         };
         if !allows(&secret, url) {
             return unavailable(&format!(
                 "headersSecretRef: annotation {ALLOWED_ORIGINS} of Secret {} does not name the \
-                 origin of the URL",
+                 origin of the URL; add it there",
                 named.name
             ));
         }
@@ -74,7 +77,7 @@ pub async fn fetch(
             Ok(document) if document.is_exact() => Ok(Arc::new(document)),
             Ok(_) => Err(Doubt::new(
                 DoubtReason::HttpUnclear,
-                "spec.source: its document holds a number that would be changed by being taken over",
+                "spec.source: its document holds a number that would be changed by being taken over; send it as text",
             )),
             Err(malformed) => {
                 Err(Doubt::new(DoubtReason::HttpUnclear, &format!("spec.source: {malformed}")))
@@ -82,7 +85,10 @@ pub async fn fetch(
         },
         Ok(response) => Err(Doubt::new(
             DoubtReason::HttpUnclear,
-            &format!("spec.source answered with status {}, not 200", response.status),
+            &format!(
+                "spec.source answered with status {}, not 200; see why in its own log",
+                response.status
+            ),
         )),
         Err(error) => Err(Doubt::new(error.reason(), &format!("spec.source: {error}"))),
     })

@@ -25,7 +25,7 @@ use crate::{
 use super::{
     episode::{self, Episode},
     select,
-    validate::{Judged, RuleResult, Scope},
+    validate::{Judged, RuleResult},
     view::{Need, View},
 };
 
@@ -329,15 +329,15 @@ fn weight(judged: &Judged) -> (usize, usize, usize) {
 fn judge(view: &View, document: Arc<Document>, now: Timestamp) -> Result<Judged, Need> {
     let unseen: Vec<(String, bool)> = view
         .book
-        .assets(document.value())
+        .assets(&view.effective.rules, document.value())
         .into_iter()
-        .map(|(target, sized)| (target.url, sized))
+        .map(|asset| (asset.url, asset.sized))
         .filter(|(url, _)| !view.probes.contains_key(url))
         .collect();
     if !unseen.is_empty() {
         return Err(Need::Assets(unseen));
     }
-    Ok(view.book.judge(&view.effective.rules, Scope::All, document, &view.probes, now))
+    Ok(view.book.judge(&view.effective.rules, document, &view.probes, now))
 }
 
 /// A repair must be good beyond doubt: what could not be checked is not published by a machine.

@@ -13,7 +13,7 @@ use super::{
     contract::{Next, Write, decide},
     effective::Effective,
     select::Policy,
-    validate::{Rulebook, Scope},
+    validate::Rulebook,
     view::{
         Assigned, EndedIncident, Holder, Need, Note, OpenIncident, Served, ServedKey, Subject,
         View, WrittenBack,
@@ -112,8 +112,7 @@ impl World {
         let book = Arc::new(Rulebook::compile(&effective, Some(&Ok(Arc::clone(&compiled)))));
         let document = Document::from_value(self.contract["document"]["inline"].clone()).unwrap();
         let probes = self.probes();
-        let judged =
-            book.judge(&effective.rules, Scope::All, Arc::new(document), &probes, self.now);
+        let judged = book.judge(&effective.rules, Arc::new(document), &probes, self.now);
         let watch_only = effective.serve.is_none();
         let open = self.incidents.iter().find(|(_, _, status)| !is_over(status));
         let mut ended: Vec<EndedIncident> = self
@@ -181,7 +180,7 @@ impl World {
 
     fn gather(&self, view: &mut View, need: Need) {
         let judge = |document: Arc<Document>| {
-            view.book.judge(&view.effective.rules, Scope::All, document, &view.probes, self.now)
+            view.book.judge(&view.effective.rules, document, &view.probes, self.now)
         };
         match need {
             Need::ServedDocument => {

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    domain::{Document, Doubt, DoubtReason, Probes, Severity, Verdict},
+    domain::{Document, Doubt, DoubtReason, Probes, Severity, Span, Verdict},
     rules::{
         FreshnessRule, MetadataRule, RuleKind,
-        asset::{CompiledAsset, Target},
+        asset::CompiledAsset,
         cel::{self, Expression},
         schema::CompiledSchema,
     },
@@ -40,13 +40,15 @@ enum Compiled {
     Broken(Doubt),
 }
 
-/// Which rules to ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// All of them.
-    All,
-    /// Those that judge the world.
-    World,
+/// Something outside that a document points at, and that a rule judges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asset {
+    /// What is asked for.
+    pub url: String,
+    /// Does the size have to be known?
+    pub sized: bool,
+    /// How often it is looked at.
+    pub interval: Span,
 }
 
 /// A document and what each rule says of it.
@@ -96,7 +98,6 @@ impl Rulebook {
     pub fn judge(
         &self,
         rules: &[Rule],
-        scope: Scope,
         document: Arc<Document>,
         probes: &Probes,
         now: Timestamp,
@@ -104,7 +105,6 @@ impl Rulebook {
         let results = rules
             .iter()
             .zip(&self.rules)
-            .filter(|(rule, _)| scope == Scope::All || rule.kind.rule_type().judges_world())
             .map(|(rule, compiled)| result(rule, compiled.check(document.value(), probes, now)))
             .collect();
         Judged { document, results }
@@ -112,29 +112,24 @@ impl Rulebook {
 
     /// Every rule Unknown, for one reason: the judging itself did not come to an end.
     #[must_use]
-    pub fn doubt(rules: &[Rule], scope: Scope, document: Arc<Document>, doubt: &Doubt) -> Judged {
-        let results = rules
-            .iter()
-            .filter(|rule| scope == Scope::All || rule.kind.rule_type().judges_world())
-            .map(|rule| result(rule, Verdict::Unknown(doubt.clone())))
-            .collect();
+    pub fn doubt(rules: &[Rule], document: Arc<Document>, doubt: &Doubt) -> Judged {
+        let results =
+            rules.iter().map(|rule| result(rule, Verdict::Unknown(doubt.clone()))).collect();
         Judged { document, results }
     }
 
-    /// The assets that `document` points at, and whether their size has to be known.
+    /// The assets that `document` points at. `rules` are the ones that this book was compiled from.
     #[must_use]
-    pub fn assets(&self, document: &Value) -> Vec<(Target, bool)> {
-        self.rules
-            .iter()
-            .filter_map(|rule| match rule {
-                Compiled::Asset(asset) => Some(asset),
-                _ => None,
-            })
-            .flat_map(|asset| {
-                let sized = asset.needs_length();
-                asset.targets(document).targets.into_iter().map(move |target| (target, sized))
-            })
-            .collect()
+    pub fn assets(&self, rules: &[Rule], document: &Value) -> Vec<Asset> {
+        let of = |(rule, compiled): (&Rule, &Compiled)| match compiled {
+            Compiled::Asset(asset) => {
+                let (sized, interval) = (asset.needs_length(), rule.interval);
+                let targets = asset.targets(document).targets.into_iter();
+                targets.map(|target| Asset { url: target.url, sized, interval }).collect()
+            }
+            _ => Vec::new(),
+        };
+        rules.iter().zip(&self.rules).flat_map(of).collect()
     }
 
     /// When `document` will be too old for one of the rules, if nothing changes.

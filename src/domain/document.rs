@@ -32,7 +32,9 @@ pub struct Document {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// More than [`MAX_BYTES`].
-    #[error("the document has {0} bytes; at most {MAX_BYTES} can be served from a ConfigMap")]
+    #[error(
+        "the document has {0} bytes; at most {MAX_BYTES} can be served from a ConfigMap: make it smaller"
+    )]
     TooLarge(usize),
     /// Not UTF-8.
     #[error(
@@ -43,7 +45,7 @@ pub enum Malformed {
     #[error("the document starts with a byte order mark; store it without one")]
     ByteOrderMark,
     /// Nested deeper than [`MAX_DEPTH`].
-    #[error("the document nests deeper than {MAX_DEPTH} levels")]
+    #[error("the document nests deeper than {MAX_DEPTH} levels; flatten it")]
     TooDeep,
     /// The same key twice in one object.
     #[error("the object at {path:?} has the key {key:?} twice; keep one of them")]
@@ -54,7 +56,7 @@ pub enum Malformed {
         key: String,
     },
     /// Anything else that RFC 8259 forbids.
-    #[error("the document is not JSON: {what} at line {line} column {column}")]
+    #[error("the document is not JSON: {what} at line {line} column {column}; correct it there")]
     Syntax {
         /// What the parser expected or met, without payload text.
         what: String,

@@ -32,7 +32,7 @@ pub enum OutboundError {
         refusal: Refusal,
     },
     /// A redirect that is not followed.
-    #[error("{origin} redirects {what}")]
+    #[error("{origin} redirects {what}; give the URL that it should end at")]
     Redirect {
         /// The origin that sent the redirect.
         origin: String,
@@ -42,19 +42,23 @@ pub enum OutboundError {
         refused: bool,
     },
     /// The name has no address.
-    #[error("the name of {0} does not resolve")]
+    #[error("the name of {0} does not resolve; check its spelling, and the DNS here")]
     Dns(String),
     /// No connection.
-    #[error("{0} accepts no connection")]
+    #[error("{0} accepts no connection; check that it is up, and its port")]
     Connect(String),
     /// No secure connection.
-    #[error("{0} offers no valid TLS: its certificate or protocol is not accepted")]
+    #[error(
+        "{0} offers no valid TLS: its certificate or protocol is not accepted; renew the one or the other"
+    )]
     Tls(String),
     /// The connection broke, or what came was not HTTP.
-    #[error("the connection to {0} broke before the answer ended")]
+    #[error("the connection to {0} broke before the answer ended; see why in its own log")]
     Broken(String),
     /// The total time is up.
-    #[error("{origin} did not answer completely within {after:?}")]
+    #[error(
+        "{origin} did not answer completely within {after:?}; make it answer faster, or allow more time by flag"
+    )]
     Deadline {
         /// The origin that was asked first.
         origin: String,
@@ -62,10 +66,10 @@ pub enum OutboundError {
         after: Duration,
     },
     /// No slot became free.
-    #[error("too many requests to {0} are waiting")]
+    #[error("too many requests to {0} are waiting; they are asked again")]
     Busy(String),
     /// The body is larger than wanted.
-    #[error("{origin} sends more than {max} bytes")]
+    #[error("{origin} sends more than {max} bytes; make that smaller")]
     TooLarge {
         /// The origin.
         origin: String,

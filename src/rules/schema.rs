@@ -54,10 +54,10 @@ pub struct CompiledSchema {
 /// expression that cannot be matched in linear time).
 pub fn compile(schema: &Value) -> Result<CompiledSchema, Doubt> {
     if !(schema.is_object() || schema.is_boolean()) {
-        return Err(invalid("the schema is neither an object nor a boolean"));
+        return Err(invalid("spec.schema is neither an object nor a boolean; give a JSON Schema"));
     }
     cost::schema::check_size(schema)?;
-    let graph = cost::Graph::of(schema).map_err(|message| invalid(&message))?;
+    let graph = cost::Graph::of(schema).map_err(|why| invalid(&format!("spec.schema: {why}")))?;
     cost::schema::check(&graph)?;
     let compiled = Arc::new(pattern::made_linear(schema, &graph).map_err(|why| invalid(&why))?);
     let patterns = PatternCache::new();
@@ -117,11 +117,12 @@ fn described(error: &jsonschema::ValidationError<'_>) -> String {
     let what = text::bounded(&error.to_string(), 300);
     if error.kind().keyword() == "format" && what.ends_with("is not a \"regex\"") {
         return format!(
-            "the schema has a regular expression at {place:?} that is not valid, is too large, or \
-             needs look-around or back-references, which cannot be matched in linear time: {what}"
+            "spec.schema has a regular expression at {place:?} that is not valid, is too large, or \
+             needs look-around or back-references, which cannot be matched in linear time; \
+             write it without: {what}"
         );
     }
-    format!("the schema does not compile at {place:?}: {what}")
+    format!("spec.schema does not compile at {place:?}: {what}; correct it there")
 }
 
 fn invalid(message: &str) -> Doubt {

@@ -13,7 +13,9 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
+
+use super::PATIENCE;
 
 /// What a path is answered with.
 #[derive(Clone, Debug)]
@@ -31,7 +33,7 @@ pub enum Answer {
 #[derive(Clone, Default)]
 struct Shared {
     answers: Arc<Mutex<HashMap<String, Answer>>>,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<watch::Sender<Vec<Asked>>>,
 }
 
 /// One request that came in.
@@ -72,8 +74,16 @@ impl Web {
     }
 
     pub fn asked(&self, path: &str) -> Vec<Asked> {
-        let asked = self.shared.asked.lock().unwrap();
-        asked.iter().filter(|asked| asked.path == path).cloned().collect()
+        self.shared.asked.borrow().iter().filter(|asked| asked.path == path).cloned().collect()
+    }
+
+    /// Waits until `path` was asked for `times` more often than now.
+    pub async fn asked_again(&self, path: &str, times: usize) {
+        let count = |asked: &Vec<Asked>| asked.iter().filter(|asked| asked.path == path).count();
+        let mut asked = self.shared.asked.subscribe();
+        let enough = count(&asked.borrow()) + times;
+        let waiting = asked.wait_for(|asked| count(asked) >= enough);
+        tokio::time::timeout(PATIENCE, waiting).await.expect("asked in time").unwrap();
     }
 }
 
@@ -83,11 +93,12 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         .headers()
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
-    shared.asked.lock().unwrap().push(Asked {
+    let asked = Asked {
         method: request.method().to_string(),
         path: path.clone(),
         headers: headers.collect(),
-    });
+    };
+    shared.asked.send_modify(|all| all.push(asked));
     let answer = shared.answers.lock().unwrap().get(&path).cloned();
     let none = Answer::Text(404, "text/plain".to_owned(), "none".to_owned());
     let response = Response::builder();

@@ -9,7 +9,6 @@ use crate::{
     api::{contract::Mode, incident::Segment},
     decide::{
         plan::{self, Attempting, Outcome},
-        validate::Scope,
         view::Assigned,
     },
     domain::{Document, Span},
@@ -81,7 +80,7 @@ fn a_document_whose_numbers_do_not_survive_is_not_shortened_as_a_whole() {
     let mut view = world.view();
     let document = Document::parse(b"[1.00000000000000000001, 2]".to_vec()).unwrap();
     let rules = &view.effective.rules;
-    let judged = view.book.judge(rules, Scope::All, Arc::new(document), &view.probes, world.now);
+    let judged = view.book.judge(rules, Arc::new(document), &view.probes, world.now);
     view.assigned = Assigned::Judged(judged);
     let segment = Segment {
         policy_ref: None,

@@ -56,13 +56,19 @@ pub fn check_size(schema: &Value) -> Result<(), Doubt> {
         }
         // Asked at each value, so that a huge schema is left at the limit and not at its end.
         if values + open.len() > MAX_VALUES {
-            return Err(too_costly(&format!("has more than {MAX_VALUES} values")));
+            return Err(too_costly(&format!(
+                "has more than {MAX_VALUES} values; split it, or leave out what no document needs"
+            )));
         }
         if bytes > MAX_BYTES {
-            return Err(too_costly(&format!("has more than {MAX_BYTES} bytes of text")));
+            return Err(too_costly(&format!(
+                "has more than {MAX_BYTES} bytes of text; shorten its descriptions"
+            )));
         }
         if depth > MAX_DEPTH {
-            return Err(too_costly(&format!("nests deeper than {MAX_DEPTH} levels")));
+            return Err(too_costly(&format!(
+                "nests deeper than {MAX_DEPTH} levels; move inner parts into $defs"
+            )));
         }
     }
     Ok(())
@@ -121,7 +127,8 @@ fn check_patterns(graph: &Graph<'_>) -> Result<(), Doubt> {
             different.insert(pattern);
             if pattern.len() > MAX_PATTERN_BYTES {
                 return Err(too_costly(&format!(
-                    "has a pattern at {:?} of {} bytes; at most {MAX_PATTERN_BYTES} are allowed",
+                    "has a pattern at {:?} of {} bytes; at most {MAX_PATTERN_BYTES} are \
+                     allowed: shorten it",
                     node.pointer,
                     pattern.len()
                 )));
@@ -131,7 +138,7 @@ fn check_patterns(graph: &Graph<'_>) -> Result<(), Doubt> {
     let count = different.len();
     if count > MAX_PATTERNS {
         return Err(too_costly(&format!(
-            "has {count} different patterns; at most {MAX_PATTERNS} are allowed"
+            "has {count} different patterns; at most {MAX_PATTERNS} are allowed: reuse some"
         )));
     }
     Ok(())
@@ -153,7 +160,7 @@ fn ranks_in_place(graph: &Graph<'_>) -> Result<Vec<usize>, Doubt> {
             return Err(Doubt::new(
                 DoubtReason::SchemaInvalid,
                 &format!(
-                    "the schema recurses without end: following $ref from {:?} leads back to it \
+                    "spec.schema recurses without end: following $ref from {:?} leads back to it \
                      before any property or item; put the $ref under properties or items",
                     place.map_or("", String::as_str)
                 ),
@@ -214,7 +221,8 @@ fn check_ref_chains(graph: &Graph<'_>, groups: &[Group]) -> Result<(), Doubt> {
         if own + beyond > MAX_REF_CHAIN {
             let place = group.members.first().map_or("", |node| &graph.nodes[*node].pointer);
             return Err(too_costly(&format!(
-                "has more than {MAX_REF_CHAIN} $refs one after the other, from {place:?} on"
+                "has more than {MAX_REF_CHAIN} $refs one after the other, from {place:?} on; refer \
+                 to the last one directly"
             )));
         }
     }
@@ -327,7 +335,7 @@ fn add(counts: &mut Counts, node: usize, count: u64) {
 }
 
 fn too_costly(what: &str) -> Doubt {
-    Doubt::new(DoubtReason::SchemaTooCostly, &format!("the schema {what}"))
+    Doubt::new(DoubtReason::SchemaTooCostly, &format!("spec.schema {what}"))
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub(super) fn made_linear(schema: &Value, graph: &Graph<'_>) -> Result<Value, St
         } else if has_look_around(pattern) {
             if split(pattern).is_none() {
                 return Err(format!(
-                    "the schema has the pattern {pattern:?} at {:?}: look-around is supported \
+                    "spec.schema has the pattern {pattern:?} at {:?}: look-around is supported \
                      only as (?=…) and (?!…) right after ^",
                     node.pointer
                 ));
