@@ -61,6 +61,11 @@ pub struct RemediationPolicySpec {
     /// acts. Default: 0s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<Span>,
+    /// When repairs may act. A Deny window that is open shuts the gate; where there are Allow
+    /// windows, one of them must be open. Default: always.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
     /// When to call a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escalation: Option<Escalation>,
@@ -155,6 +160,34 @@ pub struct Backoff {
     /// Default: 60s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<Span>,
+}
+
+/// A time in which repairs may act, or may not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Window {
+    /// Whether repairs act while it is open, or do not.
+    pub kind: WindowKind,
+    /// When it opens, as five cron fields: minute, hour, day of month, month, day of week
+    /// (`0 8 * * 1-5`).
+    #[schemars(length(min = 9, max = 128))]
+    pub schedule: String,
+    /// How long it stays open.
+    pub duration: Span,
+    /// The time zone of the schedule, by its IANA name (`Europe/London`). Default: UTC.
+    #[schemars(length(min = 1, max = 64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+}
+
+/// What an open window means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WindowKind {
+    /// Repairs act only while such a window is open.
+    #[default]
+    Allow,
+    /// No repair acts while such a window is open.
+    Deny,
 }
 
 /// When to call a person.

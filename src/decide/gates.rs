@@ -11,6 +11,7 @@ use crate::{
 use super::{
     select::Policy,
     view::{Served, View},
+    windows::{self, Shut},
     write_back::Place,
 };
 
@@ -44,6 +45,7 @@ pub fn pass(
     mode(view, segments)?;
     writable(view, place)?;
     cooldown(view, segments, now)?;
+    in_window(view, segments, now)?;
     Ok(Permit(()))
 }
 
@@ -112,6 +114,28 @@ fn writable(view: &View, place: &Place) -> Result<(), Held> {
         (_, Served::Unavailable(doubt)) => ("ServeUnavailable", doubt.message.clone()),
     };
     Err(Held { reason, message, until: None })
+}
+
+/// Every policy's windows must be open.
+fn in_window(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Held> {
+    for policy in policies(view, segments).filter_map(|(_, policy)| policy) {
+        let name = &policy.name;
+        let (message, until) = match windows::shut(&policy.spec.windows, now) {
+            Ok(None) => continue,
+            Ok(Some(Shut { until: Some(until) })) => {
+                (format!("the windows of RemediationPolicy {name} open at {until}"), Some(until))
+            }
+            Ok(Some(Shut { until: None })) => (
+                format!(
+                    "the windows of RemediationPolicy {name} never open: change its spec.windows"
+                ),
+                None,
+            ),
+            Err(unusable) => (format!("RemediationPolicy {name}: {unusable}"), None),
+        };
+        return Err(Held { reason: "OutsideWindow", message, until });
+    }
+    Ok(())
 }
 
 fn cooldown(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Held> {

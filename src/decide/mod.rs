@@ -20,6 +20,7 @@ pub mod signal;
 pub mod status;
 pub mod validate;
 pub mod view;
+pub mod windows;
 pub mod write_back;
 
 #[cfg(test)]

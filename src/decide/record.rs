@@ -21,7 +21,7 @@ use super::{
     moves::{Move, summaries},
     select,
     signal::{Reason, Signal},
-    view::{Effect, OpenIncident, View},
+    view::{Effect, OpenIncident, View, sooner},
     write_back,
 };
 
@@ -251,7 +251,7 @@ impl<'a> Record<'a> {
         };
         let at = patience.after(self.incident.spec.opened_at.0);
         if at > self.now {
-            self.next = Some(at);
+            self.next = sooner(self.next, Some(at));
         } else if !self.conditions.is_true(ConditionType::Escalated) {
             self.escalate(&format!("the assigned document still fails after {patience}"));
         }
