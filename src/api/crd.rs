@@ -1,14 +1,18 @@
 //! The CustomResourceDefinitions, made from the Rust types.
 //!
-//! Two things are better said here once than on each type: «exactly one of», which people should
-//! read as a sentence and not as «must validate one and only one schema», and formats that
-//! Kubernetes does not know and would warn about.
+//! Three things are better said here once than on each type: «exactly one of», which people should
+//! read as a sentence and not as «must validate one and only one schema»; formats that Kubernetes
+//! does not know and would warn about; and that an Incident's spec is written once, whatever fields
+//! it has.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 use serde_json::{Map, Value, json};
 
 use super::{Incident, RemediationPolicy, WidgetClass, WidgetContract};
+
+/// The one field of an Incident's spec that people change.
+pub const FOR_PEOPLE: &str = "close";
 
 /// All CustomResourceDefinitions, in the order of their names.
 ///
@@ -20,6 +24,9 @@ pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
         .map(|crd| {
             let mut json = serde_json::to_value(crd)?;
             tidy(&mut json);
+            if json["spec"]["names"]["kind"] == "Incident" {
+                write_once(&mut json);
+            }
             serde_json::from_value(json)
         })
         .collect()
@@ -31,8 +38,11 @@ fn tidy(node: &mut Value) {
             map.values_mut().for_each(tidy);
             known_formats_only(map);
             say_exactly_one_of(map);
-            // Optional fields may be absent; storing an explicit null would be a third state.
-            map.remove("nullable");
+            // Optional fields may be absent; storing an explicit null would be a third state. Where
+            // any JSON may stand, null is a value, and CEL fails on one that is not expected.
+            if map.contains_key("type") {
+                map.remove("nullable");
+            }
         }
         Value::Array(items) => items.iter_mut().for_each(tidy),
         _ => {}
@@ -79,6 +89,25 @@ fn sole_required_field(branch: &Value) -> Option<String> {
         [Value::String(field)] => Some(field.clone()),
         _ => None,
     }
+}
+
+/// Makes every field of the spec immutable but [`FOR_PEOPLE`]. On the parent and with `has()`: a
+/// rule on a field is not asked when the field comes or goes.
+fn write_once(crd: &mut Value) {
+    let spec = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec");
+    let Some(spec) = spec.and_then(Value::as_object_mut) else { return };
+    let fields = spec.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let same = fields.filter(|(field, _)| *field != FOR_PEOPLE).map(|(field, _)| {
+        format!(
+            "(has(self.{field}) ? has(oldSelf.{field}) && self.{field} == oldSelf.{field} : \
+             !has(oldSelf.{field}))"
+        )
+    });
+    let rule = json!({
+        "rule": same.collect::<Vec<_>>().join(" && "),
+        "message": format!("an Incident's spec is written once; only {FOR_PEOPLE} may change"),
+    });
+    spec.insert("x-kubernetes-validations".to_owned(), json!([rule]));
 }
 
 /// The definitions as files: name and YAML.

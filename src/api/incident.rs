@@ -1,15 +1,15 @@
 //! Incident: one episode of one contract's trouble, from the first failing check to its end.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{CustomResource, KubeSchema};
+use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{contract::Mode, policy::Step, refs::LocalRef};
 use crate::domain::{Digest, Severity, patch::OpSummary};
 
-/// One episode. Written once; only the field at the end is for people.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One episode. Written once, which `crd` sees to; only [`super::crd::FOR_PEOPLE`] may change.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "kintsugi.dev",
     version = "v1alpha1",
@@ -49,7 +49,6 @@ use crate::domain::{Digest, Severity, patch::OpSummary};
     ),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
 )]
-#[x_kube(validation = Rule::new("self.contractName == oldSelf.contractName && self.contractUID == oldSelf.contractUID && self.ordinal == oldSelf.ordinal && self.documentDigest == oldSelf.documentDigest && self.severity == oldSelf.severity && self.cause == oldSelf.cause && self.openedAt == oldSelf.openedAt && self.fingerprint == oldSelf.fingerprint && has(self.intent) == has(oldSelf.intent) && (!has(self.intent) || self.intent.digest == oldSelf.intent.digest) && has(self.traceparent) == has(oldSelf.traceparent) && (!has(self.traceparent) || self.traceparent == oldSelf.traceparent)").message("an Incident's spec is written once; only close may change"))]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentSpec {
     /// The contract.

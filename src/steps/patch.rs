@@ -29,7 +29,7 @@ pub struct PatchOp {
     #[schemars(length(min = 1, max = 512), regex(pattern = "^/"))]
     pub path: String,
     /// The new value: any JSON, for `add` and `replace`.
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true, "nullable" = true))]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
 }

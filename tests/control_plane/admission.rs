@@ -156,25 +156,124 @@ fn policy(spec: &str) -> String {
     )
 }
 
+fn incident(spec: &Value) -> String {
+    json!({
+        "apiVersion": "kintsugi.dev/v1alpha1", "kind": "Incident",
+        "metadata": {"name": "uk-0123456789"}, "spec": spec,
+    })
+    .to_string()
+}
+
+/// An Incident's spec with every field in it.
+fn whole_incident() -> Value {
+    let op =
+        json!({"op": "replace", "path": "/title", "valueDigest": "sha256:2", "valueFrom": "spec"});
+    json!({
+        "contractName": "uk", "contractUID": "u", "widget": "storefinder", "ordinal": 1,
+        "documentDigest": "sha256:0", "fingerprint": "sha256:1", "rulesSummary": "schema",
+        "violations": [{"rule": "schema", "path": "/title", "keyword": "type", "message": "is not a string"}],
+        "severity": "Critical", "cause": "DocumentChanged", "openedAt": "2026-01-01T00:00:00Z",
+        "policiesSummary": "heal", "traceparent": "00-1",
+        "plan": [{
+            "policyRef": {"name": "heal"}, "policyGeneration": 1, "why": "the only one",
+            "rules": ["schema"], "mode": "Auto",
+            "steps": [
+                {"name": "undo", "restoreRevision": {"scope": "Subtree"}},
+                {"name": "patch", "patch": {"ops": [{"op": "add", "path": "/a", "value": null}]}},
+            ],
+        }],
+        "intent": {"attempt": 1, "step": "undo", "digest": "sha256:2", "ops": [op]},
+    })
+}
+
 #[tokio::test]
-async fn an_incident_is_written_once() {
+async fn each_field_of_an_incident_but_close_is_written_once() {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, "once").await;
-    let incident = |cause: &str, close: bool| {
-        json!({
-            "apiVersion": "kintsugi.dev/v1alpha1", "kind": "Incident",
-            "metadata": {"name": "uk-0123456789"},
-            "spec": {
-                "contractName": "uk", "contractUID": "u", "widget": "storefinder", "ordinal": 1,
-                "documentDigest": "sha256:0", "fingerprint": "sha256:1", "rulesSummary": "schema",
-                "severity": "Critical", "cause": cause, "openedAt": "2026-01-01T00:00:00Z",
-                "close": close,
-            },
-        })
-        .to_string()
-    };
-    namespace.apply(&incident("DocumentChanged", false)).await;
-    let message = namespace.refusal(&incident("AssetMissing", false)).await;
-    assert!(message.contains("spec is written once"), "{message}");
-    namespace.apply(&incident("DocumentChanged", true)).await;
+    let whole = whole_incident();
+    let stored = namespace.apply(&incident(&whole)).await;
+    assert_eq!(stored.data["spec"], whole, "what is stored, a null in a patch with it");
+    let other = [
+        ("/contractName", json!("de")),
+        ("/contractUID", json!("v")),
+        ("/widget", json!("menu")),
+        ("/ordinal", json!(2)),
+        ("/documentDigest", json!("sha256:9")),
+        ("/fingerprint", json!("sha256:9")),
+        ("/rulesSummary", json!("images")),
+        ("/violations/0/message", json!("is something else")),
+        ("/severity", json!("Warning")),
+        ("/cause", json!("AssetMissing")),
+        ("/openedAt", json!("2026-01-02T00:00:00Z")),
+        ("/policiesSummary", json!("other")),
+        ("/traceparent", json!("00-2")),
+        ("/plan", json!([])),
+        ("/plan/0/policyRef/name", json!("other")),
+        ("/plan/0/policyGeneration", json!(2)),
+        ("/plan/0/why", json!("another reason")),
+        ("/plan/0/rules/0", json!("images")),
+        ("/plan/0/mode", json!("DryRun")),
+        ("/plan/0/steps/0", json!({"name": "undo", "wait": {"for": "1s"}})),
+        ("/plan/0/steps/0/restoreRevision/scope", json!("Document")),
+        ("/plan/0/steps/1/patch/ops/0/value", json!({"b": 1})),
+        ("/intent/attempt", json!(2)),
+        ("/intent/step", json!("patch")),
+        ("/intent/digest", json!("sha256:9")),
+        ("/intent/ops/0/path", json!("/other")),
+    ];
+    for (field, value) in &other {
+        let mut changed = whole.clone();
+        *changed.pointer_mut(field).unwrap() = value.clone();
+        let message = namespace.refusal(&incident(&changed)).await;
+        assert!(
+            message.contains("spec is written once; only close may change"),
+            "{field}: {message}"
+        );
+    }
+    for (field, required) in spec_fields("Incident") {
+        if field == "close" {
+            continue;
+        }
+        let changed = |(at, _): &(&str, Value)| at.split('/').nth(1) == Some(&field);
+        assert!(other.iter().any(changed), "no case changes {field}");
+        if !required {
+            let mut without = whole.clone();
+            assert!(without.as_object_mut().unwrap().remove(&field).is_some(), "{field}");
+            let message = namespace.refusal(&incident(&without)).await;
+            assert!(message.contains("spec is written once"), "without {field}: {message}");
+        }
+    }
+    let mut closed = whole;
+    closed["close"] = json!(true);
+    namespace.apply(&incident(&closed)).await;
+}
+
+#[tokio::test]
+async fn a_field_that_an_incident_was_opened_without_is_not_added() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "once").await;
+    let whole = whole_incident();
+    let fields = spec_fields("Incident");
+    let mut least = json!({});
+    for (field, _) in fields.iter().filter(|(_, required)| *required) {
+        least[field] = whole[field].clone();
+    }
+    namespace.apply(&incident(&least)).await;
+    for (field, _) in fields.iter().filter(|(field, required)| !required && field != "close") {
+        let mut with = least.clone();
+        with[field] = whole[field].clone();
+        let message = namespace.refusal(&incident(&with)).await;
+        assert!(message.contains("spec is written once"), "with {field}: {message}");
+    }
+}
+
+/// The names of the fields in a kind's spec, and whether each is required.
+fn spec_fields(kind: &str) -> Vec<(String, bool)> {
+    let all = kintsugi::api::crd::all().unwrap();
+    let crd = all.iter().find(|crd| crd.spec.names.kind == kind).unwrap();
+    let crd = serde_json::to_value(crd).unwrap();
+    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let required = spec["required"].as_array().unwrap();
+    let fields = spec["properties"].as_object().unwrap().keys();
+    fields.map(|field| (field.clone(), required.contains(&json!(field)))).collect()
 }
