@@ -30,7 +30,8 @@ use crate::{
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
     printcolumn(name = "Default", type_ = "boolean", json_path = ".spec.default", priority = 1),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1)
 )]
 #[x_kube(validation = Rule::new("has(self.match) != (has(self.default) && self.default)").message("exactly one of match, default: true must be set"))]
 #[serde(rename_all = "camelCase")]

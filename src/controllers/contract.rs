@@ -123,7 +123,7 @@ fn schedule(ctx: &Ctx, key: &Key, outcome: Result<Next, Error>) {
 }
 
 /// Doubles with each failure in a row, with a jitter of a quarter, up to a minute.
-fn backoff(failures: u32, first_millis: u64) -> Duration {
+pub(super) fn backoff(failures: u32, first_millis: u64) -> Duration {
     let doubled = first_millis.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let wait = Duration::from_millis(doubled).min(LONGEST_BACKOFF);
     wait.mul_f64(rand::rng().random_range(0.75..1.0))

@@ -12,6 +12,7 @@ pub mod leader;
 pub mod names;
 pub mod observe;
 pub mod perform;
+pub mod policy;
 pub mod pool;
 pub mod queue;
 pub mod run;
@@ -105,6 +106,8 @@ pub struct Ctx {
     pub max_modes: Cache<Arc<str>, Mode>,
     /// What is looked at next.
     pub queue: queue::Queue,
+    /// The policies whose status is to be looked at.
+    pub policies: policy::Policies,
     /// What is being written.
     pub echoes: echo::Echoes,
     /// Whether we may write.

@@ -172,7 +172,7 @@ async fn write_incident_status(
 }
 
 /// The merge patch from one status to another on exactly one version; None when they are equal.
-fn status_patch<S: Serialize + Default>(
+pub(super) fn status_patch<S: Serialize + Default>(
     before: Option<&S>,
     after: &S,
     version: Option<&str>,

@@ -17,8 +17,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Ctx, contract, documents::Documents, echo::Echoes, index::Index, leader::Leader, observe,
-    queue::Queue, traces::Traces, watch,
+    Ctx, contract,
+    documents::Documents,
+    echo::Echoes,
+    index::Index,
+    leader::Leader,
+    observe,
+    policy::{self, Policies},
+    queue::Queue,
+    traces::Traces,
+    watch,
 };
 use crate::{
     config::Config,
@@ -119,6 +127,7 @@ async fn work(
                 .build(),
             echoes: Echoes::default(),
             queue: Queue::default(),
+            policies: Policies::default(),
             leader: Arc::clone(&leader),
             traces: Arc::clone(&traces),
             prober: Prober::new(Arc::clone(&outbound)),
@@ -146,6 +155,7 @@ async fn lead(ctx: &Arc<Ctx>, health: &Health, spell: &CancellationToken) {
         for _ in 0..ctx.config.concurrency {
             workers.spawn(contract::work(Arc::clone(ctx)));
         }
+        workers.spawn(policy::work(Arc::clone(ctx)));
         watch::contracts(ctx, &mut watches, spell).await;
     };
     tokio::select! {
@@ -167,6 +177,7 @@ async fn lead(ctx: &Arc<Ctx>, health: &Health, spell: &CancellationToken) {
         () = spell.cancelled() => {}
     }
     ctx.queue.close();
+    ctx.policies.close();
     let drained = async { while workers.join_next().await.is_some() {} };
     if timeout(DRAIN, drained).await.is_err() {
         warn!("work under way did not end in time; it is dropped");

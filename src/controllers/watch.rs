@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use self::sinks::{Classes, Contracts, Incidents, Policies, References, Served};
-use super::{Ctx, Key, index::MOST_HELD};
-use crate::api::{Incident, PART, RemediationPolicy, WidgetClass, WidgetContract};
+use super::{Ctx, Key, index::MOST_HELD, policy::Unread};
+use crate::api::{Incident, PART, WidgetClass, WidgetContract};
 
 /// What comes out of a watch: an object, or what is left of one that does not fit its type. A type
 /// of ours is watched behind a guard: one object that cannot be read must not end the watch of all.
@@ -115,7 +115,7 @@ pub async fn surroundings(ctx: &Arc<Ctx>, watches: &mut JoinSet<()>, shutdown: &
             None,
             Classes,
         ));
-        lists.push(start::<DeserializeGuard<RemediationPolicy>, _>(
+        lists.push(start::<DeserializeGuard<Unread>, _>(
             ctx,
             watches,
             shutdown,

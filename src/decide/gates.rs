@@ -63,7 +63,10 @@ fn suspended(view: &View, segments: &[Segment]) -> Result<(), Held> {
     for (segment, policy) in policies(view, segments) {
         let Some(named) = &segment.policy_ref else { continue };
         let message = match policy {
-            None => format!("RemediationPolicy {} is gone", named.name),
+            None => format!(
+                "RemediationPolicy {} is gone or cannot be read; see its status",
+                named.name
+            ),
             Some(policy) if policy.spec.suspend => {
                 format!("RemediationPolicy {} is suspended", named.name)
             }

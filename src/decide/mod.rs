@@ -13,6 +13,7 @@ pub mod gitops;
 pub mod incident;
 pub mod moves;
 pub mod plan;
+pub mod policy;
 pub mod publish;
 mod record;
 pub mod select;

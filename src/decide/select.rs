@@ -99,7 +99,7 @@ pub fn choose<'a>(
         let why = match winner {
             Some(_) => format!("healing.policyRef names {name}"),
             None => {
-                format!("healing.policyRef names {name}, which does not exist")
+                format!("healing.policyRef names {name}, which does not exist or cannot be read")
             }
         };
         return Choice { winner, why };

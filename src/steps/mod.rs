@@ -149,6 +149,21 @@ impl StepKind {
         }
     }
 
+    /// What is wrong with its spec that the CRD cannot express: the field, and the fix. Such a step
+    /// proposes nothing.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        match self {
+            Self::ReplaceAsset(step) => step.validate().err(),
+            Self::RegenerateMetadata(step) => step.validate().err(),
+            Self::Patch(step) => step.validate().err(),
+            Self::RestoreRevision(_)
+            | Self::RefetchSource(_)
+            | Self::RepairDocument(_)
+            | Self::Wait(_) => None,
+        }
+    }
+
     /// The facts to gather before [`StepKind::plan`] is asked.
     #[must_use]
     pub fn need(&self) -> Option<Need> {

@@ -57,7 +57,7 @@ impl Patch {
     }
 
     /// Asks what the CRD's schema cannot express; the sentence names the operation and its field.
-    fn validate(&self) -> Result<(), String> {
+    pub(super) fn validate(&self) -> Result<(), String> {
         if self.ops.is_empty() {
             return Err("patch.ops is empty; write at least one operation".to_owned());
         }

@@ -66,6 +66,15 @@ impl RegenerateMetadata {
             ),
         })
     }
+
+    /// Asks what the CRD's schema cannot express; what stands in `{{}}` gets its value later.
+    pub(super) fn validate(&self) -> Result<(), String> {
+        let value_of = |name: &str| VARIABLES.contains(&name).then_some("");
+        self.set.iter().try_for_each(|(at, text)| {
+            check_place(at)?;
+            fill(at, text, value_of).map(drop)
+        })
+    }
 }
 
 fn check_place(at: &str) -> Result<(), String> {

@@ -55,10 +55,8 @@ impl ReplaceAsset {
     /// See [`super::StepKind::plan`].
     #[must_use]
     pub fn plan(&self, view: &View<'_>) -> Proposal {
-        if self.url.as_ref().is_some_and(|url| !srcset::is_one_url(url)) {
-            let why =
-                "replaceAsset.url is not one URL; write one without spaces around it or in it";
-            return Proposal::Nothing(why.to_owned());
+        if let Err(why) = self.validate() {
+            return Proposal::Nothing(why);
         }
         let (dead, mut left) = dead_urls(view);
         let urls: BTreeSet<&str> = dead.values().map(|dead| dead.url).collect();
@@ -92,6 +90,16 @@ impl ReplaceAsset {
                 place::listed(&left)
             ),
         })
+    }
+
+    /// Asks what the CRD's schema cannot express.
+    pub(super) fn validate(&self) -> Result<(), String> {
+        match &self.url {
+            Some(url) if !srcset::is_one_url(url) => Err("replaceAsset.url is not one URL; write \
+                 one without spaces around it or in it, and no comma at its end"
+                .to_owned()),
+            _ => Ok(()),
+        }
     }
 
     /// The URLs that the policy and the contract name for a dead one.

@@ -3,11 +3,11 @@
 
 use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
 use kintsugi::api::WidgetContract;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Cluster, Namespace, Operator, condition, has, storefinder,
+    Cluster, Namespace, Operator, PATIENCE, condition, has, storefinder,
     web::{Answer, Web},
 };
 
@@ -382,13 +382,13 @@ async fn a_contract_that_cannot_be_read_says_so_and_stops_nobody_else() {
     namespace.apply(&storefinder("uk", &json!({"title": "good"}))).await;
     namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
     let raw = kube::core::ApiResource::erase::<WidgetContract>(&());
-    let raw: kube::Api<kube::core::DynamicObject> =
+    let raw: kube::Api<DynamicObject> =
         kube::Api::namespaced_with(namespace.client.clone(), &namespace.name, &raw);
-    let says = |object: Option<&kube::core::DynamicObject>| {
+    let says = |object: Option<&DynamicObject>| {
         object.is_some_and(|object| object.data["status"]["reason"] == "SpecInvalid")
     };
     let waiting = kube::runtime::wait::await_condition(raw.clone(), "bad", says);
-    tokio::time::timeout(crate::support::PATIENCE, waiting).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
     let status = raw.get("bad").await.unwrap().data["status"].to_string();
     assert!(status.contains("1s1h") && status.contains("not a duration"), "{status}");
     namespace.apply(&storefinder("bad", &json!({"title": "good"}))).await;

@@ -14,6 +14,7 @@ mod demo;
 mod documents;
 mod healing;
 mod leadership;
+mod policies;
 mod serving;
 mod source;
 mod timing;

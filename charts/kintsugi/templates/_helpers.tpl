@@ -21,17 +21,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* What the operator may do in the namespaces that it watches: no more than the tests need. */}}
 {{- define "kintsugi.rules" -}}
 - apiGroups: [kintsugi.dev]
-  resources: [widgetcontracts, widgetclasses, remediationpolicies]
-  verbs: [get, list, watch]
-# Repairs of contracts that ask for healing.writeBack: Document.
+  resources: [widgetclasses, remediationpolicies]
+  verbs: [list, watch]
+# To patch is for repairs of contracts that ask for healing.writeBack: Document.
 - apiGroups: [kintsugi.dev]
   resources: [widgetcontracts]
-  verbs: [patch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [kintsugi.dev]
   resources: [incidents]
   verbs: [get, list, watch, create, delete]
 - apiGroups: [kintsugi.dev]
-  resources: [widgetcontracts/status, incidents/status]
+  resources: [widgetcontracts/status, remediationpolicies/status, incidents/status]
   verbs: [patch]
 # Documents, schemas, served documents and stored revisions.
 - apiGroups: [""]

@@ -2,28 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use jiff::Timestamp;
-use kube::ResourceExt as _;
-
 use super::{Index, Key};
-use crate::{
-    api::{RemediationPolicy, WidgetClass},
-    decide::select::Policy,
-};
+use crate::{api::WidgetClass, decide::select::Policy};
 
 impl Index {
     /// Takes in a policy; returns the contracts of its namespace, when it is news.
-    pub fn saw_policy(&self, object: &RemediationPolicy) -> Vec<Key> {
-        let key = Key::of(object);
-        let policy = Policy {
-            name: object.name_any(),
-            generation: object.metadata.generation.unwrap_or(0),
-            created: object.creation_timestamp().map_or(Timestamp::MIN, |time| time.0),
-            spec: object.spec.clone(),
-        };
+    pub fn saw_policy(&self, key: &Key, policy: Policy) -> Vec<Key> {
         let mut state = self.lock();
-        let known = state.policies.insert(key.clone(), policy.clone());
-        if known.as_ref() == Some(&policy) { Vec::new() } else { state.in_trouble(&key.namespace) }
+        let same = state.policies.get(key) == Some(&policy);
+        state.policies.insert(key.clone(), policy);
+        if same { Vec::new() } else { state.in_trouble(&key.namespace) }
     }
 
     /// Forgets a policy; returns the contracts of its namespace that are in trouble.

@@ -11,8 +11,8 @@ use kube::{
 
 use super::Sink;
 use crate::{
-    api::{Incident, RemediationPolicy, WidgetClass, WidgetContract},
-    controllers::{Ctx, Key, contract, echo::Object, index::version_of},
+    api::{Incident, WidgetClass, WidgetContract},
+    controllers::{Ctx, Key, contract, echo::Object, index::version_of, policy},
 };
 
 fn look_at(ctx: &Ctx, keys: impl IntoIterator<Item = Key>) {
@@ -75,22 +75,22 @@ impl Sink<WidgetClass> for Classes {
 
 pub(super) struct Policies;
 
-impl Sink<RemediationPolicy> for Policies {
+impl Sink<policy::Unread> for Policies {
     fn lost_broken(&mut self, ctx: &Ctx, key: &Key) {
-        look_at(ctx, ctx.index.lost_policy(key));
+        look_at(ctx, policy::lost(ctx, key));
     }
 
-    fn saw(&mut self, ctx: &Ctx, object: RemediationPolicy) {
-        look_at(ctx, ctx.index.saw_policy(&object));
+    fn saw(&mut self, ctx: &Ctx, object: policy::Unread) {
+        look_at(ctx, policy::saw(ctx, object));
     }
 
-    fn lost(&mut self, ctx: &Ctx, object: &RemediationPolicy) {
-        look_at(ctx, ctx.index.lost_policy(&Key::of(object)));
+    fn lost(&mut self, ctx: &Ctx, object: &policy::Unread) {
+        look_at(ctx, policy::lost(ctx, &Key::of(object)));
     }
 
     fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>) {
         for key in ctx.index.policies_not_in(seen, scope) {
-            look_at(ctx, ctx.index.lost_policy(&key));
+            look_at(ctx, policy::lost(ctx, &key));
         }
     }
 }

@@ -1,0 +1,130 @@
+//! Policies: what is in force goes to the index, what is wrong with one to its status.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Api, Resource, ResourceExt as _, api::Patch, core::PartialObjectMeta};
+use serde::Deserialize;
+use serde_json::Value;
+use tracing::warn;
+
+use super::{Ctx, Error, Key, contract::backoff, patch_as_us, perform, queue::Queue};
+use crate::{
+    api::{RemediationPolicy, RemediationPolicyStatus},
+    decide::{policy, select::Policy},
+};
+
+/// A RemediationPolicy whose spec is still to be read: one that cannot be has a status, too.
+#[derive(Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = RemediationPolicy)]
+pub struct Unread {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Value,
+    #[serde(default)]
+    status: RemediationPolicyStatus,
+}
+
+/// The policies whose status is to be looked at.
+#[derive(Debug, Default)]
+pub struct Policies {
+    queue: Queue,
+    seen: Mutex<HashMap<Key, Seen>>,
+}
+
+/// A policy as it was seen last, and how often in a row its status could not be written.
+#[derive(Debug)]
+struct Seen {
+    object: Arc<Unread>,
+    failures: u32,
+}
+
+impl Policies {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Seen>> {
+        // No code that can panic runs under this lock, so poison carries no broken state.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands out no more work.
+    pub fn close(&self) {
+        self.queue.close();
+    }
+
+    fn failed(&self, key: &Key) -> u32 {
+        self.lock().get_mut(key).map_or(1, |seen| {
+            seen.failures = seen.failures.saturating_add(1);
+            seen.failures
+        })
+    }
+}
+
+/// Takes in a policy; returns the contracts to look at because of it.
+pub fn saw(ctx: &Ctx, object: Unread) -> Vec<Key> {
+    let key = Key::of(&object);
+    let news = match policy::read(&object.spec) {
+        Ok(spec) => ctx.index.saw_policy(
+            &key,
+            Policy {
+                name: object.name_any(),
+                generation: object.metadata.generation.unwrap_or(0),
+                created: object.creation_timestamp().map_or(jiff::Timestamp::MIN, |time| time.0),
+                spec,
+            },
+        ),
+        // What cannot be read is not in force, and neither is what it was before.
+        Err(_) => ctx.index.lost_policy(&key),
+    };
+    ctx.policies.lock().insert(key.clone(), Seen { object: Arc::new(object), failures: 0 });
+    ctx.policies.queue.now(key);
+    news
+}
+
+/// Forgets a policy; returns the contracts to look at because of it.
+pub fn lost(ctx: &Ctx, key: &Key) -> Vec<Key> {
+    ctx.policies.lock().remove(key);
+    ctx.policies.queue.forget(key);
+    ctx.index.lost_policy(key)
+}
+
+/// Writes what each status should say, until the queue is closed.
+pub async fn work(ctx: Arc<Ctx>) {
+    while let Some(key) = ctx.policies.queue.take().await {
+        match say(&ctx, &key).await {
+            Ok(()) => {}
+            // Gone; the watch will say so, too.
+            Err(error) if error.is_not_found() => {}
+            Err(error) => {
+                let wait = backoff(ctx.policies.failed(&key), 1000);
+                warn!(policy = %key, %error, ?wait, "the status of a policy was not written");
+                ctx.policies.queue.at(key.clone(), Instant::now() + wait);
+            }
+        }
+        ctx.policies.queue.done(&key);
+    }
+}
+
+/// Writes the status of a policy if it differs from the one that was seen, on exactly that version:
+/// once for each generation, since what was written is equal when it comes back as an event.
+async fn say(ctx: &Ctx, key: &Key) -> Result<(), Error> {
+    let Some(object) = ctx.policies.lock().get(key).map(|seen| Arc::clone(&seen.object)) else {
+        return Ok(());
+    };
+    let found = policy::read(&object.spec).and_then(|spec| policy::judge(&spec));
+    let generation = object.metadata.generation.unwrap_or(0);
+    let status = policy::status(&object.status, generation, &found, ctx.now());
+    let version = object.resource_version();
+    let patch = perform::status_patch(Some(&object.status), &status, version.as_deref());
+    let Some(patch) = patch else { return Ok(()) };
+    if let Err(stall) = &found {
+        warn!(policy = %key, reason = stall.reason, message = %stall.message, "stalled");
+    }
+    let policies: Api<PartialObjectMeta<RemediationPolicy>> =
+        Api::namespaced(ctx.client.clone(), &key.namespace);
+    let attempted = format!("writing the status of RemediationPolicy {key}");
+    let (params, patch) = (patch_as_us(), Patch::Merge(&patch));
+    ctx.write(&attempted, policies.patch_status(&key.name, &params, &patch)).await.map(drop)
+}

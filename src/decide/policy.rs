@@ -1,0 +1,220 @@
+//! May a RemediationPolicy be used, and what its status says.
+//!
+//! One that cannot be read is not in force. One that can, but has a step with a fault in it, is in
+//! force without that step: the plan says so where it would have come, and the status before.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::Value;
+
+use super::Stall;
+use crate::{
+    api::{
+        ConditionType, Conditions,
+        policy::{RemediationPolicySpec, RemediationPolicyStatus, Step},
+    },
+    steps::StepKind,
+};
+
+/// What a spec says, as far as the API server could not see to it.
+///
+/// # Errors
+/// The field that does not fit its type, and why.
+pub fn read(spec: &Value) -> Result<RemediationPolicySpec, Stall> {
+    let steps = spec.get("steps").and_then(Value::as_array);
+    // By themselves first: what is flattened into a step has no path in the error of the whole.
+    for (nth, step) in steps.into_iter().flatten().enumerate() {
+        let Value::Object(mut kind) = step.clone() else { continue };
+        kind.remove("name");
+        kind.remove("onFailure");
+        let kind: Result<StepKind, _> = serde_path_to_error::deserialize(Value::Object(kind));
+        kind.map_err(|error| {
+            unreadable(&format!("spec.steps[{nth}].{}", error.path()), error.inner())
+        })?;
+    }
+    serde_path_to_error::deserialize(spec)
+        .map_err(|error| unreadable(&format!("spec.{}", error.path()), error.inner()))
+}
+
+fn unreadable(field: &str, why: &serde_json::Error) -> Stall {
+    Stall::new("SpecInvalid", &format!("{field}: {why}; the policy is not in force"))
+}
+
+/// The first fault in a policy that can be read.
+///
+/// # Errors
+/// The field and the fix.
+pub fn judge(spec: &RemediationPolicySpec) -> Result<(), Stall> {
+    let selector = spec.r#match.as_ref().and_then(|wanted| wanted.selector.as_ref());
+    if let Some(fault) = selector.and_then(selector_fault) {
+        let message = format!("spec.match.selector.{fault}; the policy matches nothing");
+        return Err(Stall::new("SelectorInvalid", &message));
+    }
+    let fault_of = |(nth, step): (usize, &Step)| Some((nth, step.kind.fault()?));
+    match spec.steps.iter().enumerate().find_map(fault_of) {
+        None => Ok(()),
+        Some((nth, fault)) => Err(Stall::new(
+            "StepInvalid",
+            &format!("spec.steps[{nth}].{fault}; this step does nothing, the others do"),
+        )),
+    }
+}
+
+fn selector_fault(selector: &LabelSelector) -> Option<String> {
+    let wanted = selector.match_expressions.iter().flatten().enumerate();
+    wanted.into_iter().find_map(|(nth, wanted)| {
+        let needs_values = match wanted.operator.as_str() {
+            "In" | "NotIn" => true,
+            "Exists" | "DoesNotExist" => false,
+            other => {
+                return Some(format!(
+                    "matchExpressions[{nth}].operator {other:?} is unknown; write In, NotIn, \
+                     Exists or DoesNotExist"
+                ));
+            }
+        };
+        let has_values = wanted.values.as_ref().is_some_and(|values| !values.is_empty());
+        let operator = &wanted.operator;
+        (needs_values && !has_values)
+            .then(|| format!("matchExpressions[{nth}].values is empty; {operator} needs some"))
+    })
+}
+
+/// The status of a policy, given what was found and the status that is stored.
+#[must_use]
+pub fn status(
+    stored: &RemediationPolicyStatus,
+    generation: i64,
+    found: &Result<(), Stall>,
+    now: Timestamp,
+) -> RemediationPolicyStatus {
+    let mut conditions = Conditions::of(Some(&stored.conditions));
+    match found {
+        Ok(()) => {
+            let message = "the policy can be used";
+            conditions.set(ConditionType::Ready, true, "Usable", message, generation, now);
+            conditions.remove(ConditionType::Stalled);
+        }
+        Err(Stall { reason, message }) => {
+            conditions.set(ConditionType::Ready, false, reason, message, generation, now);
+            conditions.set(ConditionType::Stalled, true, reason, message, generation, now);
+        }
+    }
+    RemediationPolicyStatus {
+        observed_generation: Some(generation),
+        conditions: conditions.into_list(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(spec: &str) -> Result<(), Stall> {
+        let spec: Value = serde_saphyr::from_str(spec).unwrap();
+        read(&spec).and_then(|spec| judge(&spec))
+    }
+
+    #[test]
+    fn each_fault_that_the_crd_lets_through_is_told_by_its_field_and_fix() {
+        let in_step = |step: &str| format!("{{default: true, steps: [{{name: a, {step}}}]}}");
+        let selecting = |wanted: &str| {
+            format!(
+                "{{match: {{selector: {{matchExpressions: [{wanted}]}}}}, \
+                 steps: [{{name: a, restoreRevision: {{}}}}]}}"
+            )
+        };
+        let no_duration = "\"1s1h\" is not a duration such as 500ms";
+        let cases = [
+            (in_step("wait: {for: 1s1h}"), "SpecInvalid", "spec.steps[0].wait.for", no_duration),
+            (
+                "{default: true, steps: [{name: a, wait: {for: 1s}}], cooldown: 1s1h}".to_owned(),
+                "SpecInvalid",
+                "spec.cooldown",
+                no_duration,
+            ),
+            (
+                "{default: true, steps: [{name: a, wait: {for: 1s}}], \
+                 retry: {backoff: {initial: 1s1h}}}"
+                    .to_owned(),
+                "SpecInvalid",
+                "spec.retry.backoff.initial",
+                no_duration,
+            ),
+            (
+                in_step("patch: {ops: [{op: remove, path: /a~2}]}"),
+                "StepInvalid",
+                "spec.steps[0].patch.ops[0].path",
+                "write /a/b, with ~1 for /",
+            ),
+            (
+                in_step("patch: {ops: [{op: add, path: /a}]}"),
+                "StepInvalid",
+                "spec.steps[0].patch.ops[0]",
+                "add needs one",
+            ),
+            (
+                in_step("replaceAsset: {url: 'https://cdn.test/a.png,'}"),
+                "StepInvalid",
+                "spec.steps[0].replaceAsset.url",
+                "write one without spaces",
+            ),
+            (
+                in_step("regenerateMetadata: {set: {version: '1'}}"),
+                "StepInvalid",
+                "spec.steps[0].regenerateMetadata.set",
+                "is not a JSON Pointer",
+            ),
+            (
+                in_step("regenerateMetadata: {set: {/version: '{{weather}}'}}"),
+                "StepInvalid",
+                "spec.steps[0].regenerateMetadata.set[\"/version\"]",
+                "there are revision, now, contract, widget",
+            ),
+            (
+                selecting("{key: shop, operator: Like, values: [uk]}"),
+                "SelectorInvalid",
+                "spec.match.selector.matchExpressions[0].operator",
+                "write In, NotIn, Exists or DoesNotExist",
+            ),
+            (
+                selecting("{key: a, operator: Exists}, {key: shop, operator: In}"),
+                "SelectorInvalid",
+                "spec.match.selector.matchExpressions[1].values",
+                "In needs some",
+            ),
+        ];
+        for (spec, reason, field, fix) in cases {
+            let Err(stall) = found(&spec) else { panic!("found good: {spec}") };
+            assert_eq!(stall.reason, reason, "{stall}");
+            assert!(stall.message.starts_with(field) && stall.message.contains(fix), "{stall}");
+        }
+    }
+
+    #[test]
+    fn a_policy_of_every_kind_of_step_is_good() {
+        let good = "{match: {selector: {matchExpressions: [{key: a, operator: In, values: [b]}, \
+             {key: c, operator: DoesNotExist}]}}, cooldown: 1h30m, steps: [\
+             {name: a, onFailure: Escalate, restoreRevision: {}}, {name: b, refetchSource: {}}, \
+             {name: c, repairDocument: {allow: [Truncate]}}, {name: d, replaceAsset: {}}, \
+             {name: e, regenerateMetadata: {set: {/a: '{{revision}} {{now}} {{contract}} {{widget}}'}}}, \
+             {name: f, patch: {ops: [{op: add, path: /a, value: null}]}}, {name: g, wait: {for: 5s}}]}";
+        assert_eq!(found(good), Ok(()));
+    }
+
+    #[test]
+    fn the_status_follows_the_finding_and_is_the_same_when_nothing_changed() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let bad = Err(Stall::new("SpecInvalid", "spec.cooldown: no"));
+        let (ready, stalled) = (ConditionType::Ready, ConditionType::Stalled);
+        let first = status(&RemediationPolicyStatus::default(), 1, &bad, at(1));
+        let conditions = Conditions::of(Some(&first.conditions));
+        assert!(!conditions.is_true(ready) && conditions.is_true(stalled));
+        assert_eq!(conditions.get(ready).unwrap().message, "spec.cooldown: no");
+        assert_eq!(status(&first, 1, &bad, at(2)), first);
+        let mended = status(&first, 2, &Ok(()), at(3));
+        let conditions = Conditions::of(Some(&mended.conditions));
+        assert!(conditions.is_true(ready) && conditions.get(stalled).is_none());
+        assert_eq!(mended.observed_generation, Some(2));
+    }
+}

@@ -1,0 +1,123 @@
+//! What a RemediationPolicy says of itself: whether it can be used, and what to mend.
+
+use std::process::Command;
+
+use kintsugi::api::{Incident, RemediationPolicy};
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, Namespace, Operator, PATIENCE, storefinder};
+
+fn policy_says(
+    status: &'static str,
+    reason: &'static str,
+) -> impl Fn(Option<&DynamicObject>) -> bool {
+    move |policy| {
+        let conditions = policy.map(|policy| policy.data["status"]["conditions"].clone());
+        let ready = conditions.as_ref().and_then(Value::as_array).and_then(|conditions| {
+            conditions.iter().find(|condition| condition["type"] == "Ready").cloned()
+        });
+        ready.is_some_and(|ready| {
+            let current = &policy.unwrap().metadata.generation;
+            ready["status"] == status
+                && ready["reason"] == reason
+                && ready["observedGeneration"].as_i64() == *current
+        })
+    }
+}
+
+async fn policy_when(
+    namespace: &Namespace,
+    name: &str,
+    condition: impl Fn(Option<&DynamicObject>) -> bool,
+) -> DynamicObject {
+    let resource = kube::core::ApiResource::erase::<RemediationPolicy>(&());
+    let api = kube::Api::namespaced_with(namespace.client.clone(), &namespace.name, &resource);
+    let waiting = kube::runtime::wait::await_condition(api, name, condition);
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap()
+}
+
+fn policy(name: &str, steps: &Value) -> String {
+    json!({
+        "apiVersion": "kintsugi.dev/v1alpha1", "kind": "RemediationPolicy",
+        "metadata": {"name": name},
+        "spec": {"default": true, "mode": "DryRun", "steps": steps},
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn a_policy_says_whether_it_can_be_used_once_for_each_generation() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "policies").await;
+    let good = json!([{"name": "wait", "wait": {"for": "1s"}}]);
+    // Within the CRD's pattern, and still no duration.
+    let unreadable = json!([{"name": "wait", "wait": {"for": "1s1h"}}]);
+    let faulty = json!([{"name": "patch", "patch": {"ops": [{"op": "add", "path": "/a"}]}}]);
+    for (name, steps) in [("good", &good), ("unreadable", &unreadable), ("faulty", &faulty)] {
+        namespace.apply(&policy(name, steps)).await;
+    }
+    let operator = Operator::start(&cluster, &namespace, &[]);
+    policy_when(&namespace, "good", policy_says("True", "Usable")).await;
+    policy_when(&namespace, "faulty", policy_says("False", "StepInvalid")).await;
+    policy_when(&namespace, "unreadable", policy_says("False", "SpecInvalid")).await;
+    let shown = Command::new(format!("{}/kubectl", std::env::var("KINTSUGI_TEST_BIN").unwrap()))
+        .args(["get", "rpol", "-o", "wide", "-n", &namespace.name])
+        .env("KUBECONFIG", cluster.admin_kubeconfig())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let row = |name: &str| shown.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(row("good").contains(" True "), "{shown}");
+    let told = row("unreadable");
+    assert!(told.contains(" False ") && told.contains("spec.steps[0].wait.for"), "{shown}");
+    assert!(row("faulty").contains("spec.steps[0].patch.ops[0]"), "{shown}");
+
+    // Another process has nothing to add.
+    drop(operator);
+    let _operator = Operator::start_as(&cluster, &namespace, "operator", &[]);
+    namespace.apply(&policy("unreadable", &good)).await;
+    let mended = policy_when(&namespace, "unreadable", policy_says("True", "Usable")).await;
+    assert!(!mended.data["status"].to_string().contains("Stalled"), "{:?}", mended.data["status"]);
+    let requests = cluster.requests(&namespace);
+    let writes = |name: &str| {
+        let write = format!("patch remediationpolicies/status {name}");
+        requests.iter().filter(|request| **request == write).count()
+    };
+    assert_eq!(["good", "faulty", "unreadable"].map(writes), [1, 1, 2], "{requests:?}");
+}
+
+#[tokio::test]
+async fn an_incident_whose_policy_cannot_be_read_any_more_says_so() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "unreadpol").await;
+    let _operator = Operator::start(&cluster, &namespace, &[]);
+    let heal = |steps: Value| {
+        json!({
+            "apiVersion": "kintsugi.dev/v1alpha1", "kind": "RemediationPolicy",
+            "metadata": {"name": "heal"},
+            "spec": {"default": true, "steps": steps, "retry": {"backoff": {"initial": "5s"}}},
+        })
+        .to_string()
+    };
+    let in_vain = json!({"ops": [{"op": "replace", "path": "/title", "value": 8}]});
+    namespace.apply(&heal(json!([{"name": "patch", "patch": in_vain}]))).await;
+    policy_when(&namespace, "heal", policy_says("True", "Usable")).await;
+    namespace.apply(&storefinder("uk", &json!({"title": 7}))).await;
+    let uid = namespace.contracts().get("uk").await.unwrap().metadata.uid.unwrap();
+    let incident = kintsugi::decide::episode::name("uk", &uid, 1);
+    // A plan that was not tried yet is made anew when its policy goes.
+    let tried = |incident: Option<&Incident>| {
+        incident.is_some_and(|i| i.status.as_ref().is_some_and(|s| s.tries == Some(1)))
+    };
+    namespace.when(&incident, "was tried", tried).await;
+    namespace.apply(&heal(json!([{"name": "wait", "wait": {"for": "1s1h"}}]))).await;
+    let held = |incident: Option<&Incident>| {
+        let status = incident.and_then(|incident| incident.status.as_ref());
+        status.is_some_and(|status| {
+            let says = |message: &str| message.contains("heal is gone or cannot be read");
+            status.conditions.iter().any(|c| c.type_ == "Held" && says(&c.message))
+        })
+    };
+    namespace.when(&incident, "held, and why", held).await;
+}
