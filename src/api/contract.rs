@@ -166,6 +166,7 @@ pub enum Method {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("!(has(self.configMapKeyRef) && has(self.none))").message("at most one of configMapKeyRef, none may be set"))]
 #[x_kube(validation = Rule::new("!has(self.adopt) || !self.adopt || has(self.configMapKeyRef)").message("adopt needs configMapKeyRef: it names the ConfigMap that may be taken over"))]
+#[x_kube(validation = Rule::new("!has(self.onDelete) || self.onDelete != 'Delete' || !has(self.configMapKeyRef)").message("onDelete: Delete is for a ConfigMap of the contract's own: leave out configMapKeyRef, or Retain"))]
 #[serde(rename_all = "camelCase")]
 pub struct Serve {
     /// The ConfigMap key that the document is written to.

@@ -34,7 +34,7 @@ use crate::domain::{
 #[serde(rename_all = "camelCase")]
 pub struct ReplaceAsset {
     /// The URL to put in.
-    #[schemars(length(max = 2048))]
+    #[schemars(length(max = 2048), regex(pattern = r"^((https?:)?//[^/?#@\s]+|data:)\S*$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }

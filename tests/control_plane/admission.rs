@@ -36,10 +36,49 @@ async fn good_manifests_of_every_kind_are_admitted() {
 async fn each_rule_of_the_crds_refuses_its_bad_manifest_in_words_that_name_the_fix() {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, "refuse").await;
-    for (manifest, expected) in bad_contracts().into_iter().chain(bad_policies()) {
+    namespace.apply(&incident(&whole_incident())).await;
+    let contracts = bad_contracts().into_iter().chain(out_of_bounds());
+    let cases = contracts.chain(bad_classes()).chain(bad_policies()).chain(bad_incidents());
+    let mut refusals = Vec::new();
+    for (manifest, expected) in cases {
         let message = namespace.refusal(&manifest).await;
         assert!(message.contains(expected), "{message:?}\nshould contain {expected:?}\n{manifest}");
+        refusals.push(message);
     }
+    for (kind, at, message) in rules_of_the_crds() {
+        let refuses = |refusal: &String| {
+            refusal.starts_with(&kind)
+                && refusal.contains(&message)
+                && refusal.replace(|c: char| c.is_ascii_digit(), "").contains(&at)
+        };
+        assert!(refusals.iter().any(refuses), "nothing was refused by {kind} {at}: {message}");
+    }
+}
+
+/// Kind, place (`spec.rules[]`) and message of each CEL rule in the CRDs.
+fn rules_of_the_crds() -> Vec<(String, String, String)> {
+    fn walk(schema: &Value, at: &str, rules: &mut Vec<(String, String)>) {
+        for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            rules.push((at.to_owned(), rule["message"].as_str().unwrap().to_owned()));
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let dot = if at.is_empty() { "" } else { "." };
+            walk(property, &format!("{at}{dot}{name}"), rules);
+        }
+        if let Some(items) = schema.get("items") {
+            walk(items, &format!("{at}[]"), rules);
+        }
+    }
+    let mut all = Vec::new();
+    for crd in kintsugi::api::crd::all().unwrap() {
+        let json = serde_json::to_value(&crd).unwrap();
+        let mut rules = Vec::new();
+        walk(&json["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "", &mut rules);
+        assert!(!rules.is_empty(), "{}", crd.spec.names.kind);
+        let kind = |(at, message)| (crd.spec.names.kind.clone(), at, message);
+        all.extend(rules.into_iter().map(kind));
+    }
+    all
 }
 
 fn bad_contracts() -> Vec<(String, &'static str)> {
@@ -126,6 +165,96 @@ fn bad_contracts() -> Vec<(String, &'static str)> {
     ]
 }
 
+fn contract_with(field: &str, value: &Value) -> String {
+    contract(|m| m["spec"][field] = value.clone())
+}
+
+fn contract_with_rule(rule: &Value) -> String {
+    let mut named = json!({"name": "rule"});
+    named.as_object_mut().unwrap().append(&mut rule.as_object().unwrap().clone());
+    contract_with("rules", &json!([named]))
+}
+
+fn out_of_bounds() -> Vec<(String, &'static str)> {
+    let cel = json!({"name": "twice", "cel": {"expression": "true"}});
+    let serve = json!({"onDelete": "Delete", "configMapKeyRef": {"name": "cdn", "key": "a.json"}});
+    let (least, most) = ("should be greater than or equal to", "should be less than or equal to");
+    vec![
+        (contract_with("serve", &serve), "leave out configMapKeyRef, or Retain"),
+        (contract_with("rules", &json!([cel, cel])), "duplicate entries for key [name=\"twice\"]"),
+        (contract_with_rule(&json!({"failureThreshold": 0, "schema": {}})), least),
+        (contract_with_rule(&json!({"failureThreshold": 101, "schema": {}})), most),
+        (contract_with_rule(&json!({"successThreshold": 0, "schema": {}})), least),
+        (contract_with_rule(&json!({"successThreshold": 101, "schema": {}})), most),
+        (contract_with_rule(&json!({"asset": {"paths": []}})), "should have at least 1 items"),
+        (
+            contract_with_rule(&json!({"asset": {"paths": ["$.a"], "maxBytes": "5 MB"}})),
+            "maxBytes in body should match",
+        ),
+        (
+            contract_with_rule(&json!({"asset": {"paths": ["$.a"], "missingStatus": [99]}})),
+            "missingStatus[0] in body should be greater than or equal to 100",
+        ),
+        (
+            contract_with_rule(&json!({"asset": {"paths": ["$.a"], "missingStatus": [600]}})),
+            "missingStatus[0] in body should be less than or equal to 599",
+        ),
+        (
+            contract_with_rule(&json!({"freshness": {"path": "publishedAt", "maxAge": "1h"}})),
+            "path in body should match '^/'",
+        ),
+        (
+            contract_with_rule(&json!({"metadata": {"required": ["version"]}})),
+            "required[0] in body should match '^(/.*)?$'",
+        ),
+        (contract_with("history", &json!({"limit": 101})), most),
+        (
+            contract_with("fallbackAssets", &json!([{"url": "/placeholder.png"}])),
+            "url in body should match '^https?:",
+        ),
+    ]
+}
+
+fn bad_classes() -> Vec<(String, &'static str)> {
+    let class = |name: &str, spec: &str| {
+        format!(
+            "{{apiVersion: kintsugi.dev/v1alpha1, kind: WidgetClass, metadata: {{name: {name}}}, \
+             spec: {{{spec}}}}}"
+        )
+    };
+    vec![
+        (class(&"n".repeat(53), ""), "metadata.name must be at most 52 characters"),
+        (class("c", "schema: {}"), "exactly one of inline, configMapKeyRef must be set"),
+        (
+            class("c", "schema: {inline: {}, configMapKeyRef: {name: a, key: b}}"),
+            "exactly one of inline, configMapKeyRef must be set",
+        ),
+        (
+            class("c", "rules: [{name: a}]"),
+            "exactly one of schema, cel, asset, metadata, freshness",
+        ),
+        (
+            class("c", "rules: [{name: a, schema: {}}, {name: a, schema: {}}]"),
+            "duplicate entries for key [name=\"a\"]",
+        ),
+    ]
+}
+
+fn bad_incidents() -> Vec<(String, &'static str)> {
+    let with = |field: &str, value: Value| {
+        let mut spec = whole_incident();
+        *spec.pointer_mut(field).unwrap() = value;
+        incident(&spec)
+    };
+    vec![
+        (with("/cause", json!("AssetMissing")), "only close may change"),
+        (
+            with("/plan/0/steps/0", json!({"name": "none"})),
+            "exactly one of restoreRevision, refetchSource, repairDocument",
+        ),
+    ]
+}
+
 fn bad_policies() -> Vec<(String, &'static str)> {
     vec![
         (
@@ -146,7 +275,42 @@ fn bad_policies() -> Vec<(String, &'static str)> {
             policy("default: true, steps: [{name: a, patch: {ops: [{op: move, path: /a}]}}]"),
             "supported values: \"add\", \"replace\", \"remove\"",
         ),
+        (
+            policy("default: true, steps: [{name: a, wait: {for: 1s}}]")
+                .replace("name: p", &format!("name: {}", "n".repeat(53))),
+            "metadata.name must be at most 52 characters",
+        ),
+        (
+            policy(
+                "default: true, steps: [{name: a, wait: {for: 1s}}, {name: a, restoreRevision: {}}]",
+            ),
+            "duplicate entries for key [name=\"a\"]",
+        ),
+        (
+            policy("default: true, steps: [{name: a, patch: {ops: [{op: remove, path: a}]}}]"),
+            "path in body should match '^/'",
+        ),
+        (
+            policy("default: true, steps: [{name: a, replaceAsset: {url: placeholder.png}}]"),
+            "url in body should match",
+        ),
+        (
+            policy("default: true, steps: [{name: a, regenerateMetadata: {set: {}}}]"),
+            "should have at least 1 properties",
+        ),
+        (good_policy_with("priority: 1001"), "should be less than or equal to 1000"),
+        (good_policy_with("priority: -1001"), "should be greater than or equal to -1000"),
+        (good_policy_with("retry: {maxAttempts: 0}"), "should be greater than or equal to 1"),
+        (good_policy_with("retry: {maxAttempts: 21}"), "should be less than or equal to 20"),
+        (good_policy_with("retry: {backoff: {factor: 0}}"), "should be greater than or equal to 1"),
+        (good_policy_with("retry: {backoff: {factor: 11}}"), "should be less than or equal to 10"),
+        (good_policy_with("incidents: {keepResolved: 101}"), "should be less than or equal to 100"),
+        (good_policy_with("incidents: {keepResolved: -1}"), "should be greater than or equal to 0"),
     ]
+}
+
+fn good_policy_with(field: &str) -> String {
+    policy(&format!("default: true, steps: [{{name: a, wait: {{for: 1s}}}}], {field}"))
 }
 
 fn policy(spec: &str) -> String {
