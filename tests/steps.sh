@@ -26,7 +26,10 @@ stop() {
     kill -KILL -- "-$job" 2>/dev/null || true
   fi
   if [ -n "$state" ]; then
-    tests/controlplane/down.sh "$state"
+    # A test may have started one of its own in a folder below.
+    for pids in "$state"/*/pids "$state/pids"; do
+      tests/controlplane/down.sh "$(dirname "$pids")"
+    done
     if [ $status = 0 ]; then
       rm -rf "$state"
     else

@@ -1,16 +1,29 @@
 //! The chart, installed by the real helm: what it installs and which rights it gives.
 
-use std::process::Command;
+use std::{fs, path::PathBuf, process::Command};
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, ResourceExt as _, api::ListParams};
+use clap::Parser as _;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Pod, ServiceAccount},
+};
+use kintsugi::cli::Cli;
+use kube::{
+    Api, Client, Config, ResourceExt as _,
+    api::{ListParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::{Value, json};
 
-use crate::support::Cluster;
+use crate::support::{Cluster, Namespace, Operator, has, storefinder};
 
 fn helm(cluster: &Cluster, args: &[&str]) -> (bool, String) {
-    let helm =
-        std::path::PathBuf::from(std::env::var_os("KINTSUGI_TEST_BIN").unwrap()).join("helm");
-    let output = Command::new(helm)
+    program("helm", cluster, args)
+}
+
+fn program(name: &str, cluster: &Cluster, args: &[&str]) -> (bool, String) {
+    let path = PathBuf::from(std::env::var_os("KINTSUGI_TEST_BIN").unwrap()).join(name);
+    let output = Command::new(path)
         .args(args)
         .env("KUBECONFIG", cluster.admin_kubeconfig())
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -69,4 +82,167 @@ fn a_wrong_value_is_refused_with_its_name() {
     assert!(!ok && output.contains("log/format"), "{output}");
     let (ok, output) = helm(&cluster, &["template", "k", "charts/kintsugi", "--set", "replica=3"]);
     assert!(!ok && output.contains("replica"), "{output}");
+}
+
+/// The Deployment that the chart renders with these values.
+fn rendered(cluster: &Cluster, values: &[&str]) -> Value {
+    let sets = values.iter().flat_map(|value| ["--set", value]);
+    let base = ["template", "k", "charts/kintsugi", "--show-only", "templates/deployment.yaml"];
+    let args: Vec<&str> = base.into_iter().chain(sets).collect();
+    let (ok, text) = helm(cluster, &args);
+    assert!(ok, "{text}");
+    serde_saphyr::from_str(&text).unwrap()
+}
+
+/// The arguments of its container, as the operator's process gets them.
+fn arguments(deployment: &Value) -> Vec<String> {
+    let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+    args.as_array().unwrap().iter().map(|arg| arg.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_operator_takes_the_arguments_that_the_chart_gives_it() {
+    let cluster = Cluster::running();
+    let all = [
+        "namespaces={shop,news}",
+        "allowCidrs={10.0.0.0/8,fd00::/8}",
+        "allowHttp=true",
+        "otlpEndpoint=http://collector:4317",
+        "extraArgs={--concurrency=32,--observe-only}",
+        "log.format=text",
+    ];
+    for values in [&[][..], &all] {
+        let args = arguments(&rendered(&cluster, values));
+        let whole = ["kintsugi".to_owned()].into_iter().chain(args.clone());
+        assert!(Cli::try_parse_from(whole).is_ok(), "{args:?}");
+    }
+    let unknown = arguments(&rendered(&cluster, &["extraArgs={--no-such-flag}"]));
+    assert!(Cli::try_parse_from(["kintsugi".to_owned()].into_iter().chain(unknown)).is_err());
+}
+
+#[test]
+fn two_replicas_run_and_are_probed_where_they_listen() {
+    let cluster = Cluster::running();
+    let deployment = rendered(&cluster, &[]);
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    for (probe, path) in [("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
+        assert_eq!(container[probe]["httpGet"], json!({"path": path, "port": "http"}));
+    }
+    let port = &container["ports"][0];
+    assert_eq!(port["name"], "http");
+    let listen = format!("--listen=0.0.0.0:{}", port["containerPort"]);
+    assert!(arguments(&deployment).contains(&listen), "{listen}");
+}
+
+#[tokio::test]
+async fn the_pod_is_admitted_where_pod_security_is_restricted() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "restricted").await;
+    namespace.label("pod-security.kubernetes.io/enforce", Some("restricted")).await;
+    let template = rendered(&cluster, &[])["spec"]["template"].clone();
+    let account = template["spec"]["serviceAccountName"].as_str().unwrap();
+    let mut owner = ServiceAccount::default();
+    owner.metadata.name = Some(account.to_owned());
+    namespace.api().create(&PostParams::default(), &owner).await.unwrap();
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let pod = |change: fn(&mut Value)| {
+        let mut pod = template.clone();
+        pod["metadata"]["name"] = json!("kintsugi");
+        change(&mut pod);
+        serde_json::from_value::<Pod>(pod).unwrap()
+    };
+    let pods = namespace.api::<Pod>();
+    pods.create(&dry_run, &pod(|_| {})).await.unwrap();
+    let laxer = pod(|pod| pod["spec"]["securityContext"]["runAsNonRoot"] = json!(false));
+    let refused = pods.create(&dry_run, &laxer).await.unwrap_err().to_string();
+    assert!(refused.contains("PodSecurity"), "{refused}");
+}
+
+/// A document that the schema refuses, once a good one is served, and a policy that repairs it.
+async fn break_one(namespace: &Namespace) {
+    let policy = json!({
+        "apiVersion": "kintsugi.dev/v1alpha1", "kind": "RemediationPolicy",
+        "metadata": {"name": "heal"},
+        "spec": {"default": true, "steps": [{"name": "undo", "restoreRevision": {}}]},
+    });
+    namespace.apply(&policy.to_string()).await;
+    namespace.apply(&storefinder("uk", &json!({"title": "good"}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let broken = json!({"title": 7, "stores": [{"id": 1}]});
+    namespace.apply(&storefinder("uk", &broken)).await;
+}
+
+/// Repaired: the good title, and what was new in the broken document.
+async fn is_healed(namespace: &Namespace) {
+    let healed = |value: &Value| value["title"] == "good" && value["stores"][0]["id"] == 1;
+    namespace.served_when("uk", healed).await;
+}
+
+/// The arguments of an installed Deployment, with an address that is free.
+pub async fn installed(cluster: &Cluster, namespace: &str, name: &str) -> Vec<String> {
+    let deployments: Api<Deployment> = Api::namespaced(cluster.admin().await, namespace);
+    let deployment = serde_json::to_value(deployments.get(name).await.unwrap()).unwrap();
+    let listens = |arg: &String| arg.starts_with("--listen=");
+    let args = arguments(&deployment).into_iter().filter(|arg| !listens(arg));
+    args.chain(["--listen=127.0.0.1:0".to_owned()]).collect()
+}
+
+#[tokio::test]
+async fn installed_by_default_it_heals_in_every_namespace() {
+    let cluster = Cluster::alone("everywhere");
+    let args = installed(&cluster, "kintsugi-system", "kintsugi").await;
+    assert!(!args.iter().any(|arg| arg.starts_with("--namespaces")), "{args:?}");
+    let _operator = Operator::run(&cluster.operator_kubeconfig(), &args);
+    let (shop, news) =
+        (Namespace::new(&cluster, "shop").await, Namespace::new(&cluster, "news").await);
+    for namespace in [&shop, &news] {
+        break_one(namespace).await;
+    }
+    for namespace in [&shop, &news] {
+        is_healed(namespace).await;
+    }
+}
+
+#[tokio::test]
+async fn installed_for_two_namespaces_it_heals_in_both_and_may_not_read_a_third() {
+    let cluster = Cluster::running();
+    let (home, shop, news, third) = (
+        Namespace::new(&cluster, "home").await,
+        Namespace::new(&cluster, "shop").await,
+        Namespace::new(&cluster, "news").await,
+        Namespace::new(&cluster, "third").await,
+    );
+    let watched = format!("namespaces={{{},{}}}", shop.name, news.name);
+    let install = ["install", "two", "charts/kintsugi", "--namespace", &home.name];
+    let values = ["--set", "replicas=0,crds.install=false", "--set", &watched];
+    let (ok, output) = helm(&cluster, &[&install[..], &values].concat());
+    assert!(ok, "{output}");
+
+    let create_token = ["create", "token", "two", "--namespace", &home.name];
+    let (ok, token) = program("kubectl", &cluster, &create_token);
+    assert!(ok, "{token}");
+    let text = fs::read_to_string(cluster.operator_kubeconfig()).unwrap();
+    let (before, _) = text.split_once("token: ").unwrap();
+    let text = format!("{before}token: {}}}}}]\n", token.trim());
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    fs::write(&kubeconfig, &text).unwrap();
+    let config = Kubeconfig::from_yaml(&text).unwrap();
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(config, &options).await.unwrap();
+    let as_operator = Client::try_from(config).unwrap();
+    let theirs: Api<ConfigMap> = Api::namespaced(as_operator, &third.name);
+    let refused = theirs.list(&ListParams::default()).await.unwrap_err().to_string();
+    assert!(refused.contains("forbidden"), "{refused}");
+
+    let _operator = Operator::run(&kubeconfig, &installed(&cluster, &home.name, "two").await);
+    third.apply(&storefinder("uk", &json!({"title": "good"}))).await;
+    for namespace in [&shop, &news] {
+        break_one(namespace).await;
+        is_healed(namespace).await;
+    }
+    let untouched = third.contracts().get("uk").await.unwrap();
+    assert_eq!(untouched.status, None);
+    assert_eq!(third.config_map_key("uk-served", "contract.json").await, None);
 }

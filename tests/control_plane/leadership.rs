@@ -4,7 +4,10 @@ use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap};
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::support::{Cluster, Namespace, Operator, has, storefinder};
+use crate::{
+    chart,
+    support::{Cluster, Namespace, Operator, PATIENCE, has, storefinder},
+};
 
 const SHORT_LEASE: [&str; 2] = ["--lease-duration=5s", "--api-timeout=1s"];
 
@@ -32,6 +35,34 @@ async fn a_stopped_leader_gives_the_lease_up_and_the_other_replica_works_on() {
     namespace.apply(&storefinder("uk", &json!({"title": "By second"}))).await;
     namespace.served_when("uk", |value| value["title"] == "By second").await;
     assert!(!second.log().contains("\"title\""), "no payload in the log");
+}
+
+#[tokio::test]
+async fn two_replicas_hand_over_under_the_rights_to_the_lease_that_the_chart_gives() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "charts").await;
+    let leases: kube::Api<Lease> =
+        kube::Api::namespaced(namespace.client.clone(), "kintsugi-system");
+    let deployed = chart::installed(&cluster, "kintsugi-system", "kintsugi").await;
+    let start = |identity: &str| {
+        let more = [format!("--namespaces={}", namespace.name), format!("--identity={identity}")];
+        let short = SHORT_LEASE.map(str::to_owned);
+        let args = [&deployed[..], &more, &short].concat();
+        Operator::run(&cluster.operator_kubeconfig(), &args)
+    };
+    let leads = async |identity: &'static str| {
+        let waiting =
+            kube::runtime::wait::await_condition(leases.clone(), "kintsugi", held_by(identity));
+        tokio::time::timeout(PATIENCE, waiting).await.expect(identity).unwrap();
+    };
+    let mut first = start("first");
+    leads("first").await;
+    let _second = start("second");
+    first.signal("TERM");
+    assert!(first.wait().success(), "{}", first.log());
+    leads("second").await;
+    namespace.apply(&storefinder("uk", &json!({"title": "Shops"}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ pub mod web;
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
@@ -32,9 +32,11 @@ use tokio::time::timeout;
 /// Longest wait for anything: only ever reached by a test that fails.
 pub const PATIENCE: Duration = Duration::from_secs(45);
 
-/// The running control plane.
+/// A running control plane.
 pub struct Cluster {
     state: PathBuf,
+    /// Is it to be stopped in the end?
+    own: bool,
 }
 
 impl Cluster {
@@ -42,7 +44,23 @@ impl Cluster {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let state = std::env::var_os("KINTSUGI_TEST_STATE")
             .expect("no control plane: run `make test`, which starts one and stops it");
-        Self { state: state.into() }
+        Self { state: state.into(), own: false }
+    }
+
+    /// One of the test's own, with the chart installed as it is by default: for an operator that
+    /// works in all namespaces, which would work in those of other tests, too.
+    pub fn alone(name: &str) -> Self {
+        let cluster = Self { state: Self::running().state.join(name), own: true };
+        for script in ["up.sh", "install.sh"] {
+            let done = Command::new(format!("tests/controlplane/{script}"))
+                .arg(&cluster.state)
+                .env("CORE", "1")
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            assert!(done.status.success(), "{script}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        cluster
     }
 
     /// What the operator has asked the API server for in a namespace, from the audit log, without
@@ -81,6 +99,14 @@ impl Cluster {
         let options = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
         Client::try_from(config).unwrap()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.own {
+            let _ = Command::new("tests/controlplane/down.sh").arg(&self.state).status();
+        }
     }
 }
 
@@ -310,18 +336,24 @@ impl Operator {
         identity: &str,
         args: &[&str],
     ) -> Self {
+        let mut all = vec![
+            "run".to_owned(),
+            "--listen=127.0.0.1:0".to_owned(),
+            "--log-format=json".to_owned(),
+            "--log=debug,kube=info,hyper=info".to_owned(),
+            format!("--namespaces={}", namespace.name),
+            format!("--lease-namespace={}", namespace.name),
+            format!("--identity={identity}"),
+        ];
+        all.extend(args.iter().map(|&arg| arg.to_owned()));
+        Self::run(&cluster.operator_kubeconfig(), &all)
+    }
+
+    /// Runs it with exactly these arguments.
+    pub fn run(kubeconfig: &Path, args: &[String]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_kintsugi"))
-            .args([
-                "run",
-                "--listen=127.0.0.1:0",
-                "--log-format=json",
-                "--log=debug,kube=info,hyper=info",
-            ])
-            .arg(format!("--namespaces={}", namespace.name))
-            .arg(format!("--lease-namespace={}", namespace.name))
-            .arg(format!("--identity={identity}"))
             .args(args)
-            .env("KUBECONFIG", cluster.operator_kubeconfig())
+            .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
