@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
-use super::Stall;
+use super::{Stall, windows};
 use crate::{
     api::{
         ConditionType, Conditions,
@@ -49,6 +49,10 @@ pub fn judge(spec: &RemediationPolicySpec) -> Result<(), Stall> {
     if let Some(fault) = selector.and_then(selector_fault) {
         let message = format!("spec.match.selector.{fault}; the policy matches nothing");
         return Err(Stall::new("SelectorInvalid", &message));
+    }
+    if let Err(unusable) = windows::check(&spec.windows) {
+        let message = format!("{unusable}; the policy does not act");
+        return Err(Stall::new("WindowInvalid", &message));
     }
     let fault_of = |(nth, step): (usize, &Step)| Some((nth, step.kind.fault()?));
     match spec.steps.iter().enumerate().find_map(fault_of) {
@@ -127,6 +131,14 @@ mod tests {
         let no_duration = "\"1s1h\" is not a duration such as 500ms";
         let cases = [
             (in_step("wait: {for: 1s1h}"), "SpecInvalid", "spec.steps[0].wait.for", no_duration),
+            (
+                "{default: true, steps: [{name: a, wait: {for: 1s}}], \
+                 windows: [{kind: Deny, schedule: nightly, duration: 1h}]}"
+                    .to_owned(),
+                "WindowInvalid",
+                "spec.windows[0].schedule",
+                "the policy does not act",
+            ),
             (
                 "{default: true, steps: [{name: a, wait: {for: 1s}}], cooldown: 1s1h}".to_owned(),
                 "SpecInvalid",

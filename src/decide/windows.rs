@@ -47,16 +47,27 @@ struct Schedule {
     duration: Span,
 }
 
+/// Can each of `windows` be used?
+///
+/// # Errors
+/// The first that cannot, with the field and the fix.
+pub fn check(windows: &[Window]) -> Result<(), Unusable> {
+    schedules(windows).map(drop)
+}
+
+fn schedules(windows: &[Window]) -> Result<Vec<Schedule>, Unusable> {
+    let numbered = windows.iter().enumerate();
+    numbered
+        .map(|(at, window)| Schedule::of(window).map_err(|why| Unusable { at, why }))
+        .collect()
+}
+
 /// Do `windows` keep a policy from acting at `now`?
 ///
 /// # Errors
 /// A window that cannot be used, with the field and the fix.
 pub fn shut(windows: &[Window], now: Timestamp) -> Result<Option<Shut>, Unusable> {
-    let schedules: Vec<Schedule> = windows
-        .iter()
-        .enumerate()
-        .map(|(at, window)| Schedule::of(window).map_err(|why| Unusable { at, why }))
-        .collect::<Result<_, _>>()?;
+    let schedules = schedules(windows)?;
     let mut at = now;
     for _ in 0..MOST_CHANGES {
         match opens(&schedules, at) {
