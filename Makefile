@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CACHE ?= $(or $(KINTSUGI_CACHE),$(HOME)/.cache/kintsugi)
 CARGO_DENY := 0.20.2
 
-.PHONY: help build test bench demo lint audit fmt crds docs image up down tools clean
+.PHONY: help build test crash bench demo lint audit fmt crds docs image up down tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ build: ## Build the release binary
 
 test: ## Run all tests, on a real control plane that is started and stopped (first time: about 12 minutes to build it)
 	tests/run.sh
+
+crash: ## Kill the operator after each of its writes, and see that it comes to the same end
+	tests/run.sh --test crash
 
 bench: ## Measure heals, memory and validation on a control plane that is started and stopped (FSYNC=1: durable writes)
 	benches/run.sh $(ARGS)

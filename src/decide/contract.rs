@@ -18,7 +18,7 @@ use crate::{
     api::{
         condition::{ConditionType, Conditions},
         contract::{Origin, RevisionRef, WidgetContractStatus},
-        incident::{IncidentSpec, IncidentStatus, State},
+        incident::{Cause, IncidentSpec, IncidentStatus, State},
         refs::LocalRef,
     },
     domain::{Document, Span},
@@ -127,12 +127,13 @@ pub fn decide(view: &View, now: Timestamp) -> Result<Decision, Need> {
             }
             let drift = instead_of.as_deref().filter(|_| !view.effective.suspend);
             if let Some((name, spec)) = drift.and_then(|m| drift::overwritten(view, m, now)) {
-                note.effect = Some(Effect {
-                    incident: name.clone(),
-                    attempt: 1,
-                    step: drift::PUT_BACK.to_owned(),
-                });
+                note.effect = Some(drift::effect(&name));
                 stages.push(vec![Write::Open { name, spec: Box::new(spec) }]);
+            } else if let Some(open) = drift.and(view.incident.as_ref())
+                && open.spec.cause == Cause::Overwritten
+            {
+                // Opened before a crash: what is put back carries its name all the same.
+                note.effect = Some(drift::effect(&open.name));
             }
             stages.push(vec![Write::Serve { document, note, instead_of }]);
             Ok(Decision { stages, signals: Vec::new(), next: Next::Again })

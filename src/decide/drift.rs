@@ -18,7 +18,7 @@ use super::{
     episode::{name, next_ordinal, traceparent},
     moves::Move,
     record::Record,
-    view::{Served, View},
+    view::{Effect, Served, View},
 };
 
 /// The name under which an overwritten key fails; no rule of a contract can be meant by it, since
@@ -26,6 +26,12 @@ use super::{
 const SERVED_RULE: &str = "served";
 /// The built-in step that puts a served key back.
 pub const PUT_BACK: &str = "put-back";
+
+/// What the write that puts the key back carries.
+#[must_use]
+pub fn effect(incident: &str) -> Effect {
+    Effect { incident: incident.to_owned(), attempt: 1, step: PUT_BACK.to_owned() }
+}
 
 /// The Incident about a served key that `manager` overwrote, to be opened before the key is put
 /// back: putting it back erases the evidence. None when one is open already, or none is wanted.

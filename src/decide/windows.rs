@@ -57,9 +57,7 @@ pub fn check(windows: &[Window]) -> Result<(), Unusable> {
 
 fn schedules(windows: &[Window]) -> Result<Vec<Schedule>, Unusable> {
     let numbered = windows.iter().enumerate();
-    numbered
-        .map(|(at, window)| Schedule::of(window).map_err(|why| Unusable { at, why }))
-        .collect()
+    numbered.map(|(at, window)| Schedule::of(window).map_err(|why| Unusable { at, why })).collect()
 }
 
 /// Do `windows` keep a policy from acting at `now`?

@@ -370,6 +370,11 @@ impl Operator {
         Self { child, log }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All that it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
@@ -377,7 +382,7 @@ impl Operator {
 
     /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.id().to_string();
         let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap();
         assert!(sent.success());
     }

@@ -1,0 +1,293 @@
+//! What happens in a run: how it begins, what then goes wrong, and how it ends.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kintsugi::api::{Incident, WidgetContract};
+use kube::{
+    ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    snapshot::Snapshot,
+    support::{Namespace, has, web::Web},
+};
+
+pub struct Scenario {
+    pub name: &'static str,
+    contract: Value,
+    policy: Option<Value>,
+    /// ConfigMap `contracts` with this text in `uk.json`.
+    config_map: Option<Value>,
+    /// What has gone wrong before the run begins.
+    before: Option<Fault>,
+    fault: Fault,
+    /// The state that the last Incident ends in; none at all when nothing is to be healed.
+    ends: Option<&'static str>,
+    /// The path of a source that is asked by POST.
+    source: Option<&'static str>,
+}
+
+#[derive(Clone)]
+enum Fault {
+    /// The assigned inline document becomes this.
+    Document(Value),
+    /// The same in the ConfigMap `contracts`.
+    ConfigMap(Value),
+    /// Somebody writes into the served key.
+    Served,
+}
+
+pub fn all(web: &Web) -> Vec<Scenario> {
+    web.answer("/ok.png", 200, "image/png", "png");
+    web.answer("/fallback.png", 200, "image/png", "png");
+    let good = good(web);
+    web.answer("/export", 200, "application/json", &good.to_string());
+    let base = |name, steps: Value, bad: Value| Scenario {
+        name,
+        contract: contract(web, &good),
+        policy: Some(json!({
+            "default": true, "steps": steps,
+            "retry": {"maxAttempts": 2, "backoff": {"initial": "1s"}, "minHealthyPeriod": "2s"},
+        })),
+        config_map: None,
+        before: None,
+        fault: Fault::Document(bad),
+        ends: Some("Mitigated"),
+        source: None,
+    };
+    let untitled = edited(&good, |document| drop(document.remove("title")));
+    let mut all = vec![
+        Scenario {
+            policy: None,
+            ends: None,
+            ..base(
+                "publish",
+                json!([]),
+                edited(&good, |document| {
+                    document.insert("title".to_owned(), json!("Edited"));
+                }),
+            )
+        },
+        base(
+            "restore-part",
+            json!([{"name": "restore", "restoreRevision": {}}]),
+            edited(&untitled, |document| {
+                document.insert("new".to_owned(), json!(true));
+            }),
+        ),
+        base(
+            "restore-whole",
+            json!([{"name": "restore", "restoreRevision": {"scope": "Document"}}]),
+            untitled.clone(),
+        ),
+        base(
+            "repair",
+            json!([{"name": "repair", "repairDocument": {}}]),
+            edited(&good, |document| {
+                document.remove("layout");
+            }),
+        ),
+        base(
+            "asset",
+            json!([{"name": "asset", "replaceAsset": {}}]),
+            edited(&good, |document| {
+                document.insert("hero".to_owned(), json!(web.url("/gone.png")));
+            }),
+        ),
+        base(
+            "metadata",
+            json!([{"name": "stamp", "regenerateMetadata": {"set": {"/locale": "en-GB"}}}]),
+            edited(&good, |document| {
+                document.insert("locale".to_owned(), json!("de-DE"));
+            }),
+        ),
+        base(
+            "patch",
+            json!([{"name": "patch", "patch": {"ops": [{"op": "add", "path": "/title", "value": "Patched"}]}}]),
+            untitled.clone(),
+        ),
+        base(
+            "refetch",
+            json!([{"name": "refetch", "refetchSource": {"scope": "Document"}}]),
+            untitled.clone(),
+        ),
+        base(
+            "wait-then-restore",
+            json!([{"name": "wait", "wait": {"for": "1s"}}, {"name": "restore", "restoreRevision": {}}]),
+            untitled.clone(),
+        ),
+        Scenario {
+            ends: Some("Escalated"),
+            ..base("escalate", json!([{"name": "repair", "repairDocument": {}}]), untitled.clone())
+        },
+    ];
+    let mut regenerate = base(
+        "regenerate",
+        json!([{"name": "refetch", "refetchSource": {"scope": "Document"}}]),
+        untitled.clone(),
+    );
+    regenerate.contract["source"]["method"] = json!("POST");
+    regenerate.source = Some("/export");
+    all.push(regenerate);
+    all.push(Scenario {
+        policy: None,
+        fault: Fault::Served,
+        ends: Some("Resolved"),
+        ..base("drift", json!([]), json!({}))
+    });
+    let restore = || json!([{"name": "restore", "restoreRevision": {}}]);
+    let mut inline = base("write-back-inline", restore(), untitled.clone());
+    inline.contract["healing"] = json!({"writeBack": "Document"});
+    inline.ends = Some("Resolved");
+    all.push(inline);
+    let mut config_map = base("write-back-config-map", restore(), json!({}));
+    config_map.contract["healing"] = json!({"writeBack": "Document"});
+    config_map.contract["document"] =
+        json!({"configMapKeyRef": {"name": "contracts", "key": "uk.json"}});
+    config_map.config_map = Some(good.clone());
+    config_map.fault = Fault::ConfigMap(untitled.clone());
+    config_map.ends = Some("Resolved");
+    all.push(config_map);
+    let mut mended = base("mended-by-its-owner", restore(), good.clone());
+    mended.before = Some(Fault::Document(untitled.clone()));
+    mended.ends = Some("Resolved");
+    all.push(mended);
+    let mut superseded = base(
+        "superseded",
+        restore(),
+        edited(&good, |document| {
+            document.insert("layout".to_owned(), json!("pile"));
+        }),
+    );
+    superseded.before = Some(Fault::Document(untitled));
+    all.push(superseded);
+    all
+}
+
+fn good(web: &Web) -> Value {
+    json!({"title": "Shops", "layout": "grid", "locale": "en-GB", "hero": web.url("/ok.png")})
+}
+
+fn edited(document: &Value, edit: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Value {
+    let mut document = document.clone();
+    edit(document.as_object_mut().unwrap());
+    document
+}
+
+fn contract(web: &Web, document: &Value) -> Value {
+    json!({
+        "widget": "storefinder",
+        "interval": "1h",
+        "document": {"inline": document},
+        "schema": {"inline": {
+            "required": ["title", "layout"],
+            "properties": {
+                "title": {"type": "string"},
+                "layout": {"enum": ["grid", "list"], "default": "grid"},
+            },
+        }},
+        "rules": [
+            {"name": "images", "asset": {"paths": ["$.hero"]}},
+            {"name": "envelope", "metadata": {"expected": {"/locale": "en-GB"}}},
+        ],
+        "fallbackAssets": [{"url": web.url("/fallback.png")}],
+        "source": {"url": web.url("/export")},
+    })
+}
+
+impl Scenario {
+    /// A contract that is served, and what has gone wrong before.
+    pub async fn prepare(&self, namespace: &Namespace) {
+        if let Some(document) = &self.config_map {
+            namespace.config_map("contracts", &[("uk.json", &document.to_string())]).await;
+        }
+        if let Some(policy) = &self.policy {
+            namespace.apply(&object("RemediationPolicy", "heal", policy)).await;
+        }
+        namespace.apply(&object("WidgetContract", "uk", &self.contract)).await;
+        namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+        if let Some(fault) = &self.before {
+            fault.strike(namespace).await;
+            let has_incident = |contract: Option<&WidgetContract>| {
+                contract.and_then(|c| c.status.as_ref()?.incident_ref.as_ref()).is_some()
+            };
+            let contract = namespace.contract_when("uk", "an Incident", has_incident).await;
+            let name = contract.status.unwrap().incident_ref.unwrap().name;
+            let mitigated = |incident: Option<&Incident>| {
+                let state = incident.and_then(|i| i.status.as_ref()?.state);
+                state.is_some_and(|state| state.to_string() == "Mitigated")
+            };
+            namespace.when(&name, "Mitigated", mitigated).await;
+        }
+    }
+
+    pub async fn begin(&self, namespace: &Namespace) {
+        self.fault.strike(namespace).await;
+    }
+
+    pub fn is_over(&self, now: &Snapshot) -> bool {
+        match self.ends {
+            None => {
+                now.contract["status"]["document"]["assigned"]["digest"]
+                    == now.contract["status"]["document"]["served"]["digest"]
+                    && now.contract["spec"]["document"]["inline"]["title"] == "Edited"
+                    && now.contract["status"]["document"]["revisions"]
+                        .as_array()
+                        .is_some_and(|list| list.len() == 2)
+            }
+            Some(state) => {
+                now.incidents.last().is_some_and(|incident| incident["status"]["state"] == state)
+                    && (self.before.is_none()
+                        || self.ends == Some("Resolved")
+                        || now.incidents.len() == 2)
+            }
+        }
+    }
+
+    /// The effects outside of the cluster: requests to the source, by their key.
+    pub async fn effects(&self, namespace: &Namespace, web: &Web) -> Vec<String> {
+        let Some(path) = self.source else { return Vec::new() };
+        let incidents = namespace.api::<Incident>().list(&ListParams::default()).await.unwrap();
+        let names: Vec<String> = incidents.items.iter().map(ResourceExt::name_any).collect();
+        let asked = web.asked(path).into_iter().filter(|asked| asked.method == "POST");
+        let mut keys: Vec<String> = asked
+            .filter_map(|asked| asked.headers.get("idempotency-key").cloned())
+            .filter(|key| names.iter().any(|name| key.starts_with(name.as_str())))
+            .collect();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+}
+
+impl Fault {
+    async fn strike(&self, namespace: &Namespace) {
+        match self {
+            Self::Document(document) => {
+                let contracts = namespace.contracts();
+                let patch =
+                    json!([{"op": "replace", "path": "/spec/document/inline", "value": document}]);
+                let patch = Patch::Json::<()>(serde_json::from_value(patch).unwrap());
+                contracts.patch("uk", &PatchParams::default(), &patch).await.unwrap();
+            }
+            Self::ConfigMap(document) => {
+                namespace.config_map("contracts", &[("uk.json", &document.to_string())]).await;
+            }
+            Self::Served => {
+                let patch = json!({"data": {"contract.json": "{}"}});
+                let params = PatchParams::apply("vandal");
+                let params = PatchParams { force: false, ..params };
+                let served = namespace.api::<ConfigMap>();
+                served.patch("uk-served", &params, &Patch::Merge(&patch)).await.unwrap();
+            }
+        }
+    }
+}
+
+fn object(kind: &str, name: &str, spec: &Value) -> String {
+    json!({
+        "apiVersion": "kintsugi.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
+    })
+    .to_string()
+}

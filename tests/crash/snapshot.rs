@@ -1,0 +1,117 @@
+//! What a namespace looks like, without what differs between two runs of the same: times, UIDs,
+//! versions, and the names that are made from a UID.
+
+use futures::{Stream, StreamExt as _, stream};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
+use kintsugi::api::{Incident, WidgetContract};
+use kube::{
+    Api, Resource, ResourceExt as _, api::ListParams, core::PartialObjectMeta, runtime::watcher,
+};
+use serde_json::{Value, json};
+
+use crate::support::{Namespace, web::Web};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    pub contract: Value,
+    pub incidents: Vec<Value>,
+    config_maps: Vec<Value>,
+}
+
+/// Tells that something may look different now.
+pub struct Changes(std::pin::Pin<Box<dyn Stream<Item = ()> + Send>>);
+
+fn metadata<K>(namespace: &Namespace) -> Api<PartialObjectMeta<K>>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    Api::namespaced(namespace.client.clone(), &namespace.name)
+}
+
+impl Changes {
+    pub async fn watch(namespace: &Namespace) -> Self {
+        let config = watcher::Config::default;
+        let ticks = stream::select_all([
+            watcher(metadata::<WidgetContract>(namespace), config()).map(drop).boxed(),
+            watcher(metadata::<Incident>(namespace), config()).map(drop).boxed(),
+            watcher(metadata::<ConfigMap>(namespace), config()).map(drop).boxed(),
+        ]);
+        let mut changes = Self(ticks.boxed());
+        changes.next().await;
+        changes
+    }
+
+    pub async fn next(&mut self) {
+        self.0.next().await.unwrap();
+    }
+}
+
+impl Snapshot {
+    pub async fn of(namespace: &Namespace, web: &Web) -> Self {
+        let all = ListParams::default();
+        let contract = namespace.contracts().get("uk").await.unwrap();
+        let uid = contract.uid().unwrap();
+        let mut incidents = namespace.api::<Incident>().list(&all).await.unwrap().items;
+        incidents.sort_by_key(|incident| incident.spec.ordinal);
+        let mut config_maps = namespace.api::<ConfigMap>().list(&all).await.unwrap().items;
+        config_maps.retain(|object| object.name_any() != "kube-root-ca.crt");
+        let mask = |value: Value| {
+            let text = value.to_string().replace(&uid, "UID").replace(&web.url(""), "WEB");
+            let text = incidents.iter().fold(text, |text, incident| {
+                text.replace(&incident.name_any(), &format!("incident-{}", incident.spec.ordinal))
+            });
+            without_times(serde_json::from_str(&text.replace(&uid[..6], "UID")).unwrap())
+        };
+        Self {
+            contract: mask(json!({"spec": contract.spec, "status": contract.status})),
+            incidents: incidents
+                .iter()
+                .map(|incident| mask(json!({"spec": incident.spec, "status": incident.status})))
+                .collect(),
+            config_maps: config_maps
+                .iter()
+                .map(|object| {
+                    mask(json!({
+                        "name": object.name_any(), "annotations": object.annotations(),
+                        "labels": object.labels(), "data": object.data,
+                    }))
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Fields that say when, and the trace, which is made from the UID.
+fn without_times(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(map) => {
+            map.retain(|key, _| {
+                let key = key.as_str();
+                let says_when = key.ends_with("At") || key.ends_with("Time") || key == "at";
+                let other = ["since", "validSince", "traceparent", "kintsugi.dev/recorded-at"];
+                !says_when && !other.contains(&key)
+            });
+            for inner in map.values_mut() {
+                *inner = without_times(inner.take());
+            }
+        }
+        Value::Array(list) => {
+            for inner in list {
+                *inner = without_times(inner.take());
+            }
+        }
+        _ => {}
+    }
+    value
+}
+
+/// The places where two snapshots differ.
+pub fn difference(expected: Option<&Snapshot>, is: Option<&Snapshot>) -> String {
+    let text = |snapshot: Option<&Snapshot>| {
+        snapshot.map_or(Value::Null, |s| {
+            json!({"contract": s.contract, "incidents": s.incidents, "configMaps": s.config_maps})
+        })
+    };
+    let difference = json_patch::diff(&text(expected), &text(is));
+    difference.0.iter().take(12).map(ToString::to_string).collect::<Vec<_>>().join("\n    ")
+}
