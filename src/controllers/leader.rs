@@ -27,7 +27,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{config::Config, http::Health};
+use crate::{
+    config::Config,
+    http::{Election, Health},
+};
 
 /// This replica's claim to be the leader.
 #[derive(Debug)]
@@ -88,10 +91,7 @@ impl Leader {
         loop {
             let round = self.round(&leases, &config.lease_name, &mut observed);
             let renewed = match tokio::time::timeout(self.request_timeout * 2, round).await {
-                Ok(Ok(())) => {
-                    health.reached(true);
-                    true
-                }
+                Ok(Ok(())) => true,
                 Ok(Err(error)) => {
                     warn!(%error, "could not claim or renew the lease");
                     false
@@ -109,6 +109,11 @@ impl Leader {
                 }
                 *leading = now;
                 changed
+            });
+            health.election(match (renewed, self.may_write()) {
+                (false, _) => Election::Failed,
+                (true, false) => Election::Follows,
+                (true, true) => Election::Leads,
             });
             // A follower looks more often, so that a lease given up is taken at once.
             let steady = renewed && self.may_write();

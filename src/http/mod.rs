@@ -4,8 +4,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::Context as _;
@@ -14,22 +13,59 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+/// How the last round of the election ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Election {
+    /// There was none yet.
+    #[default]
+    Starting,
+    /// The API server did not answer, or refused.
+    Failed,
+    /// Another replica leads.
+    Follows,
+    /// This one does.
+    Leads,
+}
+
 /// What the operator says of itself.
 #[derive(Debug, Default)]
-pub struct Health {
-    listed: AtomicBool,
-    elected: AtomicBool,
+pub struct Health(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    election: Election,
+    listed: bool,
 }
 
 impl Health {
-    /// Whether every first list is in.
+    /// Whether every first list is in, while this replica leads.
     pub fn listed(&self, listed: bool) {
-        self.listed.store(listed, Ordering::Relaxed);
+        self.lock().listed = listed;
     }
 
-    /// Whether the API server has answered about the lease.
-    pub fn reached(&self, reached: bool) {
-        self.elected.store(reached, Ordering::Relaxed);
+    /// How a round of the election ended.
+    pub fn election(&self, election: Election) {
+        self.lock().election = election;
+    }
+
+    /// Ready or not, and why.
+    fn ready(&self) -> (StatusCode, &'static str) {
+        let Known { election, listed } = *self.lock();
+        let not_ready = StatusCode::SERVICE_UNAVAILABLE;
+        match (election, listed) {
+            (Election::Starting, _) => (not_ready, "starting"),
+            (Election::Failed, _) => {
+                (not_ready, "the lease cannot be claimed or renewed; see the log")
+            }
+            (Election::Follows, _) => (StatusCode::OK, "standing by: another replica leads"),
+            (Election::Leads, false) => (not_ready, "leading: the first lists are not in yet"),
+            (Election::Leads, true) => (StatusCode::OK, "leading: every list is in"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // No code that can panic runs under this lock, so poison carries no broken state.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -42,13 +78,7 @@ pub fn router(health: Arc<Health>) -> Router {
 }
 
 async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
-    if health.listed.load(Ordering::Relaxed) {
-        (StatusCode::OK, "leading: every list is in")
-    } else if health.elected.load(Ordering::Relaxed) {
-        (StatusCode::OK, "standing by: another replica leads")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting")
-    }
+    health.ready()
 }
 
 /// Serves the routes until `shutdown`.
@@ -72,4 +102,27 @@ pub async fn serve(
             warn!(%error, "the HTTP server failed");
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_ready_when_another_leads_or_when_it_leads_with_every_list_in() {
+        let cases = [
+            (Election::Starting, false, false),
+            (Election::Failed, false, false),
+            (Election::Failed, true, false),
+            (Election::Follows, false, true),
+            (Election::Leads, false, false),
+            (Election::Leads, true, true),
+        ];
+        for (election, listed, is_ready) in cases {
+            let health = Health::default();
+            health.election(election);
+            health.listed(listed);
+            assert_eq!(health.ready().0.is_success(), is_ready, "{election:?} {listed}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::support::{Cluster, Namespace, Operator, has, storefinder};
 
@@ -179,6 +180,23 @@ async fn is_healed(namespace: &Namespace) {
     namespace.served_when("uk", healed).await;
 }
 
+/// A kubeconfig with the rights of a ServiceAccount, in `folder`.
+pub fn kubeconfig_of(
+    cluster: &Cluster,
+    namespace: &str,
+    account: &str,
+    folder: &TempDir,
+) -> PathBuf {
+    let create_token = ["create", "token", account, "--namespace", namespace];
+    let (ok, token) = program("kubectl", cluster, &create_token);
+    assert!(ok, "{token}");
+    let text = fs::read_to_string(cluster.operator_kubeconfig()).unwrap();
+    let (before, _) = text.split_once("token: ").unwrap();
+    let path = folder.path().join("kubeconfig");
+    fs::write(&path, format!("{before}token: {}}}}}]\n", token.trim())).unwrap();
+    path
+}
+
 /// The arguments of an installed Deployment, with an address that is free.
 pub async fn installed(cluster: &Cluster, namespace: &str, name: &str) -> Vec<String> {
     let deployments: Api<Deployment> = Api::namespaced(cluster.admin().await, namespace);
@@ -219,15 +237,9 @@ async fn installed_for_two_namespaces_it_heals_in_both_and_may_not_read_a_third(
     let (ok, output) = helm(&cluster, &[&install[..], &values].concat());
     assert!(ok, "{output}");
 
-    let create_token = ["create", "token", "two", "--namespace", &home.name];
-    let (ok, token) = program("kubectl", &cluster, &create_token);
-    assert!(ok, "{token}");
-    let text = fs::read_to_string(cluster.operator_kubeconfig()).unwrap();
-    let (before, _) = text.split_once("token: ").unwrap();
-    let text = format!("{before}token: {}}}}}]\n", token.trim());
     let folder = tempfile::tempdir().unwrap();
-    let kubeconfig = folder.path().join("kubeconfig");
-    fs::write(&kubeconfig, &text).unwrap();
+    let kubeconfig = kubeconfig_of(&cluster, &home.name, "two", &folder);
+    let text = fs::read_to_string(&kubeconfig).unwrap();
     let config = Kubeconfig::from_yaml(&text).unwrap();
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(config, &options).await.unwrap();

@@ -15,6 +15,7 @@ mod documents;
 mod healing;
 mod leadership;
 mod policies;
+mod probes;
 mod serving;
 mod source;
 mod timing;

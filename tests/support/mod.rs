@@ -10,7 +10,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
@@ -320,7 +320,7 @@ pub fn has(
 /// The operator, as users run it, with the rights that the chart gives.
 pub struct Operator {
     child: Child,
-    log: Arc<Mutex<Vec<String>>>,
+    log: Arc<(Mutex<Vec<String>>, Condvar)>,
 }
 
 impl Operator {
@@ -359,12 +359,13 @@ impl Operator {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let sink = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                sink.lock().unwrap().push(line);
+                sink.0.lock().unwrap().push(line);
+                sink.1.notify_all();
             }
         });
         Self { child, log }
@@ -377,7 +378,38 @@ impl Operator {
 
     /// All that it has logged so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().join("\n")
+        self.log.0.lock().unwrap().join("\n")
+    }
+
+    /// Where it listens, once it says so.
+    fn address(&self) -> String {
+        let is_quiet = |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains("/livez"));
+        let lines = self.log.0.lock().unwrap();
+        let (lines, _) = self.log.1.wait_timeout_while(lines, PATIENCE, is_quiet).unwrap();
+        let line = lines.iter().find(|line| line.contains("/livez")).expect("it listens");
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["address"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until its own HTTP server answers as `expected` at `path`.
+    #[expect(clippy::disallowed_methods, reason = "what is asked is the operator itself")]
+    pub async fn answers(&self, path: &str, expected: (u16, &str)) {
+        let url = format!("http://{}{path}", self.address());
+        let mut last = String::new();
+        let asking = async {
+            loop {
+                let answer = reqwest::get(&url).await.unwrap();
+                let status = answer.status().as_u16();
+                last = format!("{status} {}", answer.text().await.unwrap());
+                if last == format!("{} {}", expected.0, expected.1) {
+                    return;
+                }
+                // There is nothing to watch that would tell when to ask again.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let came = timeout(PATIENCE, asking).await;
+        assert!(came.is_ok(), "{path} answers {last}, and should {expected:?}");
     }
 
     /// Sends a signal by name, such as `TERM`.
