@@ -8,11 +8,11 @@
 //! rules  steps  one file for each rule kind and each step kind: specs and what they do; pure
 //! api           the four custom resources: shapes and bounds, no behaviour
 //! decide        all decisions, pure: merge, judge, publish, plan, Incidents, status
-//! controllers   observe -> decide -> perform: the only room that talks to the API server
-//! outbound      the only HTTP client for everything else: guard, limits, probes
+//! outbound      the only HTTP client for what is not the API server: guard, limits, probes
+//! config  telemetry   settings and logs; traces are in `controllers`
 //! http          liveness and readiness
+//! controllers   observe -> decide -> perform: the only room that talks to the API server
 //! cli  main     the command line
-//! config  telemetry   settings and logs: plain leaves; traces are in `controllers`
 //! ```
 //!
 //! Dependencies point from each room to those above it and never back; `domain`, `rules`,
