@@ -38,6 +38,18 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_FETCH_TIMEOUT", default_value = "10s")]
     pub fetch_timeout: Span,
 
+    /// How long one connection to a source or an asset may take to open, TLS included
+    #[arg(long, env = "KINTSUGI_CONNECT_TIMEOUT", default_value = "3s")]
+    pub connect_timeout: Span,
+
+    /// How many requests to sources and assets are under way at the same time
+    #[arg(long, env = "KINTSUGI_FETCHES", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub fetches: u16,
+
+    /// How many of them go to one host
+    #[arg(long, env = "KINTSUGI_FETCHES_PER_HOST", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub fetches_per_host: u16,
+
     /// Address blocks that may be connected to although they are private, loopback or the like
     #[arg(long, env = "KINTSUGI_ALLOW_CIDRS", value_delimiter = ',')]
     pub allow_cidrs: Vec<IpNet>,
@@ -53,6 +65,11 @@ pub struct Config {
     /// Repair nothing anywhere: open Incidents with their cause, and no more
     #[arg(long, env = "KINTSUGI_OBSERVE_ONLY")]
     pub observe_only: bool,
+
+    /// How long work that is under way at a shutdown may take to end; the pod's grace period must
+    /// be longer, so that the lease can be given up
+    #[arg(long, env = "KINTSUGI_DRAIN_TIMEOUT", default_value = "10s")]
+    pub drain_timeout: Span,
 
     /// Where /livez and /readyz are served
     #[arg(long, env = "KINTSUGI_LISTEN", default_value = "0.0.0.0:8080")]
@@ -118,7 +135,10 @@ impl Config {
         outbound::Config {
             allow_cidrs: self.allow_cidrs.clone(),
             allow_http: self.allow_http,
+            connect_timeout: self.connect_timeout.to_std(),
             probe_deadline: self.fetch_timeout.to_std(),
+            total: usize::from(self.fetches),
+            per_host: usize::from(self.fetches_per_host),
             ..outbound::Config::default()
         }
     }
@@ -127,5 +147,69 @@ impl Config {
     #[must_use]
     pub fn lease_margin(&self) -> Duration {
         self.api_timeout.to_std() + Duration::from_secs(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{CommandFactory as _, FromArgMatches as _};
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn every_flag_has_a_help_text_and_an_environment_variable_of_its_own() {
+        let cli = Cli::command();
+        let run = cli.find_subcommand("run").unwrap();
+        let mut variables = BTreeSet::new();
+        for flag in run.get_arguments().filter(|flag| flag.get_id() != "help") {
+            let name = flag.get_long().unwrap();
+            assert!(flag.get_help().is_some_and(|help| !help.to_string().is_empty()), "--{name}");
+            let variable = flag.get_env().unwrap_or_else(|| panic!("--{name} has no variable"));
+            let variable = variable.to_str().unwrap();
+            let expected = format!("KINTSUGI_{}", name.replace('-', "_").to_uppercase());
+            let known = ["OTEL_EXPORTER_OTLP_ENDPOINT", "POD_NAME"];
+            assert!(variable == expected || known.contains(&variable), "--{name}: {variable}");
+            assert!(variables.insert(variable.to_owned()), "{variable} is given twice");
+        }
+        assert!(variables.len() > 10, "{variables:?}");
+    }
+
+    fn config(args: &[&str]) -> Config {
+        let command = Config::augment_args(clap::Command::new("run"));
+        let matches = command.try_get_matches_from([&["run"], args].concat()).unwrap();
+        Config::from_arg_matches(&matches).unwrap()
+    }
+
+    #[test]
+    fn the_limits_of_outbound_requests_are_those_of_the_flags() {
+        let args = [
+            "--connect-timeout=7s",
+            "--fetch-timeout=8s",
+            "--fetches=9",
+            "--fetches-per-host=2",
+            "--allow-http",
+            "--allow-cidrs=10.0.0.0/8",
+        ];
+        let outbound = config(&args).outbound();
+        let secs = Duration::from_secs;
+        assert_eq!((outbound.connect_timeout, outbound.probe_deadline), (secs(7), secs(8)));
+        assert_eq!((outbound.total, outbound.per_host), (9, 2));
+        assert!(outbound.allow_http && outbound.allow_cidrs.len() == 1);
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused_by_their_names() {
+        assert_eq!(config(&[]).check(), Ok(()));
+        for (args, named) in [
+            (["--lease-duration=12s", "--api-timeout=10s"], "--lease-duration"),
+            (["--watch-timeout=4s", "--api-timeout=10s"], "--watch-timeout"),
+            (["--watch-timeout=5m", "--api-timeout=10s"], "--watch-timeout"),
+        ] {
+            let refusal = config(&args).check().unwrap_err();
+            assert!(refusal.starts_with(named), "{args:?}: {refusal}");
+        }
     }
 }

@@ -34,9 +34,6 @@ use crate::{
     outbound::{Outbound, Prober},
 };
 
-/// How long work that is under way may take to end at a shutdown.
-const DRAIN: Duration = Duration::from_secs(10);
-
 /// Runs the operator until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -179,7 +176,7 @@ async fn lead(ctx: &Arc<Ctx>, health: &Health, spell: &CancellationToken) {
     ctx.queue.close();
     ctx.policies.close();
     let drained = async { while workers.join_next().await.is_some() {} };
-    if timeout(DRAIN, drained).await.is_err() {
+    if timeout(ctx.config.drain_timeout.to_std(), drained).await.is_err() {
         warn!("work under way did not end in time; it is dropped");
         workers.shutdown().await;
     }
