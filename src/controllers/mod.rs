@@ -16,6 +16,7 @@ pub mod policy;
 pub mod pool;
 pub mod queue;
 pub mod run;
+pub mod serve;
 pub mod source;
 pub mod traces;
 pub mod watch;

@@ -1,10 +1,13 @@
 //! How the ConfigMaps that we write are named and marked, so that whoever reads them finds what
 //! whoever wrote them left.
 
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::ResourceExt as _;
+use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::{Resource as _, ResourceExt as _};
 
-use crate::{api::PART, domain::Digest};
+use crate::{
+    api::{PART, WidgetContract},
+    domain::Digest,
+};
 
 /// Is this a ConfigMap that we serve from?
 #[must_use]
@@ -26,6 +29,19 @@ pub fn note_annotation(key: &str) -> String {
 
 pub(super) fn key_hash(key: &str) -> String {
     Digest::of_bytes(key.as_bytes()).short().to_owned()
+}
+
+/// What makes an object end with its contract.
+#[must_use]
+pub fn owner_reference(contract: &WidgetContract) -> OwnerReference {
+    OwnerReference {
+        api_version: WidgetContract::api_version(&()).into_owned(),
+        kind: WidgetContract::kind(&()).into_owned(),
+        name: contract.name_any(),
+        uid: contract.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
 }
 
 /// The name of a contract's revision.

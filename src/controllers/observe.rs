@@ -27,6 +27,7 @@ use crate::{
         Stall,
         contract::{Decision, decide},
         effective::{Effective, ServeTarget},
+        ownership::{ServedIn, whose},
         view::{Assigned, Holder, Need, OpenIncident, Served, ServedKey, Subject, View},
     },
     domain::{Digest, Doubt, DoubtReason, Probes, Verdict},
@@ -95,21 +96,21 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         )));
     }
     let rules = documents::rules(ctx, namespace, &effective).await?;
-    let uid = seen.object.uid().unwrap_or_default();
-    let (incident, ended) = ctx.index.incidents_of(&seen.key, &uid);
+    let subject = Subject {
+        namespace: namespace.to_string(),
+        name: seen.key.name.to_string(),
+        uid: seen.object.uid().unwrap_or_default(),
+        generation: seen.object.meta().generation.unwrap_or(0),
+        labels: seen.object.labels().clone(),
+    };
+    let (incident, ended) = ctx.index.incidents_of(&seen.key, &subject.uid);
     let looks = if incident.is_some() { Looks::Fresh } else { Looks::Remembered };
-    let ((assigned, holder, probes), served) = futures::try_join!(
+    let ((assigned, holder, probes), (served, served_in)) = futures::try_join!(
         assigned(ctx, seen, &effective, &rules, looks, now),
-        served(ctx, seen, target),
+        served(ctx, seen, &subject, target),
     )?;
     Ok(View {
-        subject: Subject {
-            namespace: namespace.to_string(),
-            name: seen.key.name.to_string(),
-            uid,
-            generation: seen.object.meta().generation.unwrap_or(0),
-            labels: seen.object.labels().clone(),
-        },
+        subject,
         status: seen.object.status.clone().unwrap_or_default(),
         effective_ref: EffectiveRef {
             digest: rules.digest.clone(),
@@ -119,6 +120,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         assigned,
         holder,
         served,
+        served_in,
         served_document: None,
         revision: None,
         book: Arc::clone(&rules.book),
@@ -203,49 +205,46 @@ async fn assigned(
     Ok((assigned, holder, probes))
 }
 
-async fn served(ctx: &Ctx, seen: &Seen, target: Option<&ServeTarget>) -> Result<Served, Error> {
-    let Some(target) = target else { return Ok(Served::NotServed) };
+async fn served(
+    ctx: &Ctx,
+    seen: &Seen,
+    subject: &Subject,
+    target: Option<&ServeTarget>,
+) -> Result<(Served, Option<ServedIn>), Error> {
+    let Some(target) = target else { return Ok((Served::NotServed, None)) };
     let at = Key::new(&seen.key.namespace, &target.at.name);
-    if let Some(object) = ctx.index.served(&at) {
-        return Ok(ours_or_not(seen, target, &object));
-    }
-    // Not among those that we serve from: is there one that is not ours?
-    let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &at.namespace);
-    let attempted = format!("reading ConfigMap {at}");
-    match ctx.find(&attempted, config_maps.get(&at.name)).await? {
-        None => Ok(Served::Absent),
-        Some(object) if is_served(&object) => {
+    let (found, is_labelled) = if let Some(known) = ctx.index.served(&at) {
+        (known, true)
+    } else {
+        // Not among those that have our label: it may be somebody else's, or have lost its label.
+        let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &at.namespace);
+        let attempted = format!("reading ConfigMap {at}");
+        let Some(object) = ctx.find(&attempted, config_maps.get(&at.name)).await? else {
+            return Ok((Served::Absent, None));
+        };
+        if is_served(&object) {
             ctx.index.saw_served(&object);
-            Ok(ours_or_not(seen, target, &ServedObject::of(&object)))
         }
-        Some(_) if target.adopt => Ok(Served::Absent),
-        Some(object) => {
-            let mut managers = object.managed_fields().iter().filter_map(|f| f.manager.clone());
-            let owner = managers.next_back().unwrap_or_else(|| "somebody else".to_owned());
-            Ok(Served::Foreign { owner })
-        }
-    }
-}
-
-/// A key is ours when its note names this contract, or one of the same name that is gone: what a
-/// deleted contract left served is taken over by its successor.
-fn ours_or_not(seen: &Seen, target: &ServeTarget, object: &ServedObject) -> Served {
-    let Some(bytes) = object.keys.iter().find(|bytes| bytes.key == target.at.key) else {
-        return Served::Absent;
+        (ServedObject::of(&object), is_served(&object))
     };
-    let annotation = |name: String| object.annotations.get(&name).cloned().unwrap_or_default();
-    let owner = annotation(owner_annotation(&target.at.key));
-    let name = owner.split_once('/').map_or("", |(_, name)| name);
-    if name != &*seen.key.name && !target.adopt {
-        let owner = if name.is_empty() { &bytes.manager } else { name };
-        return Served::Foreign { owner: owner.to_owned() };
-    }
-    Served::Ours(ServedKey {
+    let annotation = |name: String| found.annotations.get(&name).cloned().unwrap_or_default();
+    let bytes = found.key(&target.at.key);
+    let key = bytes.map(|bytes| ServedKey {
         raw_digest: bytes.raw_digest.clone(),
         written_by_us: bytes.manager == MANAGER || bytes.manager.starts_with("kintsugi/"),
         manager: bytes.manager.clone(),
         note: annotation(note_annotation(&target.at.key)).parse().ok(),
-    })
+    });
+    let served_in = ServedIn {
+        uid: found.uid.clone(),
+        version: found.version.to_string(),
+        is_labelled,
+        owner: annotation(owner_annotation(&target.at.key)),
+        owners: found.owners.clone(),
+        is_binary: bytes.is_some_and(|bytes| bytes.is_binary),
+    };
+    let served = whose(subject, seen.object.status.as_ref(), target, &served_in, key);
+    Ok((served, Some(served_in)))
 }
 
 async fn gather(

@@ -5,38 +5,32 @@ use std::{io::Write as _, sync::Arc};
 
 use flate2::{Compression, write::GzEncoder};
 use futures::future::try_join_all;
-use k8s_openapi::{
-    ByteString, api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference,
-};
+use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
 use kube::{
-    Api, Resource as _, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    Api, ResourceExt as _,
+    api::{DeleteParams, Patch, Preconditions},
     core::PartialObjectMeta,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use tracing::info;
 
 use super::{
     Ctx, Error, Key, Seen, create_as_us,
     echo::Object,
     events,
-    names::{
-        REVISION_KEY, REVISION_KEY_GZ, is_served, note_annotation, owner_annotation, revision_name,
-    },
-    patch_as_us, write_back,
+    names::{REVISION_KEY, REVISION_KEY_GZ, owner_reference, revision_name},
+    patch_as_us, serve, write_back,
 };
 use crate::{
     api::{
-        DIGEST, Incident, MANAGER, PART, RECORDED_AT, WidgetContract,
+        DIGEST, Incident, PART, RECORDED_AT, WidgetContract,
         condition::whole_seconds,
         contract::WidgetContractStatus,
         incident::{IncidentSpec, IncidentStatus},
     },
     decide::{
         contract::{Decision, Next, Write},
-        effective::ServeTarget,
-        view::{EndedIncident, Note, Served, View},
+        view::{EndedIncident, View},
     },
     domain::Document,
 };
@@ -62,8 +56,9 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
     match write {
         Write::Revision { number, document } => store_revision(ctx, seen, number, &document).await,
         Write::Serve { document, note, instead_of } => {
-            serve(ctx, seen, view, &document, &note, instead_of.as_deref()).await
+            serve::key(ctx, seen, view, &document, &note, instead_of.as_deref()).await
         }
+        Write::Mark { note } => serve::mark(ctx, seen, view, &note).await,
         Write::Back { document, effect } => {
             write_back::write(ctx, seen, view, &document, effect).await
         }
@@ -210,105 +205,6 @@ pub async fn say_stalled(
     ctx.write(&attempted, contracts.patch_status(&key.name, &params, &patch)).await.map(drop)
 }
 
-async fn serve(
-    ctx: &Ctx,
-    seen: &Seen,
-    view: &View,
-    document: &Document,
-    note: &Note,
-    instead_of: Option<&str>,
-) -> Result<(), Error> {
-    let Some(target) = &view.effective.serve else { return Ok(()) };
-    let at = Key::new(&seen.key.namespace, &target.at.name);
-    let attempted = format!("serving WidgetContract {} in ConfigMap {at}", seen.key);
-    let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &at.namespace);
-    let known = ctx.index.served(&at);
-    let written = if target.shared {
-        let manager = format!("{MANAGER}/{}", view.subject.uid);
-        let mut params = PatchParams::apply(&manager);
-        // Without force the API server itself refuses to take a key from another manager. A key
-        // that is ours may still have the manager of a contract of the same name before this one.
-        let ours = matches!(view.served, Served::Ours(_));
-        params.force = target.adopt || ours || instead_of.is_some();
-        let mut body = served_body(seen, target, document, note);
-        // Another object of that name is not the one that was looked at. Not the version: others
-        // write their own keys of it all the time.
-        if let Some(known) = &known {
-            body["metadata"]["uid"] = json!(known.uid);
-        }
-        let patch = Patch::Apply(&body);
-        ctx.write(&attempted, config_maps.patch(&at.name, &params, &patch)).await?
-    } else if let Some(known) = known {
-        let mut body = served_body(seen, target, document, note);
-        body["metadata"]["resourceVersion"] = json!(known.version.to_string());
-        let params = patch_as_us();
-        let patch = Patch::Merge(&body);
-        ctx.write(&attempted, config_maps.patch(&at.name, &params, &patch)).await?
-    } else {
-        let body: ConfigMap =
-            match serde_json::from_value(served_body(seen, target, document, note)) {
-                Ok(body) => body,
-                Err(source) => {
-                    let source = Box::new(kube::Error::SerdeError(source));
-                    return Err(Error::Retry { attempted, source });
-                }
-            };
-        let params = create_as_us();
-        match ctx.write(&attempted, config_maps.create(&params, &body)).await {
-            // Created by us before a crash, or by somebody just now: look at it first.
-            Err(Error::Conflict { .. }) => {
-                let found = ctx.find(&attempted, config_maps.get(&at.name)).await?;
-                if let Some(found) = found.filter(is_served) {
-                    ctx.index.saw_served(&found);
-                }
-                return Err(Error::Conflict { attempted });
-            }
-            answer => answer?,
-        }
-    };
-    // Between what was known and this answer others may have been written: their events will be
-    // no news any more.
-    for other in ctx.index.saw_served(&written) {
-        if other != seen.key {
-            ctx.queue.now(other);
-        }
-    }
-    info!(
-        contract = %seen.key,
-        config_map = %at,
-        digest = document.digest().short(),
-        origin = %note,
-        instead_of,
-        "served"
-    );
-    Ok(())
-}
-
-fn served_body(seen: &Seen, target: &ServeTarget, document: &Document, note: &Note) -> Value {
-    let mut metadata = json!({
-        "name": target.at.name,
-        "namespace": &*seen.key.namespace,
-        "labels": {PART: "served"},
-        "annotations": {
-            owner_annotation(&target.at.key): owner_value(&seen.object),
-            note_annotation(&target.at.key): note.to_string(),
-        },
-    });
-    if target.delete_with_contract {
-        metadata["ownerReferences"] = json!([owner_reference(&seen.object)]);
-    }
-    json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata,
-        "data": {&target.at.key: document.text()},
-    })
-}
-
-fn owner_value(contract: &WidgetContract) -> String {
-    format!("{}/{}", contract.uid().unwrap_or_default(), contract.name_any())
-}
-
 async fn store_revision(
     ctx: &Ctx,
     seen: &Seen,
@@ -389,17 +285,6 @@ async fn delete(
         Preconditions { uid: object.uid(), resource_version: object.resource_version() };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     ctx.write(attempted, config_maps.delete(&object.name_any(), &params)).await.map(drop)
-}
-
-fn owner_reference(contract: &WidgetContract) -> OwnerReference {
-    OwnerReference {
-        api_version: WidgetContract::api_version(&()).into_owned(),
-        kind: WidgetContract::kind(&()).into_owned(),
-        name: contract.name_any(),
-        uid: contract.uid().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: None,
-    }
 }
 
 /// The JSON Merge Patch (RFC 7386) from `before` to `after`; None when they are equal.

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! valid document, or drift     [revision] -> [served key] -> look again
+//! marks lost, or outdated      [marks of the ConfigMap]   -> look again
 //! trouble, no Incident         [Incident | served key]    -> look again
 //! a later attempt              [served key]               -> look again
 //! seen as it should be         [revision] -> [prune] -> [status | Incident status]
@@ -63,6 +64,11 @@ pub enum Write {
         note: Note,
         /// Somebody else's bytes are there and must go.
         instead_of: Option<String>,
+    },
+    /// Set the marks on the ConfigMap of the served key, whose bytes are right.
+    Mark {
+        /// What to note on the object.
+        note: Note,
     },
     /// Write into the assigned document.
     Back {
@@ -136,6 +142,10 @@ pub fn decide(view: &View, now: Timestamp) -> Result<Decision, Need> {
                 note.effect = Some(drift::effect(&open.name));
             }
             stages.push(vec![Write::Serve { document, note, instead_of }]);
+            Ok(Decision { stages, signals: Vec::new(), next: Next::Again })
+        }
+        Serving::Mark(note) => {
+            let stages = vec![vec![Write::Mark { note }]];
             Ok(Decision { stages, signals: Vec::new(), next: Next::Again })
         }
         Serving::Keep if unread(view) => Err(Need::ServedDocument),

@@ -428,4 +428,32 @@ mod tests {
         let fixed = class("serve: {configMapName: cdn, keyTemplate: all.json}");
         assert_eq!(merge(&fixed, "").unwrap_err().reason, "ServeConflict");
     }
+
+    #[test]
+    fn a_place_that_cannot_be_served_in_is_refused_with_the_field_to_change() {
+        let at = "configMapKeyRef: {name: cdn, key: uk.json}";
+        let own = format!("serve: {{{at}}}");
+        let ends = format!("serve: {{onDelete: Delete, {at}}}");
+        let inline = "{inline: {}}".to_owned();
+        let table = [
+            (format!("{{{at}}}"), own.as_str(), "ServeIsDocument", "spec.document"),
+            (inline.clone(), &ends, "ServeShared", "serve.configMapKeyRef"),
+            (inline.clone(), &own, "", ""),
+            (inline, "serve: {onDelete: Delete}", "", ""),
+        ];
+        for (document, serve, reason, field) in table {
+            let contract = format!("widget: storefinder\ndocument: {document}\n{serve}");
+            let contract = serde_saphyr::from_str(&contract).unwrap();
+            match Effective::merge("uk", None, &contract) {
+                Ok(_) => assert_eq!(reason, "", "{serve}"),
+                Err(stall) => {
+                    assert_eq!(stall.reason, reason, "{serve}");
+                    assert!(stall.message.contains(field), "{}", stall.message);
+                }
+            }
+        }
+        let shared = class("serve: {configMapName: cdn}");
+        let stall = merge(&shared, "serve: {onDelete: Delete}").unwrap_err();
+        assert_eq!(stall.reason, "ServeShared");
+    }
 }

@@ -12,6 +12,7 @@ pub mod gates;
 pub mod gitops;
 pub mod incident;
 pub mod moves;
+pub mod ownership;
 pub mod plan;
 pub mod policy;
 pub mod publish;

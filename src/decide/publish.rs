@@ -17,6 +17,7 @@ use crate::{
 use jiff::Timestamp;
 
 use super::{
+    ownership,
     validate::{Judged, RuleResult},
     view::{Assigned, Need, Note, Served, View},
 };
@@ -31,6 +32,9 @@ const FIGHT_ROUNDS: usize = 2;
 pub enum Serving {
     /// The key is as it should be, or is none of our business.
     Keep,
+    /// The bytes are as they should be, the marks on their ConfigMap are not: set them, with this
+    /// note.
+    Mark(Note),
     /// Write this document.
     Write {
         /// The document.
@@ -50,6 +54,13 @@ pub fn serving(view: &View) -> Serving {
     if view.effective.suspend {
         return Serving::Keep;
     }
+    match bytes(view) {
+        Serving::Keep => ownership::unmarked(view).map_or(Serving::Keep, Serving::Mark),
+        other => other,
+    }
+}
+
+fn bytes(view: &View) -> Serving {
     match &view.served {
         Served::NotServed | Served::Foreign { .. } | Served::Unavailable(_) => Serving::Keep,
         Served::Ours(_) if view.serves_assigned() && overwritten_by(view).is_none() => {

@@ -8,11 +8,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 mod gates;
+mod marks;
 mod repairs;
 
 use super::{
     contract::{Next, Write, decide},
     effective::Effective,
+    ownership::{self, ServedIn, whose},
     select::Policy,
     validate::Rulebook,
     view::{
@@ -39,6 +41,7 @@ struct World {
     assets: BTreeMap<String, Option<u16>>,
     status: WidgetContractStatus,
     served: Option<(Vec<u8>, Option<Note>, String)>,
+    served_in: ServedIn,
     incidents: Vec<(String, IncidentSpec, IncidentStatus)>,
     revisions: BTreeMap<u32, Arc<Document>>,
     max_mode: Mode,
@@ -74,6 +77,7 @@ impl World {
             assets: BTreeMap::new(),
             status: WidgetContractStatus::default(),
             served: None,
+            served_in: ServedIn::default(),
             incidents: Vec::new(),
             revisions: BTreeMap::new(),
             max_mode: Mode::Auto,
@@ -106,6 +110,18 @@ impl World {
         self.assets.iter().map(|(url, status)| (url.clone(), probe(status))).collect()
     }
 
+    fn served(&self, subject: &Subject, effective: &Effective) -> Served {
+        let Some(target) = &effective.serve else { return Served::NotServed };
+        let Some((bytes, note, manager)) = &self.served else { return Served::Absent };
+        let key = ServedKey {
+            raw_digest: Digest::of_bytes(bytes),
+            written_by_us: manager == "kintsugi",
+            manager: manager.clone(),
+            note: note.clone(),
+        };
+        whose(subject, Some(&self.status), target, &self.served_in, Some(key))
+    }
+
     fn view(&self) -> View {
         let spec = serde_json::from_value(self.contract.clone()).unwrap();
         let effective = Effective::merge("uk", None, &spec).unwrap();
@@ -114,7 +130,6 @@ impl World {
         let document = Document::from_value(self.contract["document"]["inline"].clone()).unwrap();
         let probes = self.probes();
         let judged = book.judge(&effective.rules, Arc::new(document), &probes, self.now);
-        let watch_only = effective.serve.is_none();
         let open = self.incidents.iter().find(|(_, _, status)| !is_over(status));
         let mut ended: Vec<EndedIncident> = self
             .incidents
@@ -132,14 +147,17 @@ impl World {
             })
             .collect();
         ended.reverse();
+        let subject = Subject {
+            namespace: "ns".to_owned(),
+            name: "uk".to_owned(),
+            uid: "0123".to_owned(),
+            generation: 1,
+            labels: BTreeMap::new(),
+        };
         View {
-            subject: Subject {
-                namespace: "ns".to_owned(),
-                name: "uk".to_owned(),
-                uid: "0123".to_owned(),
-                generation: 1,
-                labels: BTreeMap::new(),
-            },
+            served: self.served(&subject, &effective),
+            served_in: self.served.is_some().then(|| self.served_in.clone()),
+            subject,
             status: self.status.clone(),
             effective_ref: EffectiveRef { digest: Digest::of_bytes(b""), class_generation: None },
             effective,
@@ -150,16 +168,6 @@ impl World {
                 written_back: self.written_back.clone(),
                 is_binary: false,
             }),
-            served: match &self.served {
-                _ if watch_only => Served::NotServed,
-                None => Served::Absent,
-                Some((bytes, note, manager)) => Served::Ours(ServedKey {
-                    raw_digest: Digest::of_bytes(bytes),
-                    written_by_us: manager == "kintsugi",
-                    manager: manager.clone(),
-                    note: note.clone(),
-                }),
-            },
             served_document: None,
             revision: None,
             book,
@@ -254,6 +262,11 @@ impl World {
             Write::Serve { document, note, .. } => {
                 self.published += 1;
                 self.served = Some((document.bytes().to_vec(), Some(note), "kintsugi".to_owned()));
+                self.mark();
+            }
+            Write::Mark { note } => {
+                self.served.as_mut().unwrap().1 = Some(note);
+                self.mark();
             }
             Write::Back { document, effect } => {
                 self.published += 1;
@@ -318,6 +331,18 @@ impl World {
 
     fn served_value(&self) -> Value {
         serde_json::from_slice(&self.served.as_ref().unwrap().0).unwrap()
+    }
+
+    fn mark(&mut self) {
+        self.served_in.is_labelled = true;
+        self.served_in.owner = ownership::owner("0123", "uk");
+    }
+
+    /// As `kubectl replace` does it, with a manifest that knows nothing of marks.
+    fn replace(&mut self, value: &Value) {
+        let bytes = crate::domain::digest::canonical(value);
+        self.served = Some((bytes, None, "vandal".to_owned()));
+        self.served_in = ServedIn::default();
     }
 
     fn vandal(&mut self, value: &Value) {
@@ -533,6 +558,7 @@ enum Happens {
     Assign(Value),
     Asset(&'static str, Option<u16>),
     Vandal(Value),
+    Replace(Value),
     Time(u32),
 }
 
@@ -549,7 +575,8 @@ fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
         document.clone().prop_map(Happens::Assign),
         (name, status).prop_map(|(name, status)| Happens::Asset(name, status)),
-        document.prop_map(Happens::Vandal),
+        document.clone().prop_map(Happens::Vandal),
+        document.prop_map(Happens::Replace),
         (1..400_u32).prop_map(Happens::Time),
     ]
 }
@@ -565,6 +592,11 @@ fn happen(world: &mut World, what: &Happens) {
         Happens::Vandal(document) => {
             if world.served.is_some() {
                 world.vandal(document);
+            }
+        }
+        Happens::Replace(document) => {
+            if world.served.is_some() {
+                world.replace(document);
             }
         }
         Happens::Time(seconds) => {

@@ -235,14 +235,17 @@ fn served(view: &View, before: &DocumentStatus) -> Option<ServedDocument> {
         });
     }
     match &before.served {
-        // Somebody else's bytes are not what we serve: keep saying what should be there.
+        // Somebody else's bytes are not what we serve: keep saying what should be there, and
+        // where it was put.
         Some(known) if known.raw_digest == key.raw_digest || !key.written_by_us => {
+            let at = if key.written_by_us { &target.at } else { &known.r#ref };
             Some(ServedDocument {
                 revision: stored(known.digest.clone()).or(known.revision),
-                r#ref: target.at.clone(),
+                r#ref: at.clone(),
                 ..known.clone()
             })
         }
+        None if !key.written_by_us => None,
         // Our own bytes, written before a crash or by a contract of the same name before us.
         _ => view.served_document.as_ref().map(|judged| ServedDocument {
             digest: judged.document.digest().clone(),

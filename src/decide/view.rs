@@ -20,6 +20,7 @@ use crate::{
 
 use super::{
     effective::{DOCUMENT_RULE, Effective},
+    ownership::ServedIn,
     select::Policy,
     validate::{Judged, RuleResult, Rulebook},
 };
@@ -41,6 +42,8 @@ pub struct View {
     pub holder: Option<Holder>,
     /// What the served key holds.
     pub served: Served,
+    /// The ConfigMap of the served key; None when there is none.
+    pub served_in: Option<ServedIn>,
     /// The document in the served key, judged; only when it is not the assigned one and somebody asked ([`Need::ServedDocument`]).
     pub served_document: Option<Judged>,
     /// The document to put back, when somebody asked ([`Need::Revision`]); Err says why not.

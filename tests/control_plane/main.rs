@@ -14,6 +14,7 @@ mod demo;
 mod documents;
 mod healing;
 mod leadership;
+mod ownership;
 mod policies;
 mod probes;
 mod serving;

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 /// Longest wait for anything: only ever reached by a test that fails.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A running control plane.
 pub struct Cluster {

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,7 @@ use super::{Index, Key, State, version_of};
 use crate::{
     api::{WidgetContract, refs::ConfigMapKeyRef},
     controllers::names::owner_annotation,
+    decide::ownership::is_served_in,
     domain::Digest,
 };
 
@@ -38,7 +39,7 @@ pub(super) enum Packed {
 }
 
 /// A ConfigMap that we serve from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServedObject {
     /// Its UID.
     pub uid: String,
@@ -46,6 +47,9 @@ pub struct ServedObject {
     pub version: u64,
     /// Its keys.
     pub keys: Vec<ServedBytes>,
+    /// What it is deleted with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owners: Vec<OwnerReference>,
     /// Its annotations that are ours, as they are.
     pub annotations: BTreeMap<String, String>,
 }
@@ -59,6 +63,9 @@ pub struct ServedBytes {
     pub raw_digest: Digest,
     /// The field manager that wrote it.
     pub manager: String,
+    /// Is it in `binaryData`?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_binary: bool,
 }
 
 impl Index {
@@ -90,6 +97,10 @@ impl Index {
         let rank = claims.partition_point(|other| *other < claim);
         claims.insert(rank, claim.clone());
         // Whoever serves already goes on: who comes first must not hang on who is looked at first.
+        // Its mark may be lost; its status is not.
+        if owner.is_none() && is_served_in(contract.status.as_ref(), at) {
+            return None;
+        }
         let rivals = || claims.iter().filter(|rival| rival.at == claim.at);
         let incumbent = rivals().find(|rival| Some(&*rival.uid) == owner.as_deref());
         let first = incumbent.or_else(|| rivals().next())?;
@@ -108,14 +119,16 @@ impl Index {
         {
             return Vec::new();
         }
-        let of = |object: &ServedObject, name: &str| {
-            object.keys.iter().find(|bytes| bytes.key == name).cloned()
+        // What a contract looks at: its key and the marks that are about it.
+        let same = |a: &ServedObject, b: &ServedObject, key: &str| {
+            let owner = owner_annotation(key);
+            a.key(key) == b.key(key)
+                && a.annotations.get(&owner) == b.annotations.get(&owner)
+                && a.owners == b.owners
         };
         let claims = state.claims.get(&key).into_iter().flatten();
         let concerned = claims
-            .filter(|claim| {
-                known.as_ref().is_none_or(|known| of(known, &claim.at) != of(&served, &claim.at))
-            })
+            .filter(|claim| known.as_ref().is_none_or(|known| !same(known, &served, &claim.at)))
             .map(|claim| claim.contract.clone())
             .collect();
         drop(known);
@@ -180,14 +193,16 @@ impl ServedObject {
     /// What is remembered of a served ConfigMap: digests, not bytes.
     #[must_use]
     pub fn of(object: &ConfigMap) -> Self {
-        let text = object.data.iter().flatten().map(|(key, text)| (key, text.as_bytes()));
-        let binary = object.binary_data.iter().flatten().map(|(key, bytes)| (key, &bytes.0[..]));
+        let text = object.data.iter().flatten().map(|(key, text)| (key, text.as_bytes(), false));
+        let binary = object.binary_data.iter().flatten();
+        let binary = binary.map(|(key, bytes)| (key, &bytes.0[..], true));
         let keys = text
             .chain(binary)
-            .map(|(key, bytes)| ServedBytes {
+            .map(|(key, bytes, is_binary)| ServedBytes {
                 key: key.clone(),
                 raw_digest: Digest::of_bytes(bytes),
                 manager: manager_of(object, key),
+                is_binary,
             })
             .collect();
         let annotations = object
@@ -200,8 +215,15 @@ impl ServedObject {
             uid: object.uid().unwrap_or_default(),
             version: version_of(object.resource_version().as_deref()),
             keys,
+            owners: object.owner_references().to_vec(),
             annotations,
         }
+    }
+
+    /// The key of that name.
+    #[must_use]
+    pub fn key(&self, name: &str) -> Option<&ServedBytes> {
+        self.keys.iter().find(|bytes| bytes.key == name)
     }
 }
 
@@ -252,11 +274,14 @@ mod tests {
                 key: format!("{at}.json"),
                 raw_digest: Digest::of_bytes(b"{}"),
                 manager: "kintsugi".to_owned(),
+                is_binary: at == 1,
             };
+            let owner = OwnerReference { uid: "u-2".to_owned(), ..OwnerReference::default() };
             let object = ServedObject {
                 uid: "u-1".to_owned(),
                 version: u64::MAX,
                 keys: (0..keys).map(bytes).collect(),
+                owners: (0..keys).map(|_| owner.clone()).collect(),
                 annotations: [("kintsugi.dev/note-1".to_owned(), "a \"note\"\n".to_owned())].into(),
             };
             let packed = Packed::of(object.clone());
