@@ -15,6 +15,7 @@ pub mod perform;
 pub mod policy;
 pub mod pool;
 pub mod queue;
+pub mod refusal;
 pub mod run;
 pub mod serve;
 pub mod source;
@@ -172,22 +173,15 @@ pub enum Error {
 impl Error {
     /// Sorts the API server's answer by consequence.
     fn from_kube(attempted: &str, error: kube::Error) -> Self {
-        let attempted = attempted.to_owned();
-        match &error {
-            kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => {
-                Self::Conflict { attempted }
+        if let kube::Error::Api(status) = &error {
+            if status.is_conflict() || status.is_already_exists() {
+                return Self::Conflict { attempted: attempted.to_owned() };
             }
-            kube::Error::Api(status) if status.is_forbidden() => Self::Stalled(Stall::new(
-                "PermissionDenied",
-                &format!(
-                    "{attempted}: the API server does not allow it; grant the right to the operator's ServiceAccount"
-                ),
-            )),
-            kube::Error::Api(status) if status.is_invalid() || status.code == 413 => Self::Stalled(
-                Stall::new("Rejected", &format!("{attempted}: the API server refused the object")),
-            ),
-            _ => Self::Retry { attempted, source: Box::new(error) },
+            if let Some(stall) = refusal::stall(attempted, status) {
+                return Self::Stalled(stall);
+            }
         }
+        Self::Retry { attempted: attempted.to_owned(), source: Box::new(error) }
     }
 
     /// Is it an answer that says «there is none»?
