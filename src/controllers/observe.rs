@@ -235,6 +235,7 @@ async fn served(
         manager: bytes.manager.clone(),
         note: annotation(note_annotation(&target.at.key)).parse().ok(),
     });
+    let others = || found.keys.iter().filter(|bytes| bytes.key != target.at.key);
     let served_in = ServedIn {
         uid: found.uid.clone(),
         version: found.version.to_string(),
@@ -242,6 +243,9 @@ async fn served(
         owner: annotation(owner_annotation(&target.at.key)),
         owners: found.owners.clone(),
         is_binary: bytes.is_some_and(|bytes| bytes.is_binary),
+        size: bytes.map(|bytes| bytes.size),
+        other_keys: others().count(),
+        other_bytes: others().map(|bytes| bytes.size).sum(),
     };
     let served = whose(subject, seen.object.status.as_ref(), target, &served_in, key);
     Ok((served, Some(served_in)))

@@ -124,6 +124,9 @@ pub fn decide(view: &View, now: Timestamp) -> Result<Decision, Need> {
             Ok(contended(view, &manager, now))
         }
         Serving::Write { document, mut note, instead_of } => {
+            if let Some(stall) = publish::too_large(view, &document) {
+                return Ok(no_room(view, &stall, now));
+            }
             let mut stages = Vec::new();
             let unstored = note.revision.is_none() && note.origin == Origin::Assigned;
             if unstored && may_be_revision(view, now) {
@@ -161,20 +164,30 @@ fn contended(view: &View, manager: &str, now: Timestamp) -> Decision {
     }
     let message = format!("{manager} keeps overwriting what is served; end the fight over the key");
     let stall = Stall::new("Contended", &message);
-    let mut new = status::stalled(&view.status, view.subject.generation, &stall, now);
-    new.incident_ref = view.incident_ref();
-    let mut last = Vec::new();
+    let mut last = Vec::from_iter(stalled(view, &stall, now));
     let mut signals = Vec::new();
     if let Move::Record { name, status, signals: more } = drift::contended(view, &message, now) {
         last.push(Write::IncidentStatus { name, status });
         signals = more;
     }
-    if new != view.status {
-        last.push(Write::Status(Box::new(new)));
-    }
     let until = publish::contended_until(view, now);
     let stages = if last.is_empty() { Vec::new() } else { vec![last] };
     Decision { stages, signals, next: until.map_or(Next::Changed, Next::At) }
+}
+
+/// What is to be served does not fit: say so, and look again, since others make room without any
+/// event on this contract.
+fn no_room(view: &View, stall: &Stall, now: Timestamp) -> Decision {
+    let stages = stalled(view, stall, now).map(|status| vec![status]).into_iter().collect();
+    let next = Next::At(view.effective.interval.after(now));
+    Decision { stages, signals: Vec::new(), next }
+}
+
+/// Says in status, where it does not yet, what a person has to do.
+fn stalled(view: &View, stall: &Stall, now: Timestamp) -> Option<Write> {
+    let mut new = status::stalled(&view.status, view.subject.generation, stall, now);
+    new.incident_ref = view.incident_ref();
+    (new != view.status).then(|| Write::Status(Box::new(new)))
 }
 
 /// Our own bytes that status does not know of yet: what they are has to be read.

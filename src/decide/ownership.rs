@@ -36,6 +36,12 @@ pub struct ServedIn {
     pub owners: Vec<OwnerReference>,
     /// Is the key in `binaryData`?
     pub is_binary: bool,
+    /// How many bytes the key holds; None when it is not there.
+    pub size: Option<usize>,
+    /// How many other keys there are.
+    pub other_keys: usize,
+    /// How many bytes they hold.
+    pub other_bytes: usize,
 }
 
 /// Whose a key is, as its annotation says it.

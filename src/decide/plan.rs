@@ -24,7 +24,7 @@ use crate::{
 
 use super::{
     episode::{self, Episode},
-    select,
+    publish, select,
     validate::{Judged, RuleResult},
     view::{Need, View},
 };
@@ -222,6 +222,9 @@ fn compose(
         }
     }
     if !ops.is_empty() && may_be_served(&current) {
+        if let Some(stall) = publish::too_large(view, &current.document) {
+            return Outcome::None { step: step_name, why: stall.message, escalate: true };
+        }
         return Outcome::Candidate(Candidate {
             origin: origin(&ops),
             document: current.document,

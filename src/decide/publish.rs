@@ -17,11 +17,15 @@ use crate::{
 use jiff::Timestamp;
 
 use super::{
-    ownership,
+    Stall, ownership,
     validate::{Judged, RuleResult},
     view::{Assigned, Need, Note, Served, View},
 };
 
+/// Most keys of a ConfigMap that several contracts are served from.
+const MOST_KEYS: usize = 100;
+/// Most bytes in it: the API server allows 1 MiB, and contracts look at different moments.
+const MOST_BYTES: usize = 900 * 1024;
 /// How long a round of a fight over the served key counts.
 const FIGHT: Span = Span::mins(10);
 /// Rounds that were put back before the next one is a fight.
@@ -173,6 +177,29 @@ pub fn overwritten_by(view: &View) -> Option<String> {
         Served::Absent => Some("somebody who deleted it".to_owned()),
         Served::NotServed | Served::Foreign { .. } | Served::Unavailable(_) => None,
     }
+}
+
+/// Why `document` has no room in a ConfigMap that others are served from, too; None when it has. What
+/// makes the ConfigMap no larger than it is always has: a full one must not keep a document broken.
+#[must_use]
+pub fn too_large(view: &View, document: &Document) -> Option<Stall> {
+    let target = view.effective.serve.as_ref().filter(|target| target.shared)?;
+    let found = view.served_in.as_ref()?;
+    let size = document.bytes().len();
+    let what = if found.size.is_none() && found.other_keys >= MOST_KEYS {
+        format!("holds {} other keys, and {MOST_KEYS} are allowed", found.other_keys)
+    } else if found.other_bytes + size > MOST_BYTES && found.size.is_none_or(|now| size > now) {
+        let (kib, most) = ((found.other_bytes + size).div_ceil(1024), MOST_BYTES / 1024);
+        format!("would hold {kib} KiB, and {most} KiB are allowed")
+    } else {
+        return None;
+    };
+    let message = format!(
+        "spec.serve.configMapKeyRef, or the class's serve.configMapName: ConfigMap {} {what}; serve \
+         in another, or delete keys that nobody reads",
+        target.at.name
+    );
+    Some(Stall::new("ServeTooLarge", &message))
 }
 
 /// Until when the served key is left to whoever keeps overwriting it: the third time within ten

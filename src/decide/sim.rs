@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 mod gates;
-mod marks;
 mod repairs;
+mod served;
 
 use super::{
     contract::{Next, Write, decide},
@@ -122,6 +122,12 @@ impl World {
         whose(subject, Some(&self.status), target, &self.served_in, Some(key))
     }
 
+    fn served_in(&self) -> Option<ServedIn> {
+        let size = self.served.as_ref().map(|(bytes, ..)| bytes.len());
+        let exists = size.is_some() || self.served_in.is_labelled;
+        exists.then(|| ServedIn { size, ..self.served_in.clone() })
+    }
+
     fn view(&self) -> View {
         let spec = serde_json::from_value(self.contract.clone()).unwrap();
         let effective = Effective::merge("uk", None, &spec).unwrap();
@@ -156,7 +162,7 @@ impl World {
         };
         View {
             served: self.served(&subject, &effective),
-            served_in: self.served.is_some().then(|| self.served_in.clone()),
+            served_in: self.served_in(),
             subject,
             status: self.status.clone(),
             effective_ref: EffectiveRef { digest: Digest::of_bytes(b""), class_generation: None },

@@ -133,6 +133,40 @@ async fn a_config_map_that_is_not_ours_is_left_alone_unless_it_may_be_adopted() 
 }
 
 #[tokio::test]
+async fn a_shared_config_map_that_is_full_takes_no_more_and_the_contract_says_so() {
+    let (_cluster, namespace, _operator) = world("full").await;
+    let keys: Vec<String> = (0..100).map(|at| format!("{at}.json")).collect();
+    let data: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "{}")).collect();
+    namespace.config_map("cdn", &data).await;
+    let mut manifest: Value =
+        serde_json::from_str(&storefinder("uk", &json!({"title": "Shops"}))).unwrap();
+    let at = json!({"name": "cdn", "key": "uk.json"});
+    manifest["spec"]["serve"] = json!({"configMapKeyRef": at, "adopt": true});
+    manifest["spec"]["interval"] = json!("1s");
+    namespace.apply(&manifest.to_string()).await;
+    namespace.contract_when("uk", "refused", has("Ready", "False", "ServeTooLarge")).await;
+    assert_eq!(namespace.config_map_key("cdn", "uk.json").await, None);
+
+    namespace.config_map("cdn", &data[1..]).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+}
+
+#[tokio::test]
+async fn what_the_api_server_refuses_is_said_by_the_names_of_its_fields() {
+    let (_cluster, namespace, _operator) = world("refused").await;
+    namespace.apply(&storefinder("uk", &json!({"title": "Shops"}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let freeze = json!({"immutable": true});
+    let params = PatchParams::default();
+    let config_maps = namespace.api::<ConfigMap>();
+    config_maps.patch("uk-served", &params, &Patch::Merge(&freeze)).await.unwrap();
+    namespace.apply(&storefinder("uk", &json!({"title": "Later"}))).await;
+    let refused = namespace.contract_when("uk", "refused", has("Ready", "False", "Rejected")).await;
+    let message = condition(&refused, "Ready").2;
+    assert!(message.ends_with("(data: FieldValueForbidden)"), "{message}");
+}
+
+#[tokio::test]
 async fn contracts_of_a_class_share_one_config_map_and_its_rules() {
     let (_cluster, namespace, _operator) = world("shared").await;
     namespace

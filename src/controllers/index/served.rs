@@ -61,6 +61,8 @@ pub struct ServedBytes {
     pub key: String,
     /// Digest of its bytes.
     pub raw_digest: Digest,
+    /// How many bytes it holds.
+    pub size: usize,
     /// The field manager that wrote it.
     pub manager: String,
     /// Is it in `binaryData`?
@@ -201,6 +203,7 @@ impl ServedObject {
             .map(|(key, bytes, is_binary)| ServedBytes {
                 key: key.clone(),
                 raw_digest: Digest::of_bytes(bytes),
+                size: bytes.len(),
                 manager: manager_of(object, key),
                 is_binary,
             })
@@ -273,6 +276,7 @@ mod tests {
             let bytes = |at| ServedBytes {
                 key: format!("{at}.json"),
                 raw_digest: Digest::of_bytes(b"{}"),
+                size: 2,
                 manager: "kintsugi".to_owned(),
                 is_binary: at == 1,
             };
