@@ -354,6 +354,8 @@ async fn compiled(ctx: &Ctx, digest: &Digest, value: serde_json::Value) -> Schem
 /// What is known of a document's assets, when it is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Looks {
+    /// None is looked at: what a rule says of them is Unknown.
+    None,
     /// All are looked at now.
     Fresh,
     /// A look within the rule's interval will do, as long as all that it says is good.
@@ -379,7 +381,8 @@ pub async fn judge(
             return (judged, probes);
         }
     }
-    judge_once(ctx, rules, effective, Looks::Fresh, &document, now).await
+    let looks = if looks == Looks::None { Looks::None } else { Looks::Fresh };
+    judge_once(ctx, rules, effective, looks, &document, now).await
 }
 
 async fn judge_once(
@@ -406,6 +409,7 @@ async fn judge_once(
     let mut wants: BTreeMap<_, Duration> = BTreeMap::new();
     for asset in rules.book.assets(&effective.rules, document.value()) {
         let max_age = match looks {
+            Looks::None => continue,
             Looks::Fresh => Duration::ZERO,
             Looks::Remembered => asset.interval.to_std().mul_f64(REMEMBERED_SHARE),
         };

@@ -27,15 +27,16 @@ use crate::{
         Stall,
         contract::{Decision, decide},
         effective::{Effective, ServeTarget},
+        history::{self, Worth},
         ownership::{ServedIn, whose},
         view::{Assigned, Holder, Need, OpenIncident, Served, ServedKey, Subject, View},
     },
-    domain::{Digest, Doubt, DoubtReason, Probes, Verdict},
+    domain::{Digest, Doubt, DoubtReason, Probes},
     steps::Revision,
 };
 
-/// How many stored revisions one look reads.
-const MOST_REVISIONS: usize = 5;
+/// How many stored revisions, good by themselves, one look asks the assets of.
+const MOST_LOOKED_AROUND: usize = 5;
 /// How many facts one look may ask for.
 const MOST_NEEDS: usize = 24;
 
@@ -324,7 +325,7 @@ async fn max_mode(ctx: &Ctx, namespace: &Arc<str>) -> Result<Mode, Error> {
     Ok(mode)
 }
 
-/// The stored revisions, newest first, that pass today's rules: «previous» is not «last good».
+/// The newest stored revision that is worth starting from, if any is.
 async fn history(
     ctx: &Ctx,
     seen: &Seen,
@@ -333,29 +334,28 @@ async fn history(
     now: Timestamp,
 ) -> Result<Vec<Revision>, Error> {
     let stored = view.status.document.iter().flat_map(|document| &document.revisions);
-    let mut passing = Vec::new();
-    for revision in stored.take(MOST_REVISIONS) {
+    let judge =
+        |looks, document| documents::judge(ctx, rules, &view.effective, looks, document, now);
+    let mut looked_around = 0;
+    for revision in stored {
         let number = revision.number;
         let found =
             documents::revision(ctx, &seen.key, &view.subject.uid, number, &revision.digest)
                 .await?;
         let Ok(document) = found else { continue };
-        let judged =
-            documents::judge(ctx, rules, &view.effective, Looks::Fresh, Arc::clone(&document), now);
-        let judged = judged.await.0;
-        if judged.critical().any(|result| matches!(result.verdict, Verdict::Unknown(_))) {
-            // It may be good: going further back past it would take Unknown for Fail.
-            break;
+        // Most that fail do so by themselves, and cost no look at any asset.
+        let mut worth = history::worth(number, &judge(Looks::None, Arc::clone(&document)).await.0);
+        if worth == Worth::Unclear && looked_around < MOST_LOOKED_AROUND {
+            looked_around += 1;
+            worth = history::worth(number, &judge(Looks::Fresh, document).await.0);
         }
-        // A number that a double cannot hold would be changed by being taken over.
-        if judged.is_good() && document.is_exact() {
-            let (digest, value) = (document.digest().clone(), document.value().clone());
-            passing.push(Revision { number, digest, value });
-            // The newest that passes is what steps start from; older ones only when it is none.
-            break;
+        match worth {
+            Worth::Good(revision) => return Ok(vec![revision]),
+            Worth::Bad => {}
+            Worth::Unclear => break,
         }
     }
-    Ok(passing)
+    Ok(Vec::new())
 }
 
 /// The key that a source can tell a repeated request by.

@@ -10,6 +10,7 @@ pub mod effective;
 pub mod episode;
 pub mod gates;
 pub mod gitops;
+pub mod history;
 pub mod incident;
 pub mod moves;
 pub mod ownership;

@@ -14,6 +14,7 @@ mod served;
 use super::{
     contract::{Next, Write, decide},
     effective::Effective,
+    history::{Worth, worth},
     ownership::{self, ServedIn, whose},
     select::Policy,
     validate::Rulebook,
@@ -29,7 +30,6 @@ use crate::{
     },
     domain::{Answer, Digest, Document, Doubt, DoubtReason, Probe, Probes, Span},
     rules::schema,
-    steps::Revision,
 };
 
 #[derive(Clone)]
@@ -209,16 +209,14 @@ impl World {
             }
             Need::History => {
                 let listed = self.status.document.iter().flat_map(|d| &d.revisions);
-                let passing = listed.filter_map(|listed| {
+                let mut worths = listed.filter_map(|listed| {
                     let document = self.revisions.get(&listed.number)?;
-                    let good = judge(Arc::clone(document)).is_good();
-                    good.then(|| Revision {
-                        number: listed.number,
-                        digest: listed.digest.clone(),
-                        value: document.value().clone(),
-                    })
+                    Some(worth(listed.number, &judge(Arc::clone(document))))
                 });
-                let passing = passing.collect();
+                let passing = match worths.find(|worth| *worth != Worth::Bad) {
+                    Some(Worth::Good(revision)) => vec![revision],
+                    _ => Vec::new(),
+                };
                 view.history = Some(passing);
             }
             Need::MaxMode => view.max_mode = Some(self.max_mode),

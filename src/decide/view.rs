@@ -64,7 +64,7 @@ pub struct View {
     pub incident: Option<OpenIncident>,
     /// The Incidents of this contract that are over, newest first.
     pub ended: Vec<EndedIncident>,
-    /// Stored revisions that pass today's rules, newest first ([`Need::History`]).
+    /// The newest stored revision that passes today's rules, if any does ([`Need::History`]).
     pub history: Option<Vec<Revision>>,
     /// What the system of record answered ([`Need::Source`]).
     pub source: Option<Result<Arc<Document>, Doubt>>,
@@ -281,7 +281,7 @@ pub enum Need {
     ServedDocument,
     /// The stored revision of that number.
     Revision(u32),
-    /// All stored revisions that pass today's rules.
+    /// The newest stored revision that passes today's rules.
     History,
     /// The system of record's answer.
     Source,

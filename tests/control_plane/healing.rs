@@ -386,6 +386,23 @@ async fn a_killed_operator_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn what_is_restored_passes_the_rules_of_today_however_old_it_is() {
+    let (_cluster, namespace, _operator) = world("today").await;
+    policy(&namespace, &json!([{"name": "restore", "restoreRevision": {}}]), &json!({})).await;
+    let titles = (2..9).map(|n| format!("Longer, number {n}"));
+    for title in std::iter::once("Short".to_owned()).chain(titles) {
+        namespace.apply(&storefinder("uk", &json!({"title": title}))).await;
+        namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    }
+    let mut manifest: Value =
+        serde_json::from_str(&storefinder("uk", &json!({"title": 7, "new": "and good"}))).unwrap();
+    manifest["spec"]["schema"]["inline"]["properties"]["title"]["maxLength"] = json!(10);
+    namespace.apply(&manifest.to_string()).await;
+    let served = namespace.served_when("uk", |value| value["new"] == "and good").await;
+    assert_eq!(served["title"], "Short");
+}
+
+#[tokio::test]
 async fn an_overwritten_key_is_one_incident_that_names_who_did_it() {
     let (_cluster, namespace, _operator) = world("overwritten").await;
     namespace.apply(&storefinder("uk", &shop())).await;
