@@ -2,11 +2,18 @@
 
 use std::process::Command;
 
+use k8s_openapi::api::{
+    core::v1::ServiceAccount,
+    rbac::v1::{ClusterRole, Role, RoleBinding},
+};
 use kintsugi::api::{Incident, RemediationPolicy};
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, PostParams};
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Namespace, Operator, PATIENCE, storefinder};
+use crate::{
+    chart,
+    support::{Cluster, Namespace, Operator, PATIENCE, storefinder},
+};
 
 fn policy_says(
     status: &'static str,
@@ -120,4 +127,58 @@ async fn an_incident_whose_policy_cannot_be_read_any_more_says_so() {
         })
     };
     namespace.when(&incident, "held, and why", held).await;
+}
+
+#[tokio::test]
+async fn a_status_that_could_not_be_written_is_written_when_it_may_be() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "denied").await;
+    let chart: kube::Api<ClusterRole> = kube::Api::all(namespace.client.clone());
+    let mut rules = chart.get("kintsugi").await.unwrap().rules.unwrap();
+    let status = "remediationpolicies/status";
+    for rule in &mut rules {
+        rule.resources.iter_mut().flatten().for_each(|resource| {
+            if resource == status {
+                "widgetcontracts/status".clone_into(resource);
+            }
+        });
+    }
+    grant(&namespace, "chart", &json!(rules)).await;
+    let lease =
+        json!([{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]}]);
+    grant(&namespace, "leases", &lease).await;
+    let mut account = ServiceAccount::default();
+    account.metadata.name = Some("less".to_owned());
+    namespace.api().create(&PostParams::default(), &account).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = chart::kubeconfig_of(&cluster, &namespace.name, "less", &folder);
+    let name = &namespace.name;
+    let args = [
+        "run".to_owned(),
+        "--listen=127.0.0.1:0".to_owned(),
+        format!("--namespaces={name}"),
+        format!("--lease-namespace={name}"),
+    ];
+    let operator = Operator::run(&kubeconfig, &args);
+    namespace.apply(&policy("heal", &json!([{"name": "undo", "restoreRevision": {}}]))).await;
+    let said = operator.logs("the status of a policy was not written");
+    assert!(said["error"].as_str().unwrap().contains("grant the right"), "{said}");
+    let patch = json!([{"apiGroups": ["kintsugi.dev"], "resources": [status], "verbs": ["patch"]}]);
+    grant(&namespace, "status", &patch).await;
+    policy_when(&namespace, "heal", policy_says("True", "Usable")).await;
+}
+
+/// Lets the ServiceAccount `less` do more.
+async fn grant(namespace: &Namespace, name: &str, rules: &Value) {
+    let role: Role =
+        serde_json::from_value(json!({"metadata": {"name": name}, "rules": rules})).unwrap();
+    let subject = json!({"kind": "ServiceAccount", "name": "less", "namespace": namespace.name});
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [subject],
+    }))
+    .unwrap();
+    namespace.api::<Role>().create(&PostParams::default(), &role).await.unwrap();
+    namespace.api::<RoleBinding>().create(&PostParams::default(), &binding).await.unwrap();
 }

@@ -381,20 +381,20 @@ impl Operator {
         self.log.0.lock().unwrap().join("\n")
     }
 
-    /// Where it listens, once it says so.
-    fn address(&self) -> String {
-        let is_quiet = |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains("/livez"));
+    /// The first line of its log that holds `text`, once there is one.
+    pub fn logs(&self, text: &str) -> Value {
+        let is_quiet = |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains(text));
         let lines = self.log.0.lock().unwrap();
         let (lines, _) = self.log.1.wait_timeout_while(lines, PATIENCE, is_quiet).unwrap();
-        let line = lines.iter().find(|line| line.contains("/livez")).expect("it listens");
-        let line: Value = serde_json::from_str(line).unwrap();
-        line["address"].as_str().unwrap().to_owned()
+        let line = lines.iter().find(|line| line.contains(text)).expect(text);
+        serde_json::from_str(line).unwrap()
     }
 
     /// Waits until its own HTTP server answers as `expected` at `path`.
     #[expect(clippy::disallowed_methods, reason = "what is asked is the operator itself")]
     pub async fn answers(&self, path: &str, expected: (u16, &str)) {
-        let url = format!("http://{}{path}", self.address());
+        let listens = self.logs("serving /livez");
+        let url = format!("http://{}{path}", listens["address"].as_str().unwrap());
         let mut last = String::new();
         let asking = async {
             loop {
