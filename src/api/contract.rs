@@ -114,11 +114,13 @@ pub struct RuleSpec {
     /// How much a failure matters. Default: Critical.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
-    /// How many failures in a row open an Incident. Never delays the refusal to publish. Default: 1.
+    /// How many failures in a row open an Incident, counted once in each `interval`; a pass or an
+    /// Unknown begins anew. Never delays the refusal to publish. Default: 1.
     #[schemars(range(min = 1, max = 100))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_threshold: Option<u32>,
-    /// How many passes in a row end a failure. Default: 1.
+    /// How many passes in a row, counted once in each `interval`, end the failure that an Incident
+    /// is about. Default: 1.
     #[schemars(range(min = 1, max = 100))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub success_threshold: Option<u32>,
@@ -348,6 +350,9 @@ pub struct WidgetContractStatus {
     /// Which class and spec this status was computed from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective: Option<EffectiveRef>,
+    /// Did every Critical rule pass when that was last known? Unknown leaves it as it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_valid: Option<bool>,
     /// The documents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<DocumentStatus>,
@@ -517,7 +522,7 @@ pub struct Check {
     pub rule: String,
     /// Which document was checked.
     pub target: Target,
-    /// Fail or Unknown.
+    /// Fail or Unknown; Pass while an Incident waits for `successThreshold`.
     pub result: CheckResult,
     /// How much it matters.
     pub severity: Severity,
@@ -525,6 +530,9 @@ pub struct Check {
     pub since: Time,
     /// How many times in a row it has been so, up to the threshold that is waited for.
     pub failures: u32,
+    /// When it was last counted; only while a threshold is waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted_at: Option<Time>,
     /// JSON Pointer of the first offending place.
     #[schemars(length(max = 512))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -578,6 +586,6 @@ pub enum CheckResult {
     Fail,
     /// The rule could not be checked.
     Unknown,
-    /// The rule holds again, but not yet as often in a row as `successThreshold` asks.
+    /// The rule holds again, and its Incident is still open; only with a `successThreshold`.
     Pass,
 }

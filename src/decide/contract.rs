@@ -253,7 +253,9 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
         _ => None,
     });
     status::with_incident(&mut new, view, recorded, now);
+    status::keep_times(&mut new, &view.status);
     let is_open = new.incident_ref.is_some();
+    let counts_next = status::counts_next(view, &new.checks);
     let mut stages = store(view, &mut new, now);
     new.next_check_time = None;
     if new != view.status {
@@ -270,7 +272,8 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     if !surplus.is_empty() {
         stages.push(surplus.into_iter().map(Write::Forget).collect());
     }
-    let next = match sooner(sooner(next_look(view, now), incident_due), expiry) {
+    let due = sooner(incident_due, counts_next);
+    let next = match sooner(sooner(next_look(view, now), due), expiry) {
         // What ended one episode may be the beginning of the next.
         _ if ended => Next::Again,
         Some(at) if at <= now => Next::Again,

@@ -7,19 +7,21 @@ use crate::{
         contract::{Check, CheckResult},
         incident::{Cause, RuleViolation},
     },
-    domain::{Digest, Severity, Span, Verdict, Violation},
+    domain::{Digest, Severity, Verdict, Violation},
     rules::RuleType,
     steps::Failing,
 };
 
 use super::{
-    effective::Effective,
     select::{self, Failure},
     view::{Assigned, View, sooner},
 };
 
 /// The most violations that an Incident shows.
 const VIOLATIONS_SHOWN: usize = 20;
+
+/// The most rules that an Incident is about: a class and a contract have up to 64 each.
+const RULES_MAX: usize = 64;
 
 /// The trouble that a contract is in.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,27 +50,30 @@ pub fn of(view: &View, checks: &[Check], now: Timestamp) -> (Option<Episode>, Op
     let mut since = now;
     for result in view.assigned_results() {
         let Verdict::Fail(violations) = result.verdict else { continue };
-        let Some(check) =
-            checks.iter().find(|c| c.rule == result.rule && c.result == CheckResult::Fail)
-        else {
-            continue;
-        };
         if !opens_incident(view, &result.rule, result.severity, &violations) {
             continue;
         }
-        let counts_at = counts_at(&view.effective, check);
-        if counts_at > now {
-            due = sooner(due, Some(counts_at));
-            continue;
+        let check = checks.iter().find(|c| c.rule == result.rule && c.result == CheckResult::Fail);
+        let began = check.map_or(now, |check| check.since.0);
+        // Thresholds delay an Incident; where its own rule fails again, there is one already.
+        let known = view.incident.as_ref().is_some_and(|open| open.is_about(&result.rule));
+        if let Some(rule) = view.effective.rule(&result.rule).filter(|_| !known) {
+            let times = check.map_or(1, |check| check.failures);
+            let counts_at = rule.hold.after(began);
+            if times < rule.failure_threshold || counts_at > now {
+                due = sooner(due, Some(counts_at).filter(|at| *at > now));
+                continue;
+            }
         }
         severity = severity.max(result.severity);
-        since = since.min(check.since.0);
+        since = since.min(began);
         failing.push((result.severity, Failing { rule: result.rule, violations }));
     }
     if failing.is_empty() {
         return (None, due);
     }
     failing.sort_by(|a, b| (b.0, &a.1.rule).cmp(&(a.0, &b.1.rule)));
+    failing.truncate(RULES_MAX);
     let failing: Vec<Failing> = failing.into_iter().map(|(_, failing)| failing).collect();
     let episode = Episode {
         fingerprint: fingerprint(&failing),
@@ -109,17 +114,6 @@ pub fn failure<'a>(
         severity,
         keywords: violations.iter().map(|violation| violation.keyword.as_str()).collect(),
     }
-}
-
-/// When a failure that began then counts: it has been seen often enough in a row, and for long
-/// enough.
-fn counts_at(effective: &Effective, check: &Check) -> Timestamp {
-    let Some(rule) = effective.rule(&check.rule) else { return check.since.0 };
-    let repeats = rule.failure_threshold.saturating_sub(1);
-    let in_a_row = Span::millis(
-        u32::try_from(rule.interval.as_millis().saturating_mul(repeats.into())).unwrap_or(u32::MAX),
-    );
-    in_a_row.max(rule.hold).after(check.since.0)
 }
 
 fn fingerprint(failing: &[Failing]) -> Digest {

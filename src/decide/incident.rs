@@ -36,7 +36,7 @@ use super::{
     plan::{self, Attempting, Candidate, Outcome},
     publish::overwritten_by,
     record::{Record, WAITING_STEP},
-    select,
+    select, status,
     view::{Effect, EndedIncident, Need, OpenIncident, Served, View, sooner},
     write_back::{self, Place},
 };
@@ -92,8 +92,7 @@ fn is_same(incident: &OpenIncident, trouble: &Episode) -> bool {
 /// Is one of the Incident's rules Unknown now?
 fn is_unclear(view: &View, incident: &OpenIncident) -> bool {
     view.assigned_results().iter().any(|result| {
-        let planned = incident.spec.plan.iter().any(|segment| segment.rules.contains(&result.rule));
-        planned && matches!(result.verdict, Verdict::Unknown(_))
+        incident.is_about(&result.rule) && matches!(result.verdict, Verdict::Unknown(_))
     })
 }
 
@@ -308,7 +307,8 @@ fn attempt(
     }
 }
 
-/// No rule fails any more. Unknown is not Pass either: then nothing is concluded.
+/// No failure counts any more. Unknown is not Pass either, nor is a failure that does not count
+/// yet: then nothing is concluded.
 fn quiet(
     view: &View,
     seen: &WidgetContractStatus,
@@ -319,7 +319,7 @@ fn quiet(
     let passes = results
         .iter()
         .filter(|result| result.severity == Severity::Critical)
-        .all(|result| !matches!(result.verdict, Verdict::Unknown(_)))
+        .all(|result| result.verdict == Verdict::Pass)
         && !is_unclear(view, incident);
     let Some(assigned) = seen.document.as_ref().and_then(|d| d.assigned.as_ref()) else {
         return (Move::Nothing, None);
@@ -343,6 +343,9 @@ fn quiet(
             record.tell_intent(effect);
             record.succeeded(effect.attempt, &assigned.digest, "is written back");
         }
+    }
+    if let Some(at) = status::recovers_at(view, incident, &seen.checks) {
+        healthy_at = healthy_at.max(at);
     }
     record.mitigated("the assigned document passes and is served");
     if healthy_at <= now {

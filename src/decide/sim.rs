@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+mod episodes;
 mod gates;
 mod repairs;
 mod served;
@@ -387,6 +388,19 @@ fn a_healthy_contract_at_rest_is_not_written() {
     let mut world = World::new(&good());
     let writes = world.settle().writes;
     assert_eq!(world.later(Span::secs(60)).settle().writes, writes);
+}
+
+#[test]
+fn a_contract_in_trouble_at_rest_is_not_written() {
+    let mut world = World::new(&good());
+    world.settle();
+    world.assign(&broken());
+    world.later(Span::secs(10)).settle();
+    let writes = world.writes;
+    for _ in 0..3 {
+        world.later(Span::secs(60)).settle();
+    }
+    assert_eq!((world.writes, world.state()), (writes, State::Mitigated));
 }
 
 #[test]

@@ -12,29 +12,30 @@ use crate::{
         },
         incident::{IncidentStatus, State},
     },
-    domain::{Severity, Verdict, text},
+    domain::{Severity, Span, Verdict, text},
 };
 
 use super::{
     Stall,
-    effective::Effective,
     publish::{overwritten_by, withheld_because},
     validate::RuleResult,
-    view::{Assigned, Served, View},
+    view::{Assigned, OpenIncident, Served, View},
 };
 
 /// The most checks that status shows.
-const CHECKS_MAX: usize = 24;
+const CHECKS_MAX: usize = 64;
+/// What their paths and messages may take together, in bytes: status stays a small object.
+const TEXTS_MAX: usize = 12 * 1024;
 
 /// The status that follows from the facts, given the one stored before.
 #[must_use]
 pub fn of(view: &View, now: Timestamp) -> WidgetContractStatus {
     let results = view.assigned_results();
-    let checks = checks(&view.effective, &view.status.checks, &results, now);
+    let checks = checks(view, &results, now);
     let document = documents(view, now);
     let mut status = WidgetContractStatus {
         observed_generation: Some(view.subject.generation),
-        failing: Some(count(&checks, |check| check.result != CheckResult::Pass)),
+        failing: Some(failing(&results)),
         rules_summary: summary(&results),
         effective: Some(view.effective_ref.clone()),
         document: Some(document),
@@ -99,79 +100,121 @@ pub fn with_incident(
     status.conditions = conditions.into_list();
 }
 
-/// Keeps the time since when each rule has been as it is, and counts failures without a counter:
-/// `since` and the rule's interval say how many there have been.
-fn checks(
-    effective: &Effective,
-    before: &[Check],
-    results: &[RuleResult],
-    now: Timestamp,
-) -> Vec<Check> {
-    let mut checks: Vec<Check> = results
-        .iter()
-        .filter_map(|result| check(effective, before, result, now))
-        .take(CHECKS_MAX)
-        .collect();
+/// A condition that was taken away and put back has not flipped: without this, a contract in
+/// trouble would be written at every look.
+pub fn keep_times(status: &mut WidgetContractStatus, stored: &WidgetContractStatus) {
+    for condition in &mut status.conditions {
+        let old = stored.conditions.iter().find(|old| old.type_ == condition.type_);
+        if let Some(old) = old.filter(|old| old.status == condition.status) {
+            condition.last_transition_time = old.last_transition_time.clone();
+        }
+    }
+}
+
+/// How the rules that do not pass stand, the worst first: sorted before it is cut, since an
+/// Incident opens only about what is seen here.
+fn checks(view: &View, results: &[RuleResult], now: Timestamp) -> Vec<Check> {
+    let mut checks: Vec<Check> =
+        results.iter().filter_map(|result| check(view, result, now)).collect();
     checks.sort_by(|a, b| (a.result, b.severity, &a.rule).cmp(&(b.result, a.severity, &b.rule)));
+    checks.truncate(CHECKS_MAX);
+    let room = (TEXTS_MAX / (2 * checks.len()).max(1)).min(text::MESSAGE_MAX);
+    for check in &mut checks {
+        check.path = text::bounded(&check.path, room);
+        check.message = text::bounded(&check.message, room);
+    }
     checks
 }
 
-fn check(
-    effective: &Effective,
-    before: &[Check],
-    result: &RuleResult,
-    now: Timestamp,
-) -> Option<Check> {
-    let old = before.iter().find(|check| check.rule == result.rule);
-    let rule = effective.rule(&result.rule);
-    let (outcome, path, keyword, message) = match &result.verdict {
+fn check(view: &View, result: &RuleResult, now: Timestamp) -> Option<Check> {
+    let rule = view.effective.rule(&result.rule);
+    let (outcome, threshold, path, keyword, message) = match &result.verdict {
         Verdict::Fail(violations) => {
             let first = violations.first()?;
             let message = match violations.len() {
                 1 => first.message.clone(),
                 more => format!("{} (and {} more)", first.message, more - 1),
             };
-            (CheckResult::Fail, first.path.clone(), first.keyword.clone(), message)
+            let threshold = rule.map_or(1, |rule| rule.failure_threshold);
+            (CheckResult::Fail, threshold, first.path.clone(), first.keyword.clone(), message)
         }
+        // Nothing waits for a row of these.
         Verdict::Unknown(doubt) => {
-            (CheckResult::Unknown, String::new(), doubt.reason.to_string(), doubt.message.clone())
+            let reason = doubt.reason.to_string();
+            (CheckResult::Unknown, 1, String::new(), reason, doubt.message.clone())
         }
-        // A rule that has recovered stays listed until it has passed often enough in a row.
+        // Listed until the Incident is over, or the row would begin anew.
         Verdict::Pass => {
-            let (old, rule) = (old?, rule?);
-            if rule.success_threshold <= 1 {
+            let threshold = rule.map_or(1, |rule| rule.success_threshold);
+            let awaited = view.incident.as_ref().is_some_and(|open| open.is_about(&result.rule));
+            if threshold <= 1 || !awaited {
                 return None;
             }
-            (CheckResult::Pass, old.path.clone(), old.keyword.clone(), old.message.clone())
+            let message = format!("passes again; {threshold} times in a row end its failure");
+            (CheckResult::Pass, threshold, String::new(), String::new(), message)
         }
     };
-    let since = old
-        .filter(|old| old.result == outcome)
-        .map_or_else(|| Time(whole_seconds(now)), |old| old.since.clone());
-    let threshold = rule.map_or(1, |rule| match outcome {
-        CheckResult::Pass => rule.success_threshold,
-        CheckResult::Fail | CheckResult::Unknown => rule.failure_threshold,
-    });
-    let times = rule.map_or(1, |rule| times_in_a_row(since.0, now, rule.interval.as_millis()));
-    if outcome == CheckResult::Pass && times >= threshold {
-        return None;
-    }
+    let old = view.status.checks.iter().find(|check| check.rule == result.rule);
+    let old = old.filter(|old| old.result == outcome);
+    let interval = rule.map_or(view.effective.interval, |rule| rule.interval);
+    let (failures, counted_at) = in_a_row(old, threshold, interval, now);
     Some(Check {
         rule: result.rule.clone(),
         target: Target::Assigned,
         result: outcome,
         severity: result.severity,
-        since,
-        failures: times.min(threshold),
+        since: old.map_or_else(|| Time(whole_seconds(now)), |old| old.since.clone()),
+        failures,
+        counted_at,
         path,
         keyword,
-        message: crate::domain::text::message(&message),
+        message,
     })
 }
 
-fn times_in_a_row(since: Timestamp, now: Timestamp, interval_millis: u64) -> u32 {
-    let passed = crate::domain::Span::between(since, now).as_millis();
-    u32::try_from(passed / interval_millis.max(1) + 1).unwrap_or(u32::MAX)
+/// How many times in a row, and when that was counted. A look counts only when an interval has
+/// passed since the one before: else every event would be a failure of its own.
+fn in_a_row(
+    old: Option<&Check>,
+    threshold: u32,
+    interval: Span,
+    now: Timestamp,
+) -> (u32, Option<Time>) {
+    let stored = || Time(whole_seconds(now));
+    let (times, at) = match old {
+        None => (1, stored()),
+        Some(old) => match &old.counted_at {
+            None => (old.failures, stored()),
+            Some(at) if interval.after(at.0) <= now => (old.failures.saturating_add(1), stored()),
+            Some(at) => (old.failures, at.clone()),
+        },
+    };
+    (times.min(threshold), (times < threshold).then_some(at))
+}
+
+/// When the next look counts, where a threshold is waited for.
+#[must_use]
+pub fn counts_next(view: &View, checks: &[Check]) -> Option<Timestamp> {
+    let counting = checks.iter().filter_map(|check| {
+        let at = check.counted_at.as_ref()?.0;
+        Some(view.effective.rule(&check.rule)?.interval.after(at))
+    });
+    counting.min()
+}
+
+/// When every rule of `incident` will have passed as often in a row as it has to, at the earliest;
+/// None when they have.
+#[must_use]
+pub fn recovers_at(view: &View, incident: &OpenIncident, checks: &[Check]) -> Option<Timestamp> {
+    let awaited = checks.iter().filter_map(|check| {
+        let is_awaited = check.result == CheckResult::Pass && incident.is_about(&check.rule);
+        let at = check.counted_at.as_ref().filter(|_| is_awaited)?.0;
+        let rule = view.effective.rule(&check.rule)?;
+        let missing = rule.success_threshold.saturating_sub(check.failures);
+        let wait = rule.interval.as_millis().saturating_mul(missing.into());
+        Some(Span::millis(u32::try_from(wait).unwrap_or(u32::MAX)).after(at))
+    });
+    awaited.max()
 }
 
 fn documents(view: &View, now: Timestamp) -> DocumentStatus {
@@ -267,15 +310,13 @@ fn set_conditions(
     let mut conditions = Conditions::of(Some(&status.conditions));
     let valid = validity(results);
     match valid {
-        Validity::Valid => conditions.set(
-            ConditionType::Valid,
-            true,
-            "RulesPass",
-            "every Critical rule passes",
-            generation,
-            now,
-        ),
+        Validity::Valid => {
+            let message = "every Critical rule passes";
+            status.last_valid = Some(true);
+            conditions.set(ConditionType::Valid, true, "RulesPass", message, generation, now);
+        }
         Validity::Invalid(ref why) => {
+            status.last_valid = Some(false);
             conditions.set(ConditionType::Valid, false, "RulesFail", why, generation, now);
         }
         Validity::Unknown { reason, ref why } => {
@@ -314,7 +355,7 @@ fn set_conditions(
         conditions.set(pair, true, ready.reason, &ready.message, generation, now);
     }
     ready.reason.clone_into(&mut status.reason);
-    status.health = Some(health(view, status, &valid, ready.is_ready));
+    status.health = Some(health(view, results, status, &valid, ready.is_ready));
     status.conditions = conditions.into_list();
 }
 
@@ -454,12 +495,17 @@ fn ready(view: &View, valid: &Validity, serving: &ServingState) -> ReadyState {
     }
 }
 
-fn health(view: &View, status: &WidgetContractStatus, valid: &Validity, ready: bool) -> Health {
+fn health(
+    view: &View,
+    results: &[RuleResult],
+    status: &WidgetContractStatus,
+    valid: &Validity,
+    ready: bool,
+) -> Health {
     let documents = status.document.as_ref();
-    let warning = status
-        .checks
+    let warning = results
         .iter()
-        .any(|c| c.severity == Severity::Warning && c.result == CheckResult::Fail);
+        .any(|r| r.severity == Severity::Warning && matches!(r.verdict, Verdict::Fail(_)));
     if view.effective.suspend {
         return Health::Suspended;
     }
@@ -488,8 +534,9 @@ fn summary(results: &[RuleResult]) -> String {
     said.join(", ")
 }
 
-fn count(checks: &[Check], wanted: fn(&Check) -> bool) -> u32 {
-    u32::try_from(checks.iter().filter(|check| wanted(check)).count()).unwrap_or(u32::MAX)
+fn failing(results: &[RuleResult]) -> u32 {
+    let failing = results.iter().filter(|result| result.verdict != Verdict::Pass).count();
+    u32::try_from(failing).unwrap_or(u32::MAX)
 }
 
 /// Notes in `status` that `revision` was stored, and which older ones stay: never fewer than two,

@@ -81,6 +81,14 @@ pub struct OpenIncident {
     pub status: IncidentStatus,
 }
 
+impl OpenIncident {
+    /// Is the rule one of those that it was opened for?
+    #[must_use]
+    pub fn is_about(&self, rule: &str) -> bool {
+        self.spec.plan.iter().any(|segment| segment.rules.iter().any(|known| known == rule))
+    }
+}
+
 /// What is remembered of an Incident that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedIncident {
