@@ -83,7 +83,8 @@ fn name(seen: &Seen, signal: &Signal) -> String {
             seen.object.resource_version().unwrap_or_default()
         )
     });
-    let what = format!("{which}/{}/{}", signal.reason, signal.number);
+    let after = signal.after.map_or(0, jiff::Timestamp::as_second);
+    let what = format!("{which}/{}/{}/{after}", signal.reason, signal.attempt);
     let hash = Digest::of_bytes(what.as_bytes());
     let hex = hash.as_str().trim_start_matches("sha256:");
     format!("{}.{}", seen.key.name, &hex[..16])

@@ -11,11 +11,12 @@
 //! |---|---|---|
 //! | `detect` | the first failing check | the Incident was opened |
 //! | `diagnose` | the Incident was opened | at once |
-//! | `attempt` with a child `step` | the attempt before, or the opening | its outcome was written down |
+//! | `attempt` with a child `step` for each that was tried | the attempt before, or the opening | its outcome was written down |
 //! | `verify` | inside a successful attempt | at once |
 //! | `resolve`, `escalate` | the opening | it happened |
 //!
-//! Attributes name contract, widget, rules, cause, step and outcome; none is a payload value.
+//! Attributes name contract, widget, rules, cause, attempt, step, outcome and a step's `why`; none
+//! is a payload value.
 
 use std::{
     cell::Cell,
@@ -40,13 +41,19 @@ use opentelemetry_sdk::{
 use crate::{
     api::incident::IncidentSpec,
     decide::{
-        signal::{Reason, Signal},
+        signal::{Reason, Signal, StepOutcome, Tried},
         view::OpenIncident,
     },
+    domain::text,
 };
 
 /// How long the last spans may take to be sent at the end.
 const FLUSH: Duration = Duration::from_secs(5);
+/// Most step spans of one attempt, and the longest `kintsugi.why` of one, in bytes.
+const STEPS_SHOWN: usize = 20;
+const WHY_MAX: usize = 128;
+const OUTCOME: &str = "kintsugi.outcome";
+const STEP: &str = "kintsugi.step";
 
 /// Where spans go: nowhere, unless an endpoint is set.
 pub struct Traces {
@@ -99,7 +106,10 @@ impl Traces {
             Reason::StepSucceeded | Reason::StepFailed => {
                 let before = incident.status.attempts.last().map_or(opened, |last| last.at.0);
                 let attempt = span("attempt", before, &parent);
-                span("step", before, &attempt);
+                for tried in steps(signal) {
+                    let attributes = step_attributes(&incident.spec, signal, &tried);
+                    one(&tracer, "step", before, now, attributes, &attempt);
+                }
                 if signal.reason == Reason::StepSucceeded {
                     span("verify", now, &attempt);
                 }
@@ -107,7 +117,10 @@ impl Traces {
             Reason::Resolved => drop(span("resolve", opened, &parent)),
             Reason::Escalated => drop(span("escalate", opened, &parent)),
             // Told by the attempt, or no part of an Incident.
-            Reason::Mitigated | Reason::ValidationFailed | Reason::ValidationRecovered => {}
+            Reason::Mitigated
+            | Reason::ValidationFailed
+            | Reason::ValidationRecovered
+            | Reason::Withheld => {}
         }
     }
 
@@ -166,11 +179,34 @@ fn attributes(spec: &IncidentSpec, signal: &Signal) -> Vec<KeyValue> {
         KeyValue::new("kintsugi.widget", spec.widget.clone()),
         KeyValue::new("kintsugi.rules", spec.rules_summary.clone()),
         KeyValue::new("kintsugi.cause", spec.cause.to_string()),
-        KeyValue::new("kintsugi.outcome", signal.reason.to_string()),
+        KeyValue::new(OUTCOME, signal.reason.to_string()),
     ];
-    if signal.number > 0 {
-        attributes.push(KeyValue::new("kintsugi.attempt", i64::from(signal.number)));
-        attributes.push(KeyValue::new("kintsugi.step", signal.step.clone()));
+    if signal.attempt > 0 {
+        attributes.push(KeyValue::new("kintsugi.attempt", i64::from(signal.attempt)));
+        attributes.push(KeyValue::new(STEP, signal.step.clone()));
+    }
+    attributes
+}
+
+/// The steps of an attempt. Where none was noted, as when a key was put back, it had the one.
+fn steps(signal: &Signal) -> Vec<Tried> {
+    if !signal.tried.is_empty() {
+        return signal.tried.iter().take(STEPS_SHOWN).cloned().collect();
+    }
+    let outcome = match signal.reason {
+        Reason::StepSucceeded => StepOutcome::Changed,
+        _ => StepOutcome::Failed,
+    };
+    vec![Tried { step: signal.step.clone(), outcome, why: String::new() }]
+}
+
+fn step_attributes(spec: &IncidentSpec, signal: &Signal, tried: &Tried) -> Vec<KeyValue> {
+    let mut attributes = attributes(spec, signal);
+    attributes.retain(|attribute| !matches!(attribute.key.as_str(), OUTCOME | STEP));
+    attributes.push(KeyValue::new(OUTCOME, tried.outcome.to_string()));
+    attributes.push(KeyValue::new(STEP, tried.step.clone()));
+    if !tried.why.is_empty() {
+        attributes.push(KeyValue::new("kintsugi.why", text::bounded(&tried.why, WHY_MAX)));
     }
     attributes
 }

@@ -17,7 +17,6 @@ use jiff::Timestamp;
 
 use crate::{
     api::{
-        condition::{ConditionType, Conditions},
         contract::{Origin, RevisionRef, WidgetContractStatus},
         incident::{Cause, IncidentSpec, IncidentStatus, State},
         refs::LocalRef,
@@ -29,7 +28,7 @@ use super::{
     Stall, drift, incident,
     moves::{Move, Repair},
     publish::{self, Serving},
-    signal::{Reason, Signal},
+    signal::{self, Signal},
     status,
     view::{Assigned, Effect, EndedIncident, Need, Note, Served, View, sooner},
 };
@@ -209,7 +208,7 @@ fn unread(view: &View) -> bool {
 fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     let mut new = status::of(view, now);
     let (incident, incident_due) = incident::advance(view, &new, now);
-    let mut signals = validation_signals(view, &new);
+    let mut signals = signal::of_contract(view, &new);
     let mut last = Vec::new();
     let mut ended = false;
     match incident {
@@ -336,33 +335,6 @@ fn to_store(view: &View, now: Timestamp) -> Option<Arc<Document>> {
     let fresh = matches!(&view.served, Served::Ours(key) if key.written_by_us);
     let soaks = view.effective.soak > Span::ZERO || view.effective.suspend;
     (fresh && !soaks).then(|| Arc::clone(&served.document))
-}
-
-fn validation_signals(view: &View, new: &WidgetContractStatus) -> Vec<Signal> {
-    let valid = |status: &WidgetContractStatus| {
-        let conditions = Conditions::of(Some(&status.conditions));
-        conditions.get(ConditionType::Valid).map(|c| (c.status.clone(), c.message.clone()))
-    };
-    let (before, after) = (valid(&view.status), valid(new));
-    let was = before.map(|(status, _)| status);
-    let signal = |reason, note: &str| {
-        vec![Signal {
-            reason,
-            note: note.to_owned(),
-            incident: None,
-            step: String::new(),
-            number: 0,
-        }]
-    };
-    match after {
-        Some((is, why)) if is == "False" && was.as_deref() != Some("False") => {
-            signal(Reason::ValidationFailed, &why)
-        }
-        Some((is, why)) if is == "True" && was.as_deref() == Some("False") => {
-            signal(Reason::ValidationRecovered, &why)
-        }
-        _ => Vec::new(),
-    }
 }
 
 /// Good, and for as long as the soak asks for?

@@ -30,7 +30,12 @@ pub const PUT_BACK: &str = "put-back";
 /// What the write that puts the key back carries.
 #[must_use]
 pub fn effect(incident: &str) -> Effect {
-    Effect { incident: incident.to_owned(), attempt: 1, step: PUT_BACK.to_owned() }
+    Effect {
+        incident: incident.to_owned(),
+        attempt: 1,
+        step: PUT_BACK.to_owned(),
+        tried: Vec::new(),
+    }
 }
 
 /// The Incident about a served key that `manager` overwrote, to be opened before the key is put
@@ -85,7 +90,7 @@ pub fn contended(view: &View, why: &str, now: Timestamp) -> Move {
     let digest = incident.spec.document_digest.clone();
     let mut record = Record::of(incident, digest, now);
     if !record.conditions.is_true(ConditionType::Escalated) {
-        record.escalate(why);
+        record.give_up(why);
     }
     record.done().0
 }

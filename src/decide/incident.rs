@@ -71,7 +71,7 @@ pub fn advance(
             go_on(view, incident, &trouble, now)
         }
         // A rule that cannot be checked now may still fail: that is no other kind of trouble.
-        (Some(incident), Some(_)) if is_unclear(view, incident) => (Move::Nothing, None),
+        (Some(incident), Some(_)) if is_unclear(view, incident) => unclear(view, incident, now),
         (Some(incident), Some(_)) => (supersede(incident, now), None),
     };
     (next_move, sooner(next, due))
@@ -105,6 +105,9 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
     let ordinal = episode::next_ordinal(view);
     let name = episode::name(&view.subject.name, &view.subject.uid, ordinal);
     let segments = plan::segments(view, trouble);
+    if segments.iter().any(|segment| segment.mode == Mode::Off) {
+        return Move::Nothing;
+    }
     let place = write_back::place(view, &segments, &trouble.fingerprint, now);
     let mut first_intent = None;
     let repair = match gates::pass(view, &segments, &place, now) {
@@ -191,11 +194,12 @@ fn go_on(
     }
     if !serves_good(view) {
         record.withdraw(ConditionType::Mitigated, "what is served fails");
-        if matches!(record.status.waiting.as_str(), "HealthyPeriod" | "AwaitingOwner") {
-            // A relapse: what was waited for is not what is needed now.
-            record.status.waiting.clear();
-            record.status.next_attempt_time = None;
-        }
+    }
+    let waiting = record.status.waiting.as_str();
+    if waiting == "HealthyPeriod" || (waiting == "AwaitingOwner" && !serves_good(view)) {
+        // A relapse: what was waited for is not what is needed now.
+        record.status.waiting.clear();
+        record.status.next_attempt_time = None;
     }
     if let Some(effect) = published_attempt(view, incident)
         && record.status.tries.unwrap_or(0) < effect.attempt
@@ -204,6 +208,7 @@ fn go_on(
             return (Move::Ask(Need::ServedDocument), None);
         };
         record.step.clone_from(&effect.step);
+        record.tried.clone_from(&effect.tried);
         record.changes = changes(view, &served.document);
         if served.is_good() {
             record.succeeded(effect.attempt, served.document.digest(), &served_as(&place));
@@ -214,7 +219,7 @@ fn go_on(
             let why = "what was published does not pass any more";
             record.failed(effect.attempt, why, &retry);
         }
-        return record.done();
+        return finish(view, record);
     }
     if let Some(effect) = written_back
         && record.status.tries.unwrap_or(0) < effect.attempt
@@ -222,14 +227,13 @@ fn go_on(
         let why = "what was written back does not pass any more";
         record.tell_intent(effect);
         record.failed(effect.attempt, why, &retry);
-        return record.done();
+        return finish(view, record);
     }
     if serves_good(view) {
         record.mitigated("the last good document stays served");
     }
     if record.is_settled() {
-        record.escalate_when_unresolved(view);
-        return record.done();
+        return finish(view, record);
     }
     attempt(view, record, &place, &retry)
 }
@@ -247,7 +251,6 @@ fn attempt(
         Ok(permit) => permit,
         Err(held) => {
             record.held(&held);
-            record.escalate_when_unresolved(view);
             if held.reason == "DryRun" {
                 match plan::candidate(view, plan, Attempting::Nothing, now) {
                     Outcome::Ask(need) => return (Move::Ask(need), None),
@@ -255,14 +258,14 @@ fn attempt(
                     Outcome::Wait { .. } | Outcome::None { .. } => {}
                 }
             }
-            return record.done();
+            return finish(view, record);
         }
     };
     record.conditions.remove(ConditionType::Held);
     if let Some(at) = record.status.next_attempt_time.as_ref().map(|at| at.0).filter(|at| *at > now)
     {
         record.next = Some(at);
-        return record.done();
+        return finish(view, record);
     }
     let attempting = if record.status.waiting == WAITING_STEP {
         Attempting::AfterItsWait
@@ -275,14 +278,15 @@ fn attempt(
         Outcome::Candidate(candidate) if is_in_place(view, &candidate, place) => {
             record.changes = summaries(&candidate.ops);
             record.step = candidate.step;
+            record.tried = candidate.tried;
             record.succeeded(attempt, candidate.document.digest(), &served_as(place));
-            record.done()
+            finish(view, record)
         }
         Outcome::Candidate(candidate)
             if *place == Place::Assigned && !is_intended(incident, &candidate, attempt) =>
         {
             record.intend(intent(&candidate, attempt));
-            record.done()
+            finish(view, record)
         }
         Outcome::Candidate(candidate) => {
             let repair = Repair::new(permit, &candidate, &incident.name, attempt, place);
@@ -290,21 +294,34 @@ fn attempt(
         }
         Outcome::Wait { wait, step } => {
             record.wait(wait, &step);
-            record.done()
+            finish(view, record)
         }
-        Outcome::None { step, why, escalate } => {
-            if record.conditions.is_true(ConditionType::Escalated) {
+        Outcome::None { step, why, tried, escalate } => {
+            if record.has_given_up() {
                 record.probe_again_slowly();
             } else {
                 record.step = step;
+                record.tried = tried;
                 record.failed(attempt, &why, retry);
-                if escalate {
-                    record.escalate(&why);
+                if escalate && !record.has_given_up() {
+                    record.give_up(&why);
                 }
             }
-            record.done()
+            finish(view, record)
         }
     }
+}
+
+/// The end of every look at an Incident whose trouble is not over.
+fn finish(view: &View, mut record: Record<'_>) -> (Move, Option<Timestamp>) {
+    record.escalate_when_late(view);
+    record.done()
+}
+
+/// Nothing can be concluded now; the clocks go on.
+fn unclear(view: &View, incident: &OpenIncident, now: Timestamp) -> (Move, Option<Timestamp>) {
+    let digest = incident.status.current_digest.as_ref().unwrap_or(&incident.spec.document_digest);
+    finish(view, Record::of(incident, digest.clone(), now))
 }
 
 /// No failure counts any more. Unknown is not Pass either, nor is a failure that does not count
@@ -322,10 +339,10 @@ fn quiet(
         .all(|result| result.verdict == Verdict::Pass)
         && !is_unclear(view, incident);
     let Some(assigned) = seen.document.as_ref().and_then(|d| d.assigned.as_ref()) else {
-        return (Move::Nothing, None);
+        return unclear(view, incident, now);
     };
     if !passes || !(view.serves_assigned() || view.served == Served::NotServed) {
-        return (Move::Nothing, None);
+        return unclear(view, incident, now);
     }
     let mut record = Record::of(incident, assigned.digest.clone(), now);
     let since = assigned.valid_since.as_ref().map_or(now, |since| since.0);
@@ -348,6 +365,9 @@ fn quiet(
         healthy_at = healthy_at.max(at);
     }
     record.mitigated("the assigned document passes and is served");
+    record.conditions.remove(ConditionType::Held);
+    // Whoever was called has mended it; after a relapse somebody is called again.
+    record.withdraw(ConditionType::Escalated, "the assigned document passes and is served");
     if healthy_at <= now {
         record.resolved();
     } else {

@@ -8,6 +8,7 @@ pub mod contract;
 pub mod drift;
 pub mod effective;
 pub mod episode;
+mod escalation;
 pub mod gates;
 pub mod gitops;
 pub mod history;

@@ -22,6 +22,9 @@ use super::{
 /// Most changes of one attempt that are shown.
 pub(super) const OPS_SHOWN: usize = 20;
 
+/// Most steps of one attempt that are noted beside what it writes.
+const STEPS_NOTED: usize = 20;
+
 /// What to do about the Incident.
 #[derive(Debug)]
 pub enum Move {
@@ -75,7 +78,12 @@ impl Repair {
         Self {
             document: Arc::clone(&candidate.document),
             origin: candidate.origin,
-            effect: Effect { incident: incident.to_owned(), attempt, step: candidate.step.clone() },
+            effect: Effect {
+                incident: incident.to_owned(),
+                attempt,
+                step: candidate.step.clone(),
+                tried: candidate.tried.iter().take(STEPS_NOTED).cloned().collect(),
+            },
             written_back: *place == Place::Assigned,
         }
     }

@@ -16,7 +16,7 @@ use crate::{
         policy::{OnFailure, Step},
         refs::LocalRef,
     },
-    domain::{Document, Op, Severity, Span, ValueFrom, Verdict, patch::apply},
+    domain::{Document, Op, Severity, Span, ValueFrom, Verdict, patch::apply, text},
     steps::{
         Failing, Fallback, Need as StepNeed, Proposal, ReplaceAsset, StepKind, View as StepView,
     },
@@ -25,6 +25,7 @@ use crate::{
 use super::{
     episode::{self, Episode},
     publish, select,
+    signal::{StepOutcome, Tried},
     validate::{Judged, RuleResult},
     view::{Need, View},
 };
@@ -49,6 +50,8 @@ pub enum Outcome {
         step: String,
         /// Why, in a sentence for people.
         why: String,
+        /// What was tried.
+        tried: Vec<Tried>,
         /// A step said that nothing else shall be tried.
         escalate: bool,
     },
@@ -63,6 +66,8 @@ pub struct Candidate {
     pub ops: Vec<Op>,
     /// The step that made the last change.
     pub step: String,
+    /// What was tried.
+    pub tried: Vec<Tried>,
     /// Where the document comes from.
     pub origin: Origin,
 }
@@ -146,7 +151,8 @@ pub fn candidate(
     match view.assigned_document().map_or_else(nothing, |assigned| Ok(Arc::clone(assigned))) {
         Ok(start) => compose(view, segments, start, attempting, now),
         Err(malformed) => {
-            Outcome::None { step: String::new(), why: malformed.to_string(), escalate: false }
+            let (step, why, tried) = (String::new(), malformed.to_string(), Vec::new());
+            Outcome::None { step, why, tried, escalate: false }
         }
     }
 }
@@ -164,7 +170,7 @@ fn compose(
     };
     let mut ops = Vec::new();
     let mut step_name = String::new();
-    let mut whys = Vec::new();
+    let mut tried = Vec::new();
     for segment in segments {
         for step in &segment.steps {
             let failing = failing_of(&current, &segment.rules);
@@ -176,7 +182,7 @@ fn compose(
             }
             let on_record = matches!(attempting, Attempting::Again | Attempting::AfterItsWait);
             if acts_on_being_asked(view, step) && !on_record {
-                whys.push(format!("{}: would ask the source for a new document", step.name));
+                tried.push(failed(step, "would ask the source for a new document"));
                 continue;
             }
             if let Some(need) = lacks(view, step) {
@@ -184,12 +190,13 @@ fn compose(
             }
             step_name.clone_from(&step.name);
             if let (Some(StepNeed::Source), Some(Err(doubt))) = (step.kind.need(), &view.source) {
-                whys.push(format!("{}: {}", step.name, doubt.message));
+                tried.push(failed(step, &doubt.message));
                 continue;
             }
             let why = match propose(view, step, &current, &failing, now) {
                 Proposal::Wait(wait) => {
                     if attempting == Attempting::AfterItsWait {
+                        tried.push(done(step, StepOutcome::Waited));
                         continue;
                     }
                     return Outcome::Wait { wait, step: step.name.clone() };
@@ -208,6 +215,7 @@ fn compose(
                     Ok(Some(better)) => {
                         current = better;
                         ops.extend(proposed);
+                        tried.push(done(step, StepOutcome::Changed));
                         continue;
                     }
                     Ok(None) => "what it proposes makes nothing better".to_owned(),
@@ -215,30 +223,48 @@ fn compose(
                     Err(Unfit::Bad(why)) => why,
                 },
             };
-            whys.push(format!("{}: {why}", step.name));
+            tried.push(failed(step, &why));
             if step.on_failure == Some(OnFailure::Escalate) {
-                return Outcome::None { step: step_name, why: whys.join("; "), escalate: true };
+                let why = whys(&tried);
+                return Outcome::None { step: step_name, why, tried, escalate: true };
             }
         }
     }
     if !ops.is_empty() && may_be_served(&current) {
         if let Some(stall) = publish::too_large(view, &current.document) {
-            return Outcome::None { step: step_name, why: stall.message, escalate: true };
+            return Outcome::None { step: step_name, why: stall.message, tried, escalate: true };
         }
         return Outcome::Candidate(Candidate {
             origin: origin(&ops),
             document: current.document,
             ops,
             step: step_name,
+            tried,
         });
     }
+    let mut why = whys(&tried);
     if !ops.is_empty() {
-        whys.push("what the steps made of it still fails".to_owned());
+        let still = "what the steps made of it still fails";
+        why = if why.is_empty() { still.to_owned() } else { format!("{why}; {still}") };
     }
-    if whys.is_empty() {
-        whys.push("there is no step to try".to_owned());
+    if why.is_empty() {
+        "there is no step to try".clone_into(&mut why);
     }
-    Outcome::None { step: step_name, why: whys.join("; "), escalate: false }
+    Outcome::None { step: step_name, why, tried, escalate: false }
+}
+
+fn failed(step: &Step, why: &str) -> Tried {
+    Tried { step: step.name.clone(), outcome: StepOutcome::Failed, why: text::message(why) }
+}
+
+fn done(step: &Step, outcome: StepOutcome) -> Tried {
+    Tried { step: step.name.clone(), outcome, why: String::new() }
+}
+
+fn whys(tried: &[Tried]) -> String {
+    let failed = tried.iter().filter(|tried| tried.outcome == StepOutcome::Failed);
+    let whys: Vec<String> = failed.map(|tried| format!("{}: {}", tried.step, tried.why)).collect();
+    whys.join("; ")
 }
 
 /// Only another document may take the place of one that cannot be written again as it is.

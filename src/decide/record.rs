@@ -17,20 +17,20 @@ use crate::{
 };
 
 use super::{
+    escalation,
     gates::Held,
     moves::{Move, summaries},
-    select,
-    signal::{Reason, Signal},
+    signal::{Reason, Signal, Tried},
     view::{Effect, OpenIncident, View, sooner},
     write_back,
 };
 
 const ATTEMPTS_KEPT: usize = 20;
 const MAX_ATTEMPTS: u32 = 3;
-const UNMITIGATED_AFTER: Span = Span::mins(5);
-const UNRESOLVED_AFTER: Span = Span::mins(24 * 60);
 /// How often an escalated Incident is tried again: slowly, since a person has been called.
 const SLOW_PROBE: Span = Span::mins(10);
+/// The reason of Escalated where nothing is left to try, and not only a clock has run out.
+const GIVEN_UP: &str = "PersonNeeded";
 /// What an Incident waits for while one of its steps waits.
 pub(super) const WAITING_STEP: &str = "Wait";
 
@@ -43,6 +43,7 @@ pub(super) struct Record<'a> {
     pub(super) next: Option<Timestamp>,
     pub(super) changes: Vec<OpSummary>,
     pub(super) step: String,
+    pub(super) tried: Vec<Tried>,
     pub(super) now: Timestamp,
 }
 
@@ -58,13 +59,14 @@ impl<'a> Record<'a> {
             next: None,
             changes: Vec::new(),
             step: String::new(),
+            tried: Vec::new(),
             now,
         };
         let cause = record.incident.spec.cause.as_ref();
         let rules = &record.incident.spec.rules_summary;
         let failing = format!("{rules} failing, cause {cause}");
         if record.set(ConditionType::Diagnosed, true, cause, &failing) {
-            record.signal(Reason::IncidentOpened, 0, &failing);
+            record.signals.push(record.signal(Reason::IncidentOpened, &failing));
         }
         record
     }
@@ -82,11 +84,28 @@ impl<'a> Record<'a> {
         before.as_deref() != Some(if status { "True" } else { "False" })
     }
 
-    pub(super) fn signal(&mut self, reason: Reason, number: u32, note: &str) {
-        let note = text::message(note);
-        let incident = Some(self.incident.name.clone());
-        let step = if number > 0 { self.status.step.clone() } else { String::new() };
-        self.signals.push(Signal { reason, note, incident, step, number });
+    fn signal(&self, reason: Reason, note: &str) -> Signal {
+        Signal {
+            reason,
+            note: text::message(note),
+            incident: Some(self.incident.name.clone()),
+            step: String::new(),
+            attempt: 0,
+            tried: Vec::new(),
+            after: None,
+        }
+    }
+
+    /// A signal about the attempt that was written down last.
+    fn signal_attempt(&self, reason: Reason, note: &str) -> Signal {
+        let (step, attempt) = (self.status.step.clone(), self.status.tries.unwrap_or(0));
+        Signal { step, attempt, ..self.signal(reason, note) }
+    }
+
+    /// Says how the attempt that was written down last went, step by step.
+    fn say_attempt(&mut self, reason: Reason, note: &str) {
+        let tried = std::mem::take(&mut self.tried);
+        self.signals.push(Signal { tried, ..self.signal_attempt(reason, note) });
     }
 
     pub(super) fn attempt(&mut self, number: u32, outcome: AttemptOutcome, message: &str) {
@@ -133,8 +152,8 @@ impl<'a> Record<'a> {
         self.set(ConditionType::Verified, true, "Passed", &message);
         self.set(ConditionType::Remediating, false, "Done", &message);
         self.conditions.remove(ConditionType::Held);
-        self.conditions.remove(ConditionType::Escalated);
-        self.signal(Reason::StepSucceeded, number, &message);
+        self.withdraw(ConditionType::Escalated, &message);
+        self.say_attempt(Reason::StepSucceeded, &message);
         self.mitigated(&message);
         self.waits_for("AwaitingOwner");
         self.status.next_attempt_time = None;
@@ -143,6 +162,7 @@ impl<'a> Record<'a> {
     /// What an attempt did, from what was stored before it: the evidence is overwritten.
     pub(super) fn tell_intent(&mut self, effect: &Effect) {
         self.step.clone_from(&effect.step);
+        self.tried.clone_from(&effect.tried);
         if let Some(intent) = write_back::intent(self.incident, effect.attempt) {
             self.changes.clone_from(&intent.ops);
         }
@@ -159,11 +179,13 @@ impl<'a> Record<'a> {
 
     pub(super) fn failed(&mut self, number: u32, why: &str, retry: &Retry) {
         self.attempt(number, AttemptOutcome::Failed, why);
-        self.signal(Reason::StepFailed, number, why);
+        self.say_attempt(Reason::StepFailed, why);
         self.set(ConditionType::Verified, false, "Failed", why);
-        let most = retry.max_attempts.unwrap_or(MAX_ATTEMPTS);
-        if number >= most {
-            self.escalate(&format!("{number} of {most} attempts failed: {why}"));
+        if number >= retry.max_attempts.unwrap_or(MAX_ATTEMPTS) {
+            let kept = &self.status.attempts;
+            let failed = kept.iter().filter(|a| a.outcome == AttemptOutcome::Failed).count();
+            let last = if kept.len() < ATTEMPTS_KEPT { "" } else { "the last " };
+            self.give_up(&format!("{failed} of {last}{} attempts failed: {why}", kept.len()));
             return;
         }
         self.set(ConditionType::Remediating, true, "Backoff", why);
@@ -193,7 +215,9 @@ impl<'a> Record<'a> {
     pub(super) fn held(&mut self, held: &Held) {
         self.set(ConditionType::Held, true, held.reason, &held.message);
         self.waits_for(held.reason);
-        self.status.message = text::message(&held.message);
+        if !self.conditions.is_true(ConditionType::Escalated) {
+            self.status.message = text::message(&held.message);
+        }
         self.next = held.until;
     }
 
@@ -208,9 +232,10 @@ impl<'a> Record<'a> {
         if self.conditions.is_true(ConditionType::Mitigated) {
             return;
         }
+        let after = self.flipped_at(ConditionType::Mitigated);
         if self.set(ConditionType::Mitigated, true, "GoodDocumentServed", message) {
             self.status.mitigated_at = Some(Time(whole_seconds(self.now)));
-            self.signal(Reason::Mitigated, 0, message);
+            self.signals.push(Signal { after, ..self.signal(Reason::Mitigated, message) });
         }
     }
 
@@ -218,48 +243,62 @@ impl<'a> Record<'a> {
     pub(super) fn is_settled(&mut self) -> bool {
         let mitigated = self.conditions.is_true(ConditionType::Mitigated);
         let has_steps = self.incident.spec.plan.iter().any(|segment| !segment.steps.is_empty());
-        if !has_steps {
-            // Trying again what cannot be tried would only look like work.
+        // Trying again what cannot be tried would only look like work.
+        let settled = !has_steps || (mitigated && self.conditions.is_true(ConditionType::Verified));
+        if settled {
             self.waits_for("AwaitingOwner");
         }
-        !has_steps || (mitigated && self.conditions.is_true(ConditionType::Verified))
+        settled
     }
 
-    pub(super) fn escalate(&mut self, why: &str) {
+    /// Nothing is left to try: a person is called, and a slow probe goes on.
+    pub(super) fn give_up(&mut self, why: &str) {
         self.set(ConditionType::Remediating, false, "Escalated", why);
-        let message = format!("{why}; mend the document, its rules or its policy");
-        if self.set(ConditionType::Escalated, true, "PersonNeeded", &message) {
-            self.signal(Reason::Escalated, 0, &message);
-        }
+        self.call(GIVEN_UP, why);
         self.waits_for("Person");
-        self.status.message = text::message(&message);
         self.probe_again_slowly();
+    }
+
+    pub(super) fn has_given_up(&self) -> bool {
+        let escalated = self.conditions.get(ConditionType::Escalated);
+        escalated.is_some_and(|is| is.status == "True" && is.reason == GIVEN_UP)
+    }
+
+    /// Calls a person. What goes on by itself goes on.
+    fn call(&mut self, reason: &str, why: &str) {
+        let message = escalation::advised(why, self.incident.spec.cause);
+        let after = self.flipped_at(ConditionType::Escalated);
+        if self.set(ConditionType::Escalated, true, reason, &message) {
+            self.signals.push(Signal { after, ..self.signal_attempt(Reason::Escalated, &message) });
+        }
+        self.status.message = message;
+    }
+
+    /// When a condition flipped last, whichever way.
+    fn flipped_at(&self, type_: ConditionType) -> Option<Timestamp> {
+        self.conditions.get(type_).map(|condition| condition.last_transition_time.0)
     }
 
     pub(super) fn probe_again_slowly(&mut self) {
         self.next_attempt(SLOW_PROBE);
     }
 
-    pub(super) fn escalate_when_unresolved(&mut self, view: &View) {
-        let escalation = select::governing(&view.policies, &self.incident.spec.plan)
-            .and_then(|policy| policy.spec.escalation.clone())
-            .unwrap_or_default();
-        let patience = if self.conditions.is_true(ConditionType::Mitigated) {
-            escalation.unresolved_after.unwrap_or(UNRESOLVED_AFTER)
+    /// Calls a person when one of the two clocks has run out: asked at every look at an open
+    /// Incident, whatever else is waited for.
+    pub(super) fn escalate_when_late(&mut self, view: &View) {
+        if self.conditions.is_true(ConditionType::Escalated) {
+            return;
+        }
+        let clock = escalation::clock(view, self.incident, &self.conditions);
+        if clock.at > self.now {
+            self.next = sooner(self.next, Some(clock.at));
         } else {
-            escalation.unmitigated_after.unwrap_or(UNMITIGATED_AFTER)
-        };
-        let at = patience.after(self.incident.spec.opened_at.0);
-        if at > self.now {
-            self.next = sooner(self.next, Some(at));
-        } else if !self.conditions.is_true(ConditionType::Escalated) {
-            self.escalate(&format!("the assigned document still fails after {patience}"));
+            self.call("Overdue", &clock.why);
         }
     }
 
     pub(super) fn resolved(&mut self) {
         self.over(State::Resolved, "Recovered", "the assigned document passes and is served");
-        self.signal(Reason::Resolved, 0, "the assigned document passes and is served");
     }
 
     pub(super) fn over(&mut self, state: State, reason: &str, message: &str) {
@@ -272,6 +311,9 @@ impl<'a> Record<'a> {
         self.status.waiting.clear();
         self.status.next_attempt_time = None;
         self.status.message = text::message(message);
+        if state == State::Resolved {
+            self.signals.push(self.signal(Reason::Resolved, message));
+        }
     }
 
     pub(super) fn done(mut self) -> (Move, Option<Timestamp>) {

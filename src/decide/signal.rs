@@ -1,6 +1,18 @@
 //! What happened, for people who are not looking at status: one value for each thing that
 //! happens, said after the writes that made it so were acknowledged, as a log line and an Event.
 
+use jiff::Timestamp;
+
+use crate::{
+    api::{
+        condition::{ConditionType, Conditions},
+        contract::WidgetContractStatus,
+    },
+    domain::text,
+};
+
+use super::{publish::withheld_because, view::View};
+
 /// Something that happened to a contract or its Incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signal {
@@ -12,9 +24,36 @@ pub struct Signal {
     pub incident: Option<String>,
     /// The step that it is about; empty when it is about none.
     pub step: String,
-    /// Tells one of several of its kind in one Incident apart, so that a repeated look says each
-    /// only once: the attempt's number.
-    pub number: u32,
+    /// The attempt that it is about, from 1; 0 when it is about none.
+    pub attempt: u32,
+    /// What the attempt tried.
+    pub tried: Vec<Tried>,
+    /// When the condition that it tells of had flipped before. With the attempt it tells one of
+    /// several of its kind in one Incident apart: a repeated look gives the same, and a relapse
+    /// another.
+    pub after: Option<Timestamp>,
+}
+
+/// One step of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Its name.
+    pub step: String,
+    /// What came of it.
+    pub outcome: StepOutcome,
+    /// Why nothing did; empty when something did.
+    pub why: String,
+}
+
+/// What came of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
+pub enum StepOutcome {
+    /// It made the document better.
+    Changed,
+    /// Its time went by.
+    Waited,
+    /// It made nothing better.
+    Failed,
 }
 
 /// The stable reasons of Events.
@@ -48,6 +87,8 @@ pub enum Reason {
     Escalated,
     /// The assigned document passes again.
     ValidationRecovered,
+    /// The assigned document is not served, though none of its failures was said.
+    Withheld,
 }
 
 impl Reason {
@@ -55,12 +96,53 @@ impl Reason {
     #[must_use]
     pub fn is_warning(self) -> bool {
         match self {
-            Self::ValidationFailed | Self::IncidentOpened | Self::StepFailed | Self::Escalated => {
-                true
-            }
+            Self::ValidationFailed
+            | Self::IncidentOpened
+            | Self::StepFailed
+            | Self::Escalated
+            | Self::Withheld => true,
             Self::StepSucceeded | Self::Mitigated | Self::Resolved | Self::ValidationRecovered => {
                 false
             }
         }
     }
+}
+
+/// What a contract's status, as it is about to be, says for the first time. Unknown in between
+/// says nothing new of the document.
+#[must_use]
+pub fn of_contract(view: &View, new: &WidgetContractStatus) -> Vec<Signal> {
+    let conditions = Conditions::of(Some(&new.conditions));
+    let says = |reason, type_| Signal {
+        reason,
+        note: conditions.get(type_).map_or_else(String::new, |is| text::message(&is.message)),
+        incident: None,
+        step: String::new(),
+        attempt: 0,
+        tried: Vec::new(),
+        after: None,
+    };
+    match (view.status.last_valid, new.last_valid) {
+        (None | Some(true), Some(false)) => {
+            vec![says(Reason::ValidationFailed, ConditionType::Valid)]
+        }
+        (Some(false), Some(true)) => vec![says(Reason::ValidationRecovered, ConditionType::Valid)],
+        _ if view.assigned_document().is_some()
+            && withheld_because(view).is_some()
+            && serves_another(new)
+            && !serves_another(&view.status) =>
+        {
+            vec![says(Reason::Withheld, ConditionType::Serving)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Does the status say that something else than the assigned document is served, or nothing?
+fn serves_another(status: &WidgetContractStatus) -> bool {
+    let conditions = Conditions::of(Some(&status.conditions));
+    let elsewhere = ["Assigned", "AssignedUnverified", "WatchOnly", "ServeNotOwned"];
+    conditions
+        .get(ConditionType::Serving)
+        .is_some_and(|serving| !elsewhere.contains(&serving.reason.as_str()))
 }

@@ -18,6 +18,7 @@ use super::{
     history::{Worth, worth},
     ownership::{self, ServedIn, whose},
     select::Policy,
+    signal::{Reason, Signal},
     validate::Rulebook,
     view::{
         Assigned, EndedIncident, Holder, Need, Note, OpenIncident, Served, ServedKey, Subject,
@@ -53,6 +54,8 @@ struct World {
     dies_after: Option<usize>,
     /// How often the served bytes changed.
     published: usize,
+    /// What was said; of one name the first only, as of an Event.
+    said: Vec<(String, Signal)>,
     next: Option<Timestamp>,
 }
 
@@ -87,6 +90,7 @@ impl World {
             writes: 0,
             dies_after: None,
             published: 0,
+            said: Vec::new(),
             next: None,
         };
         for name in ["hero", "other", "fallback"] {
@@ -247,11 +251,26 @@ impl World {
                             return None;
                         }
                     }
+                    decision.signals.into_iter().for_each(|signal| self.hear(signal));
                     return Some(decision.next);
                 }
             }
         }
         panic!("a look that asks without end");
+    }
+
+    fn hear(&mut self, signal: Signal) {
+        let (attempt, after) = (signal.attempt, signal.after);
+        let which = signal.incident.clone().unwrap_or_else(|| self.writes.to_string());
+        let name = format!("{which}/{}/{attempt}/{after:?}", signal.reason);
+        if !self.said.iter().any(|(known, _)| *known == name) {
+            self.said.push((name, signal));
+        }
+    }
+
+    /// How often it was said.
+    fn times(&self, reason: Reason) -> usize {
+        self.said.iter().filter(|(_, signal)| signal.reason == reason).count()
     }
 
     fn apply(&mut self, write: Write) {

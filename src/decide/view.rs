@@ -22,6 +22,7 @@ use super::{
     effective::{DOCUMENT_RULE, Effective},
     ownership::ServedIn,
     select::Policy,
+    signal::{StepOutcome, Tried},
     validate::{Judged, RuleResult, Rulebook},
 };
 
@@ -215,6 +216,9 @@ pub struct Effect {
     pub attempt: u32,
     /// The step that made the last change.
     pub step: String,
+    /// What the attempt tried, for its trace: the names alone, a `!` before one that failed and a
+    /// `~` before one that waited.
+    pub tried: Vec<Tried>,
 }
 
 impl fmt::Display for Note {
@@ -232,7 +236,16 @@ impl fmt::Display for Note {
 
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.incident, self.attempt, self.step)
+        write!(f, "{}/{}/{}", self.incident, self.attempt, self.step)?;
+        for (at, tried) in self.tried.iter().enumerate() {
+            let mark = match tried.outcome {
+                StepOutcome::Changed => "",
+                StepOutcome::Failed => "!",
+                StepOutcome::Waited => "~",
+            };
+            write!(f, "{}{mark}{}", if at == 0 { '/' } else { ',' }, tried.step)?;
+        }
+        Ok(())
     }
 }
 
@@ -243,7 +256,17 @@ impl FromStr for Effect {
         let mut parts = text.split('/').map(str::to_owned);
         let mut part = || parts.next().ok_or(());
         let (incident, attempt) = (part()?, part()?.parse().map_err(|_| ())?);
-        Ok(Self { incident, attempt, step: part()? })
+        let step = part()?;
+        let marked = part().unwrap_or_default();
+        let tried = marked.split(',').filter(|name| !name.is_empty()).map(|name| {
+            let (outcome, step) = match (name.strip_prefix('!'), name.strip_prefix('~')) {
+                (Some(step), _) => (StepOutcome::Failed, step),
+                (_, Some(step)) => (StepOutcome::Waited, step),
+                _ => (StepOutcome::Changed, name),
+            };
+            Tried { step: step.to_owned(), outcome, why: String::new() }
+        });
+        Ok(Self { incident, attempt, step, tried: tried.collect() })
     }
 }
 
@@ -352,5 +375,26 @@ pub fn sooner(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_noted_of_an_attempt_reads_back_as_it_was() {
+        for text in ["uk-1/2/restore", "uk-1/2/restore/!graft,~pause,restore"] {
+            let note = format!("Repaired revision=3 effect={text}");
+            assert_eq!(note.parse::<Note>().unwrap().to_string(), note);
+        }
+        let effect: Effect = "uk-1/2/restore/!graft,~pause,restore".parse().unwrap();
+        let tried: Vec<_> = effect.tried.iter().map(|t| (t.step.as_str(), t.outcome)).collect();
+        let expected = [
+            ("graft", StepOutcome::Failed),
+            ("pause", StepOutcome::Waited),
+            ("restore", StepOutcome::Changed),
+        ];
+        assert_eq!(tried, expected);
     }
 }

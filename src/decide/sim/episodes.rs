@@ -1,14 +1,21 @@
-//! When an Incident opens, and how long it stays.
+//! When an Incident opens, how long it stays, when a person is called, and what is said of it.
 
 use serde_json::{Value, json};
 
-use super::{World, broken, good};
+use super::{World, broken, good, with};
 use crate::{
-    api::{contract::CheckResult, incident::State},
+    api::{
+        contract::{CheckResult, Mode},
+        incident::State,
+    },
+    decide::signal::Reason,
     domain::Span,
 };
 
 const MINUTE: Span = Span::mins(1);
+
+/// What happens to a world.
+type Change = fn(&mut World);
 
 /// A world that serves `good`, with `more` on its rule about images, and a policy that cannot heal
 /// anything but says `extra`.
@@ -137,4 +144,225 @@ fn a_critical_rule_opens_an_incident_however_many_warnings_fail_before_it() {
     assert_eq!((status.failing, status.rules_summary.as_str()), (Some(63), "1 pass, 63 fail"));
     let bytes = serde_json::to_string(status).unwrap().len();
     assert!(bytes < 32 * 1024, "{bytes} bytes of status");
+}
+
+#[test]
+fn a_person_is_called_again_when_it_fails_again_after_it_was_mended() {
+    let mut world = world(&json!({}), TWICE);
+    for calls in 1..4 {
+        hero(&mut world, Some(404));
+        world.run_for(Span::mins(2));
+        assert_eq!((world.state(), world.times(Reason::Escalated)), (State::Escalated, calls));
+        hero(&mut world, Some(200));
+        assert_eq!(world.state(), State::Mitigated);
+        assert_eq!(world.times(Reason::Mitigated), calls, "{:?}", world.said);
+    }
+    assert_eq!(world.incidents.len(), 1);
+}
+
+#[test]
+fn a_person_is_called_again_by_the_clock_though_nothing_may_be_tried() {
+    let mut world = world(&json!({}), "mode: Observe\nescalation: {unmitigatedAfter: 1m}");
+    for calls in 1..4 {
+        hero(&mut world, Some(404));
+        assert_eq!((world.state(), world.times(Reason::Escalated)), (State::Held, calls - 1));
+        world.run_for(Span::mins(2));
+        assert_eq!((world.state(), world.times(Reason::Escalated)), (State::Escalated, calls));
+        hero(&mut world, Some(200));
+        assert_eq!(world.state(), State::Mitigated);
+    }
+    assert_eq!((world.incidents.len(), world.tries()), (1, 0));
+}
+
+#[test]
+fn what_is_said_before_a_crash_is_not_said_again_after_it() {
+    let mut world = world(&json!({}), TWICE);
+    hero(&mut world, Some(404));
+    hero(&mut world, Some(200));
+    world.asset("hero", Some(404));
+    world.later(MINUTE).settle();
+    let before = world.clone();
+    world.run_for(Span::mins(2));
+    let names =
+        |world: &World| -> Vec<_> { world.said.iter().map(|(name, _)| name.clone()).collect() };
+    let said = names(&world);
+    // The same looks once more, as if none of their writes had arrived.
+    world.incidents = before.incidents.clone();
+    world.status = before.status.clone();
+    (world.now, world.next) = (before.now, before.next);
+    world.run_for(Span::mins(2));
+    let again: Vec<_> = names(&world).split_off(said.len());
+    assert!(again.is_empty(), "{again:?}");
+}
+
+#[test]
+fn unknown_in_between_is_neither_a_recovery_nor_another_failure() {
+    let mut world = world(&json!({}), TWICE);
+    let counts = |world: &World| {
+        (world.times(Reason::ValidationFailed), world.times(Reason::ValidationRecovered))
+    };
+    for (status, failed, recovered) in [
+        (Some(404), 1, 0),
+        (None, 1, 0),
+        (Some(404), 1, 0),
+        (None, 1, 0),
+        (Some(200), 1, 1),
+        (None, 1, 1),
+        (Some(200), 1, 1),
+        (Some(404), 2, 1),
+    ] {
+        hero(&mut world, status);
+        assert_eq!(counts(&world), (failed, recovered), "after {status:?}: {:?}", world.said);
+    }
+}
+
+#[test]
+fn a_document_that_is_withheld_for_a_doubt_is_said_once_to_be() {
+    let mut world = world(&json!({}), TWICE);
+    // Too costly an expression is Unknown for every document.
+    world.contract["rules"] = json!([{"name": "sum", "cel": {"expression": "self.title +"}}]);
+    world.assign(&with(|document| document["title"] = json!("two")));
+    world.later(MINUTE).settle().later(MINUTE).settle();
+    assert_eq!(world.served_value(), good());
+    world.assign(&with(|document| document["title"] = json!("three")));
+    world.later(MINUTE).settle();
+    assert_eq!(world.times(Reason::Withheld), 1, "{:?}", world.said);
+    let (_, said) = world.said.last().unwrap();
+    assert!(said.note.contains("is withheld: rule sum is unknown"), "{}", said.note);
+    world.contract["rules"] = json!([]);
+    world.settle();
+    world.assign(&broken());
+    world.later(MINUTE).settle();
+    assert_eq!(world.times(Reason::Withheld), 1, "a failure says itself");
+}
+
+#[test]
+fn an_incident_that_a_person_closes_is_said_to_be_resolved() {
+    let mut world = world(&json!({}), TWICE);
+    hero(&mut world, Some(404));
+    world.incidents[0].1.close = true;
+    world.later(Span::secs(1)).settle();
+    assert_eq!((world.state(), world.times(Reason::Resolved)), (State::Resolved, 1));
+}
+
+#[test]
+fn a_person_is_called_when_nothing_good_was_served_for_long_though_attempts_go_on() {
+    let patient = "retry: {maxAttempts: 20, backoff: {initial: 60s, max: 60s}}\nescalation: {unmitigatedAfter: 3m}";
+    let mut world = world(&json!({}), patient);
+    hero(&mut world, Some(404));
+    world.run_for(Span::secs(170));
+    assert_eq!((world.state(), world.times(Reason::Escalated)), (State::Remediating, 0));
+    let tries = world.tries();
+    world.run_for(Span::secs(20));
+    assert_eq!((world.state(), world.times(Reason::Escalated)), (State::Escalated, 1));
+    let message = world.incidents[0].2.message.clone();
+    assert!(
+        message.starts_with("no good document was served for 3m; bring the asset"),
+        "{message}"
+    );
+    world.run_for(Span::mins(4));
+    assert!(world.tries() > tries + 2, "calling a person stops no attempt: {}", world.tries());
+    world.run_for(Span::mins(30));
+    assert_eq!((world.tries(), world.times(Reason::Escalated)), (20, 1));
+    let message = &world.incidents[0].2.message;
+    assert!(message.starts_with("20 of the last 20 attempts failed: asset: "), "{message}");
+}
+
+#[test]
+fn a_person_is_called_while_a_step_waits_while_a_gate_is_shut_and_while_nothing_is_known() {
+    let slow = "escalation: {unmitigatedAfter: 3m}";
+    let waiting = "default: true\nsteps: [{name: pause, wait: {for: 1h}}]";
+    let cases: [(&str, Change, &str); 3] = [
+        ("waits", |_| {}, "no good document was served for 3m; bring"),
+        ("held", |world| world.max_mode = Mode::Observe, "for 3m; held: the mode is Observe"),
+        ("unknown", |world| world.asset("hero", None), "no good document was served for 3m; bring"),
+    ];
+    for (name, change, expected) in cases {
+        let mut world = world(&json!({}), slow);
+        world.policies[0].spec = serde_saphyr::from_str(&format!("{waiting}\n{slow}")).unwrap();
+        hero(&mut world, Some(404));
+        change(&mut world);
+        world.later(Span::secs(1)).settle().run_for(Span::secs(160));
+        assert_eq!(world.times(Reason::Escalated), 0, "{name}");
+        world.run_for(Span::mins(1));
+        assert_eq!(
+            (world.state(), world.times(Reason::Escalated)),
+            (State::Escalated, 1),
+            "{name}"
+        );
+        let message = &world.incidents[0].2.message;
+        assert!(message.contains(expected), "{name}: {message}");
+    }
+}
+
+#[test]
+fn a_person_is_called_when_the_owner_does_not_mend_what_is_mitigated() {
+    let mut world = world(&json!({}), "escalation: {unmitigatedAfter: 1m, unresolvedAfter: 1h}");
+    world.policies[0].spec.steps[0] =
+        serde_saphyr::from_str("{name: restore, restoreRevision: {}}").unwrap();
+    world.assign(&with(|document| {
+        document["title"] = json!(7);
+        document["new"] = json!("good");
+    }));
+    world.later(MINUTE).settle().run_for(Span::mins(58));
+    assert_eq!((world.state(), world.times(Reason::Escalated)), (State::Mitigated, 0));
+    world.run_for(Span::mins(3));
+    assert_eq!((world.state(), world.times(Reason::Escalated)), (State::Escalated, 1));
+    let message = &world.incidents[0].2.message;
+    assert!(message.starts_with("the assigned document has not passed for 1h; mend"), "{message}");
+}
+
+#[test]
+fn only_attempts_that_failed_are_counted_as_failed() {
+    let mut world = world(&json!({}), TWICE);
+    world.contract["fallbackAssets"] = json!([{"url": "https://cdn.test/fallback.png"}]);
+    hero(&mut world, Some(404));
+    assert_eq!((world.state(), world.tries()), (State::Mitigated, 1));
+    hero(&mut world, Some(200));
+    world.asset("fallback", Some(404));
+    hero(&mut world, Some(404));
+    assert_eq!(world.state(), State::Escalated);
+    let message = &world.incidents[0].2.message;
+    assert!(message.starts_with("1 of 2 attempts failed: "), "{message}");
+}
+
+#[test]
+fn a_policy_says_how_far_repairs_go() {
+    for (mode, incidents, state, waiting, published) in [
+        (Mode::Off, 0, None, "", 1),
+        (Mode::Observe, 1, Some(State::Held), "ObserveOnly", 1),
+        (Mode::DryRun, 1, Some(State::Held), "DryRun", 1),
+        (Mode::Approve, 1, Some(State::Held), "ApprovalUnprotected", 1),
+        (Mode::Auto, 1, Some(State::Mitigated), "AwaitingOwner", 2),
+    ] {
+        let mut world = World::new(&good());
+        world.policies[0].spec.mode = Some(mode);
+        world.settle();
+        world.assign(&with(|document| {
+            document["title"] = json!(7);
+            document["new"] = json!("good");
+        }));
+        world.later(MINUTE).settle();
+        assert_eq!((world.incidents.len(), world.published), (incidents, published), "{mode}");
+        assert_eq!(world.status.reason, "Invalid", "{mode}");
+        let last = world.incidents.last().map(|(_, _, status)| status);
+        assert_eq!(last.and_then(|status| status.state), state, "{mode}");
+        assert_eq!(last.map_or("", |status| &status.waiting), waiting, "{mode}");
+        assert_eq!(last.is_some_and(|status| !status.plan.is_empty()), mode == Mode::DryRun);
+    }
+}
+
+#[test]
+fn an_incident_that_is_over_is_kept_for_as_long_as_its_policy_says() {
+    let soon = "retry: {minHealthyPeriod: 0s}\nincidents: {ttl: 1h}";
+    let mut world = world(&json!({}), soon);
+    hero(&mut world, Some(404));
+    hero(&mut world, Some(200));
+    assert_eq!(world.state(), State::Resolved);
+    world.run_for(Span::mins(58));
+    assert_eq!(world.incidents.len(), 1);
+    world.run_for(Span::mins(4));
+    assert_eq!(world.incidents.len(), 0);
+    hero(&mut world, Some(404));
+    assert_eq!(world.incidents[0].1.ordinal, 2, "a number is not given again");
 }

@@ -1,0 +1,93 @@
+//! When a person is called though work goes on, and what they read.
+//!
+//! Knows: the two clocks of an open Incident, and what to do about each cause. Must not know: what
+//! is written of it; that is the record's.
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{
+        condition::{ConditionType, Conditions},
+        incident::Cause,
+    },
+    domain::{Span, text},
+};
+
+use super::{
+    select,
+    view::{OpenIncident, View},
+};
+
+const UNMITIGATED_AFTER: Span = Span::mins(5);
+const UNRESOLVED_AFTER: Span = Span::mins(24 * 60);
+
+/// The clock that runs out first.
+pub(super) struct Clock {
+    /// When.
+    pub(super) at: Timestamp,
+    /// What it means that it has.
+    pub(super) why: String,
+}
+
+/// The clocks of `incident`, whose conditions are these.
+pub(super) fn clock(view: &View, incident: &OpenIncident, conditions: &Conditions) -> Clock {
+    let escalation = select::governing(&view.policies, &incident.spec.plan)
+        .and_then(|policy| policy.spec.escalation.clone())
+        .unwrap_or_default();
+    let opened = incident.spec.opened_at.0;
+    let patience = escalation.unresolved_after.unwrap_or(UNRESOLVED_AFTER);
+    let mut first = (patience.after(opened), patience, "the assigned document has not passed");
+    if !conditions.is_true(ConditionType::Mitigated) {
+        let patience = escalation.unmitigated_after.unwrap_or(UNMITIGATED_AFTER);
+        // After a relapse it begins anew.
+        let relapsed = conditions.get(ConditionType::Mitigated);
+        let since = relapsed.map_or(opened, |condition| condition.last_transition_time.0);
+        first = first.min((patience.after(since), patience, "no good document was served"));
+    }
+    let (at, patience, what) = first;
+    let held = conditions.get(ConditionType::Held).filter(|held| held.status == "True");
+    let held = held.map_or_else(String::new, |held| format!("; held: {}", held.message));
+    Clock { at, why: format!("{what} for {patience}{held}") }
+}
+
+/// What went wrong and what to do about it: the advice is never cut.
+pub(super) fn advised(why: &str, cause: Cause) -> String {
+    let advice = match cause {
+        Cause::DocumentChanged | Cause::NeverValid => {
+            "mend the document, or give its policy a step that can"
+        }
+        Cause::RuleChanged => "mend the document, or take the change of its rules back",
+        Cause::SchemaChanged => "mend the document, or take the change of its schema back",
+        Cause::AssetMissing => {
+            "bring the asset back, point the document at another, or give fallbackAssets"
+        }
+        Cause::Stale => "publish a fresh document, and see why its source stopped",
+        Cause::Overwritten => {
+            "take the right to write the key from whoever does, or serve elsewhere"
+        }
+    };
+    let room = text::MESSAGE_MAX.saturating_sub(advice.len() + 2);
+    format!("{}; {advice}", text::bounded(why, room))
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::IntoEnumIterator as _;
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_called_reads_what_to_do_next_however_much_was_tried() {
+        let twenty: Vec<String> =
+            (0..20).map(|n| format!("step-{n}: nothing fits /é/{n}")).collect();
+        let mut advice = std::collections::BTreeSet::new();
+        for cause in Cause::iter() {
+            let (short, long) = (advised("it fails", cause), advised(&twenty.join("; "), cause));
+            let (_, what_to_do) = short.split_once("it fails; ").unwrap();
+            assert!(long.starts_with("step-0: ") && long.ends_with(what_to_do), "{long}");
+            assert!(long.len() <= text::MESSAGE_MAX && long.contains('…'), "{long}");
+            advice.insert(what_to_do.to_owned());
+        }
+        assert!(advice.len() >= 6, "by cause: {advice:?}");
+    }
+}
