@@ -1,14 +1,19 @@
 //! The heal loop: broken, recorded, repaired, verified, and escalated when it cannot be healed.
 
+use futures::StreamExt as _;
 use k8s_openapi::api::events::v1::Event;
 use kintsugi::api::{Incident, WidgetContract};
 use kube::{
     ResourceExt as _,
     api::{ListParams, Patch, PatchParams},
+    runtime::{WatchStreamExt as _, watcher},
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use crate::support::{Cluster, Namespace, Operator, condition, has, storefinder, web::Web};
+use crate::support::{
+    Cluster, Namespace, Operator, PATIENCE, condition, has, storefinder, web::Web,
+};
 
 const LOCAL: [&str; 2] = ["--allow-cidrs=127.0.0.0/8", "--allow-http"];
 
@@ -118,6 +123,16 @@ async fn the_good_part_of_a_broken_edit_is_served_and_the_incident_waits_for_the
         operator.log().contains(&incident.spec.traceparent.unwrap()[3..35]),
         "the trace id is logged"
     );
+}
+
+/// The reasons of all Events, once there is one with this reason.
+async fn events_until(namespace: &Namespace, reason: &str) -> Vec<String> {
+    let list = watcher(namespace.api::<Event>(), watcher::Config::default());
+    let found = list
+        .applied_objects()
+        .any(async |event| event.is_ok_and(|event| event.reason.as_deref() == Some(reason)));
+    assert!(timeout(PATIENCE, found).await.expect(reason));
+    events(namespace).await
 }
 
 async fn events(namespace: &Namespace) -> Vec<String> {
@@ -234,7 +249,8 @@ async fn what_no_step_can_heal_is_retried_and_then_escalated_and_heals_when_its_
     let escalated = status.conditions.iter().find(|c| c.type_ == "Escalated").unwrap();
     assert!(escalated.message.contains("2 of 2 attempts failed"), "{}", escalated.message);
     assert_eq!(namespace.config_map_key("uk-served", "contract.json").await, None);
-    let said = events(&namespace).await;
+    // Said after it was written down.
+    let said = events_until(&namespace, "Escalated").await;
     assert_eq!(said.iter().filter(|said| *said == "StepFailed").count(), 2, "{said:?}");
     assert_eq!(said.iter().filter(|said| *said == "Escalated").count(), 1, "{said:?}");
 

@@ -1,6 +1,7 @@
 //! What takes its time by somebody's wish: soak, wait, cooldown.
 
-use kintsugi::api::WidgetContract;
+use kintsugi::api::{Incident, WidgetContract};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::{
@@ -94,4 +95,19 @@ async fn a_namespace_label_holds_repairs_and_lets_them_go() {
     assert_eq!(namespace.served_when("uk", |_| true).await, shop());
     namespace.label("kintsugi.dev/max-mode", None).await;
     namespace.served_when("uk", |document| document["new"] == "good").await;
+}
+
+#[tokio::test]
+async fn an_incident_belongs_to_its_contract_and_is_gone_with_it() {
+    let (_cluster, namespace, _operator) = world("owner").await;
+    namespace.apply(&storefinder("uk", &json!({}))).await;
+    let contract = namespace.contract_when("uk", "is judged", has("Valid", "False", "RulesFail"));
+    let uid = contract.await.metadata.uid.unwrap();
+    let incident = incident_when(&namespace, "uk", "Open").await;
+    let owners = incident.metadata.owner_references.unwrap();
+    let [owner] = owners.as_slice() else { panic!("{owners:?}") };
+    assert_eq!((owner.kind.as_str(), owner.name.as_str()), ("WidgetContract", "uk"));
+    assert_eq!((owner.controller, &owner.uid), (Some(true), &uid));
+    namespace.contracts().delete("uk", &DeleteParams::default()).await.unwrap();
+    namespace.gone::<Incident>(&incident.metadata.name.unwrap()).await;
 }

@@ -12,7 +12,10 @@ use std::{
 use kintsugi::api::{Incident, WidgetContract};
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Namespace, Operator, PATIENCE, has, storefinder};
+use crate::{
+    healing::{incident_when, policy},
+    support::{Cluster, Namespace, Operator, PATIENCE, has, storefinder},
+};
 
 struct Collector {
     child: Child,
@@ -28,6 +31,23 @@ struct Span {
     id: String,
     parent: String,
     attributes: BTreeMap<String, String>,
+}
+
+impl Span {
+    /// The value of the attribute.
+    fn of(&self, attribute: &str) -> &str {
+        self.attributes.get(&format!("kintsugi.{attribute}")).map_or("none", String::as_str)
+    }
+
+    /// Is it about this contract of a storefinder, and its schema?
+    fn is_about(&self, contract: &str, cause: &str) -> bool {
+        let said = ["contract", "widget", "rules", "cause"].map(|attribute| self.of(attribute));
+        said == [contract, "storefinder", "schema", cause]
+    }
+}
+
+fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
+    spans.iter().filter(|span| span.name == name).collect()
 }
 
 impl Collector {
@@ -119,7 +139,8 @@ async fn an_incident_is_one_trace_that_goes_on_after_a_restart() {
     namespace
         .apply(
             "{apiVersion: kintsugi.dev/v1alpha1, kind: RemediationPolicy, metadata: {name: heal}, spec: \
-             {default: true, steps: [{name: restore, restoreRevision: {}}], retry: {minHealthyPeriod: 1s}}}",
+             {default: true, steps: [{name: source, refetchSource: {}}, {name: restore, restoreRevision: {}}], \
+             retry: {minHealthyPeriod: 1s}}}",
         )
         .await;
     namespace.apply(&storefinder("uk", &json!({"title": "Shops"}))).await;
@@ -150,14 +171,56 @@ async fn an_incident_is_one_trace_that_goes_on_after_a_restart() {
     let is_tree =
         spans.iter().all(|span| span == root || spans.iter().any(|other| other.id == span.parent));
     assert!(is_tree, "every parent was exported, too: {spans:?}");
-    for expected in ["detect", "diagnose", "attempt", "step", "verify", "resolve"] {
-        let count = spans.iter().filter(|span| span.name == expected).count();
-        assert_eq!(count, 1, "{expected} in {spans:?}");
+    for expected in ["detect", "diagnose", "attempt", "verify", "resolve"] {
+        assert_eq!(named(&spans, expected).len(), 1, "{expected} in {spans:?}");
     }
-    let step = &spans.iter().find(|span| span.name == "step").unwrap().attributes;
-    assert_eq!(step["kintsugi.step"], "restore");
-    assert_eq!(step["kintsugi.cause"], "DocumentChanged");
-    assert_eq!(step["kintsugi.contract"], "uk");
+    let steps = named(&spans, "step");
+    let went: Vec<_> = steps.iter().map(|s| [s.of("step"), s.of("outcome")]).collect();
+    assert_eq!(went, [["source", "Failed"], ["restore", "Changed"]]);
+    assert!(steps.iter().all(|step| step.is_about("uk", "DocumentChanged")), "{steps:?}");
+    assert!(steps.iter().all(|step| step.of("attempt") == "1"), "{steps:?}");
     let shown = format!("{spans:?}");
     assert!(!shown.contains("canary") && !shown.contains("4711"), "no payload: {shown}");
+}
+
+#[tokio::test]
+async fn each_step_of_an_attempt_that_fails_is_a_span_and_so_is_the_call_for_a_person() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "spans").await;
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start(folder.path());
+    let endpoint = format!("--otlp-endpoint={}", collector.endpoint);
+    let mut operator = Operator::start(&cluster, &namespace, &[&endpoint]);
+    let steps = json!([
+        {"name": "restore", "restoreRevision": {}},
+        {"name": "source", "refetchSource": {}},
+        {"name": "repair", "repairDocument": {}},
+    ]);
+    policy(&namespace, &steps, &json!({"retry": {"maxAttempts": 2}})).await;
+    namespace.apply(&storefinder("uk", &json!({}))).await;
+    incident_when(&namespace, "uk", "Escalated").await;
+    operator.signal("TERM");
+    assert!(operator.wait().success(), "{}", operator.log());
+    collector.has("escalate").await;
+
+    let spans = collector.spans();
+    let attempts = named(&spans, "attempt");
+    assert_eq!(attempts.len(), 2, "{spans:?}");
+    for attempt in attempts {
+        let of_it = spans.iter().filter(|span| span.parent == attempt.id);
+        let steps: Vec<_> = of_it.map(|s| (s.name.as_str(), s.of("step"))).collect();
+        assert_eq!(steps, [("step", "restore"), ("step", "source"), ("step", "repair")]);
+        assert_eq!(attempt.of("outcome"), "StepFailed");
+    }
+    for step in named(&spans, "step") {
+        assert!(step.is_about("uk", "NeverValid"), "{step:?}");
+        assert_eq!(step.of("outcome"), "Failed");
+        assert!(["1", "2"].contains(&step.of("attempt")), "{step:?}");
+    }
+    let restore = named(&spans, "step").into_iter().find(|s| s.of("step") == "restore").unwrap();
+    assert_eq!(restore.of("why"), "no stored revision passes today's rules");
+    let [escalate] = named(&spans, "escalate")[..] else { panic!("{spans:?}") };
+    let said = ["step", "outcome", "attempt"].map(|attribute| escalate.of(attribute));
+    assert_eq!(said, ["repair", "Escalated", "2"]);
+    assert!(escalate.is_about("uk", "NeverValid"), "{escalate:?}");
 }
