@@ -105,6 +105,9 @@ pub fn policy() -> Value {
             "default": true,
             "steps": [{"name": "defaults", "repairDocument": {"allow": ["SetDefault"]}}],
             "retry": {"minHealthyPeriod": "0s"},
+            // Hundreds of heals in a few minutes, of nearly every contract there is.
+            "storm": {"maxUnhealthy": "100%"},
+            "budget": {"limit": 100_000},
         },
     })
 }

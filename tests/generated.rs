@@ -32,6 +32,32 @@ fn the_api_reference_is_fresh() {
     assert!(stored.unwrap_or_default() == fresh, "docs/api.md is stale: run `make docs`");
 }
 
+/// Whoever reads a reason in a condition finds in the page what to do.
+#[test]
+fn each_reason_for_which_a_contract_or_a_policy_stalls_is_in_the_operations_page() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/operations.md")).unwrap();
+    let mut folders = vec![root.join("src")];
+    let mut reasons = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = fs::read_to_string(&path).unwrap();
+            for after in source.split("Stall::new(").skip(1) {
+                let Some(literal) = after.trim_start().strip_prefix('"') else { continue };
+                let reason = literal.split('"').next().unwrap();
+                assert!(page.contains(reason), "{reason} of {} is not there", path.display());
+                reasons += 1;
+            }
+        }
+    }
+    assert!(reasons > 10, "the reasons are found by their literals");
+}
+
 #[test]
 fn every_field_of_the_crds_is_described_and_every_text_list_and_map_is_bounded() {
     for crd in kintsugi::api::crd::all().unwrap() {

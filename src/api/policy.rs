@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::contract::Mode;
+use super::{contract::Mode, refs::Share};
 use crate::{
     domain::{Severity, Span},
     rules::RuleType,
@@ -62,6 +62,15 @@ pub struct RemediationPolicySpec {
     /// acts. Default: 0s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<Span>,
+    /// How many repairs may be under way at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+    /// When so many contracts are in trouble at once that their documents are not what is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storm: Option<Storm>,
+    /// How many repairs may be made in a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// When repairs may act. A Deny window that is open shuts the gate; where there are Allow
     /// windows, one of them must be open. Default: always.
     #[schemars(length(max = 16))]
@@ -161,6 +170,46 @@ pub struct Backoff {
     /// Default: 60s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<Span>,
+}
+
+/// How many repairs may be under way at the same time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Concurrency {
+    /// Repairs that are written and not yet seen to hold. Default: 10.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u32>,
+}
+
+/// When repairs wait because too many contracts are in trouble at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Storm {
+    /// How many of the contracts that the policy is for may be in trouble at once: a number, or a
+    /// share such as `40%`. Default: 40%.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_unhealthy: Option<Share>,
+    /// Of fewer contracts than these there is no storm. Default: 5.
+    #[schemars(range(min = 1, max = 100_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_contracts: Option<u32>,
+    /// How long repairs still wait after it. Default: 5m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cooldown: Option<Span>,
+}
+
+/// How many repairs may be made in a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Budget {
+    /// Default: 100.
+    #[schemars(range(min = 1, max = 100_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Default: 1h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Span>,
 }
 
 /// A time in which repairs may act, or may not.

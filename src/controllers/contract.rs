@@ -46,7 +46,10 @@ async fn look(ctx: &Ctx, key: &Key) -> Result<Next, Error> {
     };
     match outcome {
         Ok(Next::Again) => ctx.index.keep_object(key, seen.object),
-        Ok(_) => ctx.index.rest(key, seen.object),
+        Ok(_) => {
+            ctx.index.rests_again(key);
+            ctx.index.rest(key, seen.object);
+        }
         Err(_) => ctx.index.reread(key),
     }
     outcome

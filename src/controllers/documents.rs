@@ -15,7 +15,7 @@ use super::{
     Ctx, Error, Key, Seen,
     index::version_of,
     names::{REVISION_KEY, REVISION_KEY_GZ, revision_name},
-    pool::{Late, Pace, Pool},
+    pool::{Late, Pool},
     write_back,
 };
 use crate::{
@@ -56,20 +56,10 @@ pub struct Documents {
     /// moment ago is the one that breaks now, and its repair waits for no read. As text, since a
     /// parsed document takes many times the memory of its bytes.
     recent: Cache<Key, Arc<[u8]>>,
-    /// How long judging and planning took under these rules.
-    paces: Cache<Digest, Arc<Paces>>,
     /// Documents that took too long under these rules: not tried again before a restart.
     too_slow: Cache<(Digest, Digest), ()>,
     /// Where judging and planning run.
     pub pool: Pool,
-}
-
-/// How long two kinds of work took under the same rules.
-#[derive(Debug, Default)]
-pub struct Paces {
-    judging: Pace,
-    /// Deciding, with the candidates that it judges.
-    pub planning: Pace,
 }
 
 #[derive(Clone)]
@@ -111,7 +101,6 @@ impl Documents {
             placed: Cache::new(1_000),
             schemas: Cache::new(1_000),
             rulebooks: Cache::new(1_000),
-            paces: Cache::new(1_000),
             recent: Cache::builder()
                 .eviction_policy(EvictionPolicy::lru())
                 .weigher(|_, bytes: &Arc<[u8]>| {
@@ -122,12 +111,6 @@ impl Documents {
             too_slow: Cache::new(10_000),
             pool: Pool::new(usize::from(config.validators), config.validation_timeout),
         }
-    }
-
-    /// How long work under the rules of this digest took.
-    #[must_use]
-    pub fn paces(&self, rules: &Digest) -> Arc<Paces> {
-        self.paces.get_with_by_ref(rules, Arc::default)
     }
 
     /// `document` is stored in the revision `at`.
@@ -419,9 +402,8 @@ async fn judge_once(
     let probes = probe(ctx, wants).await;
     let (book, list) = (Arc::clone(&rules.book), effective.rules.clone());
     let (kept, seen) = (Arc::clone(&document), probes.clone());
-    let (paces, bytes) = (ctx.documents.paces(&rules.digest), document.bytes().len());
     let work = move || book.judge(&list, document, &seen, now);
-    let judged = match ctx.documents.pool.run_at(&paces.judging, bytes, work).await {
+    let judged = match ctx.documents.pool.run(work).await {
         Ok(judged) => judged,
         Err(Late::Slow) => {
             ctx.documents.too_slow.insert(pair, ());

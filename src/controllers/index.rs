@@ -69,6 +69,8 @@ struct State {
     policies: HashMap<Key, Policy>,
     /// By contract, by ordinal and name: one of a contract before may have the same ordinal.
     incidents: HashMap<Key, BTreeMap<(u32, String), IncidentEntry>>,
+    /// Contracts whose repair is under way, and by which policies.
+    repairing: HashMap<Key, Vec<String>>,
     /// Contracts that do not fit their type, and the generation of which that was said.
     unreadable: HashMap<Key, (String, i64)>,
     served: HashMap<Key, Packed>,

@@ -129,6 +129,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         probes,
         policies: ctx.index.policies(namespace),
         max_mode: None,
+        fleet: None,
         strictest: if ctx.config.observe_only { Mode::Observe } else { Mode::Auto },
         incident: incident.map(|object| OpenIncident {
             name: object.name_any(),
@@ -151,16 +152,11 @@ pub async fn until_decided(
     view: &mut View,
     now: Timestamp,
 ) -> Result<Decision, Error> {
-    let paces = ctx.documents.paces(&view.effective_ref.digest);
-    let bytes = match &view.assigned {
-        Assigned::Judged(judged) => judged.document.bytes().len(),
-        Assigned::Malformed { .. } | Assigned::Unavailable(_) => 0,
-    };
     for _ in 0..MOST_NEEDS {
         // Planning judges candidates, so it runs where validation does, within the same bounds.
         let facts = view.clone();
         let work = move || decide(&facts, now);
-        let decided = ctx.documents.pool.run_at(&paces.planning, bytes, work).await;
+        let decided = ctx.documents.pool.run(work).await;
         match decided {
             Ok(Ok(decision)) => return Ok(decision),
             Ok(Err(need)) => gather(ctx, seen, view, need, now).await?,
@@ -294,6 +290,7 @@ async fn gather(
                 )),
             });
         }
+        Need::Fleet(policies) => view.fleet = Some(ctx.index.fleet(&seen.key, policies)),
         Need::MaxMode => view.max_mode = Some(max_mode(ctx, &seen.key.namespace).await?),
         Need::Assets(assets) => {
             let fresh = assets.into_iter().map(|asset| (asset, Duration::ZERO));

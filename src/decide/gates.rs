@@ -9,8 +9,9 @@ use crate::{
 };
 
 use super::{
+    Held, limits,
     select::Policy,
-    view::{Served, View},
+    view::{Need, Served, View},
     windows::{self, Shut},
     write_back::Place,
 };
@@ -18,17 +19,6 @@ use super::{
 /// The right to act once, given only by [`pass`].
 #[derive(Debug)]
 pub struct Permit(());
-
-/// A shut gate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The stable reason.
-    pub reason: &'static str,
-    /// What a person can do, or what is waited for.
-    pub message: String,
-    /// When to ask again; None when only a change opens it.
-    pub until: Option<Timestamp>,
-}
 
 /// Asks every gate. Policies are read as they are now, not as they were when the plan was made:
 /// switching a bad one to Observe stops it at once.
@@ -45,8 +35,17 @@ pub fn pass(
     mode(view, segments)?;
     writable(view, place)?;
     cooldown(view, segments, now)?;
+    limited(view, segments, now)?;
     in_window(view, segments, now)?;
     Ok(Permit(()))
+}
+
+/// The fact that the gates cannot be asked without.
+#[must_use]
+pub fn lack(view: &View, segments: &[Segment]) -> Option<Need> {
+    let named = segments.iter().filter_map(|segment| segment.policy_ref.as_ref());
+    let policies: Vec<String> = named.map(|policy| policy.name.clone()).collect();
+    (view.fleet.is_none() && !policies.is_empty()).then_some(Need::Fleet(policies))
 }
 
 fn policies<'a>(
@@ -117,6 +116,14 @@ fn writable(view: &View, place: &Place) -> Result<(), Held> {
         (_, Served::Unavailable(doubt)) => ("ServeUnavailable", doubt.message.clone()),
     };
     Err(Held { reason, message, until: None })
+}
+
+/// What a policy may do to all of its contracts together.
+fn limited(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Held> {
+    let Some(fleet) = &view.fleet else { return Ok(()) };
+    policies(view, segments)
+        .filter_map(|(_, policy)| policy)
+        .try_for_each(|policy| limits::check(policy, fleet, view.incident.as_ref(), now))
 }
 
 /// Every policy's windows must be open.

@@ -110,6 +110,9 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
     }
     let place = write_back::place(view, &segments, &trouble.fingerprint, now);
     let mut first_intent = None;
+    if let Some(need) = gates::lack(view, &segments) {
+        return Move::Ask(need);
+    }
     let repair = match gates::pass(view, &segments, &place, now) {
         Err(_) => None,
         Ok(permit) => match plan::candidate(view, &segments, Attempting::First, now) {
@@ -247,6 +250,9 @@ fn attempt(
 ) -> (Move, Option<Timestamp>) {
     let (incident, now) = (record.incident, record.now);
     let plan = &incident.spec.plan;
+    if let Some(need) = gates::lack(view, plan) {
+        return (Move::Ask(need), None);
+    }
     let permit = match gates::pass(view, plan, place, now) {
         Ok(permit) => permit,
         Err(held) => {

@@ -9,10 +9,12 @@ pub mod drift;
 pub mod effective;
 pub mod episode;
 mod escalation;
+pub mod fleet;
 pub mod gates;
 pub mod gitops;
 pub mod history;
 pub mod incident;
+pub mod limits;
 pub mod moves;
 pub mod ownership;
 pub mod plan;
@@ -29,6 +31,19 @@ pub mod write_back;
 
 #[cfg(test)]
 mod sim;
+
+use jiff::Timestamp;
+
+/// A shut gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The stable reason.
+    pub reason: &'static str,
+    /// What a person can do, or what is waited for.
+    pub message: String,
+    /// When to ask again; None when only a change opens it.
+    pub until: Option<Timestamp>,
+}
 
 /// Why nothing will move until a person acts: a condition reason and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

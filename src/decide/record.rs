@@ -17,8 +17,7 @@ use crate::{
 };
 
 use super::{
-    escalation,
-    gates::Held,
+    Held, escalation,
     moves::{Move, summaries},
     signal::{Reason, Signal, Tried},
     view::{Effect, OpenIncident, View, sooner},

@@ -161,6 +161,19 @@ fn specificity(policy: &RemediationPolicySpec, failure: &Failure<'_>) -> Option<
     })
 }
 
+/// Could the policy be for a contract of this widget with these labels, whatever fails?
+#[must_use]
+pub fn is_for(
+    policy: &RemediationPolicySpec,
+    widget: &str,
+    labels: &BTreeMap<String, String>,
+) -> bool {
+    policy.r#match.as_ref().is_none_or(|wanted| {
+        (wanted.widgets.is_empty() || wanted.widgets.iter().any(|name| name == widget))
+            && wanted.selector.as_ref().is_none_or(|selector| selects(selector, labels))
+    })
+}
+
 fn matches(wanted: &Match, failure: &Failure<'_>) -> bool {
     let named =
         |list: &[String], name: &str| list.is_empty() || list.iter().any(|item| item == name);

@@ -15,6 +15,7 @@ mod served;
 use super::{
     contract::{Next, Write, decide},
     effective::Effective,
+    fleet::Fleet,
     history::{Worth, worth},
     ownership::{self, ServedIn, whose},
     select::Policy,
@@ -47,6 +48,7 @@ struct World {
     incidents: Vec<(String, IncidentSpec, IncidentStatus)>,
     revisions: BTreeMap<u32, Arc<Document>>,
     max_mode: Mode,
+    fleet: Fleet,
     gitops: Option<String>,
     written_back: Option<WrittenBack>,
     /// Writes so far, and after which one the process dies.
@@ -85,6 +87,7 @@ impl World {
             incidents: Vec::new(),
             revisions: BTreeMap::new(),
             max_mode: Mode::Auto,
+            fleet: Fleet::default(),
             gitops: None,
             written_back: None,
             writes: 0,
@@ -187,6 +190,7 @@ impl World {
             policies: self.policies.clone(),
             strictest: Mode::Auto,
             max_mode: None,
+            fleet: None,
             incident: open.map(|(name, spec, status)| OpenIncident {
                 name: name.clone(),
                 spec: spec.clone(),
@@ -225,6 +229,7 @@ impl World {
                 view.history = Some(passing);
             }
             Need::MaxMode => view.max_mode = Some(self.max_mode),
+            Need::Fleet(_) => view.fleet = Some(self.fleet.clone()),
             Need::Source => {
                 view.source = Some(Err(Doubt::new(DoubtReason::ReferenceUnavailable, "none")));
             }

@@ -20,6 +20,7 @@ use crate::{
 
 use super::{
     effective::{DOCUMENT_RULE, Effective},
+    fleet::Fleet,
     ownership::ServedIn,
     select::Policy,
     signal::{StepOutcome, Tried},
@@ -59,6 +60,8 @@ pub struct View {
     pub policies: Vec<Policy>,
     /// The strictest mode that the operator itself is run with.
     pub strictest: Mode,
+    /// The other contracts of the namespace, when somebody asked ([`Need::Fleet`]).
+    pub fleet: Option<Fleet>,
     /// The furthest mode that the namespace allows, when somebody asked ([`Need::MaxMode`]).
     pub max_mode: Option<Mode>,
     /// The open Incident of this contract.
@@ -318,6 +321,8 @@ pub enum Need {
     Source,
     /// The furthest mode that the namespace allows.
     MaxMode,
+    /// What these policies, and no others, have to know of the other contracts of the namespace.
+    Fleet(Vec<String>),
     /// These assets, and whether their size has to be known.
     Assets(Vec<(String, bool)>),
 }

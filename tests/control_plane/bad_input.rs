@@ -408,7 +408,9 @@ async fn a_source_that_answers_badly_is_told_by_its_field_and_never_served() {
     let policy = json!({
         "apiVersion": "kintsugi.dev/v1alpha1", "kind": "RemediationPolicy", "metadata": {"name": "heal"},
         "spec": {"default": true, "steps": [{"name": "refetch", "refetchSource": {"scope": "Document"}}],
-                 "retry": {"maxAttempts": 1}},
+                 "retry": {"maxAttempts": 1},
+                 // One after the other they are all in trouble, which would be a storm.
+                 "storm": {"maxUnhealthy": "100%"}},
     });
     namespace.apply(&policy.to_string()).await;
     let web = Web::start().await;

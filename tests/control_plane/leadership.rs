@@ -76,7 +76,12 @@ async fn a_killed_leader_is_replaced_and_what_it_began_is_ended_once() {
     namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
     let before = namespace.api::<ConfigMap>().get("uk-served").await.unwrap();
     first.signal("KILL");
-    namespace.when("kintsugi", "second leads", held_by("second")).await;
+    let lost = namespace.api::<Lease>().get("kintsugi").await.unwrap().spec.unwrap();
+    let taken = namespace.when("kintsugi", "second leads", held_by("second")).await.spec.unwrap();
+    // By what the Leases say: after the lease is over and not before, and not a second lease later.
+    let renewed = lost.renew_time.unwrap().0;
+    let gap = taken.acquire_time.unwrap().0.duration_since(renewed).as_secs();
+    assert!((5..=10).contains(&gap), "taken over {gap} s after the last renewal");
     namespace.apply(&storefinder("de", &json!({"title": "Filialen"}))).await;
     namespace.contract_when("de", "Ready", has("Ready", "True", "Assigned")).await;
     let after = namespace.api::<ConfigMap>().get("uk-served").await.unwrap();

@@ -1,6 +1,9 @@
 //! Contracts: their versions, what they read, and their object while they wait in the queue.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kube::ResourceExt as _;
 
@@ -17,6 +20,8 @@ pub(super) struct Entry {
     /// The newest version seen or written.
     version: u64,
     class: Option<Box<str>>,
+    pub(super) widget: Box<str>,
+    pub(super) labels: BTreeMap<String, String>,
     reads: Box<[Box<str>]>,
     /// The ConfigMap that it claims a key of.
     pub(super) serves: Option<Arc<str>>,
@@ -60,6 +65,8 @@ impl Index {
         state.forget_reads(&key);
         let entry = Entry {
             class: object.spec.class_ref.as_ref().map(|class| class.name.as_str().into()),
+            widget: object.spec.widget.as_str().into(),
+            labels: object.labels().clone(),
             reads: reads(&object),
             serves,
             uid: uid.into(),
@@ -219,6 +226,7 @@ impl State {
     pub(super) fn forget(&mut self, key: &Key) {
         self.unclaim(key);
         self.forget_reads(key);
+        self.repairing.remove(key);
     }
 
     /// Forgets all but what the contract claims to serve.

@@ -7,7 +7,11 @@ use kube::ResourceExt as _;
 use super::{Index, Key, State, version_of};
 use crate::{
     api::{Incident, incident::State as IncidentState},
-    decide::view::EndedIncident,
+    decide::{
+        fleet::{Fleet, Trouble},
+        select,
+        view::EndedIncident,
+    },
 };
 
 /// What is remembered of one Incident.
@@ -16,6 +20,8 @@ pub(super) struct IncidentEntry {
     name: String,
     version: u64,
     contract_uid: String,
+    /// What the other contracts of the namespace need to know of it.
+    trouble: Arc<Trouble>,
     /// The object while it is open, since every look at its contract needs it; else its end.
     state: Result<Arc<Incident>, EndedIncident>,
 }
@@ -38,6 +44,7 @@ impl Index {
             name: object.name_any(),
             version,
             contract_uid: object.spec.contract_uid.clone(),
+            trouble: Arc::new(Trouble::of(&object.spec, &status)),
             state: if over {
                 Err(EndedIncident {
                     name: object.name_any(),
@@ -98,6 +105,38 @@ impl Index {
             }
         }
         (open, over)
+    }
+}
+
+impl Index {
+    /// What `policies` have to know of the other contracts in the namespace of `own`. A repair of
+    /// `own` counts as under way from now on, until [`Index::rests_again`]: two that ask at the
+    /// same time must not both be the last one.
+    pub fn fleet(&self, own: &Key, policies: Vec<String>) -> Fleet {
+        let mut state = self.lock();
+        let here = |key: &Key| key.namespace == own.namespace;
+        let others = state.incidents.iter().filter(|(key, _)| here(key) && *key != own);
+        let troubles =
+            others.flat_map(|(_, all)| all.values().map(|entry| Arc::clone(&entry.trouble)));
+        let mut fleet = Fleet { troubles: troubles.collect(), ..Fleet::default() };
+        for name in &policies {
+            let Some(policy) = state.policies.get(&own.beside(name)) else { continue };
+            let matched = state.contracts.iter().filter(|(contract, entry)| {
+                here(contract) && select::is_for(&policy.spec, &entry.widget, &entry.labels)
+            });
+            fleet.matched.insert(name.clone(), matched.count());
+            let under_way = state.repairing.iter().filter(|(contract, policies)| {
+                here(contract) && *contract != own && policies.contains(name)
+            });
+            fleet.in_flight.insert(name.clone(), under_way.count());
+        }
+        state.repairing.insert(own.clone(), policies);
+        fleet
+    }
+
+    /// No repair of this contract is under way any more.
+    pub fn rests_again(&self, contract: &Key) {
+        self.lock().repairing.remove(contract);
     }
 }
 

@@ -1,9 +1,15 @@
 //! Gates that shut and open again: nothing is lost meanwhile, and what waited is done.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::World;
-use crate::{api::incident::State, domain::Span};
+use crate::{
+    api::incident::State,
+    decide::fleet::{Fleet, Trouble},
+    domain::Span,
+};
 
 /// A world that serves a good document, under a policy that also says `more`.
 fn world(more: &str) -> World {
@@ -61,4 +67,50 @@ fn windows_that_never_open_or_cannot_be_used_hold_and_say_what_to_change() {
         let message = &world.incidents[0].2.message;
         assert!(message.contains(expected), "{message}");
     }
+}
+
+/// `count` other contracts that are in trouble since the world began.
+fn others_in_trouble(count: usize, matched: usize) -> Fleet {
+    let trouble = Trouble {
+        policies: vec!["heal".to_owned()],
+        since: "2026-01-01T00:00:00Z".parse().unwrap(),
+        until: None,
+        repairs: Vec::new(),
+    };
+    Fleet {
+        troubles: std::iter::repeat_n(Arc::new(trouble), count).collect(),
+        matched: [("heal".to_owned(), matched)].into(),
+        ..Fleet::default()
+    }
+}
+
+#[test]
+fn a_storm_is_held_and_its_contracts_stay_served_until_some_time_after_it() {
+    let mut world = world("");
+    world.fleet = others_in_trouble(3, 6);
+    world.assign(&document(&json!(7)));
+    world.later(Span::secs(10)).settle();
+    assert_eq!((world.state(), waiting(&world)), (State::Held, "Storm"));
+    let message = world.incidents[0].2.message.clone();
+    assert!(message.contains("4 of the 6") && message.contains("spec.storm"), "{message}");
+    assert_eq!(world.served_value(), document(&json!("good")));
+
+    let over = Trouble { until: Some(world.now), ..(*world.fleet.troubles[0]).clone() };
+    world.fleet.troubles = std::iter::repeat_n(Arc::new(over), 3).collect();
+    world.later(Span::secs(60)).settle();
+    assert_eq!(waiting(&world), "StormCooldown");
+    world.run_for(Span::mins(5));
+    assert_eq!(waiting(&world), "AwaitingOwner");
+    assert_eq!(world.served_value()["new"], json!(true));
+}
+
+#[test]
+fn without_a_policy_there_is_no_limit_to_wait_for() {
+    let mut world = World::new(&document(&json!("good")));
+    world.policies.clear();
+    world.settle();
+    world.fleet = others_in_trouble(30, 30);
+    world.asset("hero", Some(404));
+    world.later(Span::secs(60)).settle();
+    assert_eq!(world.served_value()["hero"], json!("https://cdn.test/fallback.png"));
 }

@@ -1,0 +1,274 @@
+//! What a policy may do to all of its contracts together: storms, budgets, repairs at once.
+//!
+//! All of it is read from the Incidents themselves: what is not counted beside them cannot be lost in
+//! a crash, and nothing is counted twice.
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{
+        policy::{Budget, Concurrency, Storm},
+        refs::Share,
+    },
+    domain::Span,
+};
+
+use super::{
+    Held,
+    fleet::{Fleet, Trouble},
+    select::Policy,
+    view::OpenIncident,
+};
+
+const MAX_UNHEALTHY: Share = Share::Percent(40);
+const MIN_CONTRACTS: u32 = 5;
+const STORM_COOLDOWN: Span = Span::mins(5);
+const BUDGET: u32 = 100;
+const BUDGET_WINDOW: Span = Span::mins(60);
+const MAX_IN_FLIGHT: u32 = 10;
+/// How long a repair waits for others that are under way, before it is asked again.
+const FOR_OTHERS: Span = Span::secs(1);
+
+/// May `policy` repair one more contract, whose own Incident is `own`, if there is one?
+///
+/// # Errors
+/// The first limit that is reached.
+pub fn check(
+    policy: &Policy,
+    fleet: &Fleet,
+    own: Option<&OpenIncident>,
+    now: Timestamp,
+) -> Result<(), Held> {
+    let own = own.map(|own| Trouble::of(&own.spec, &own.status));
+    let others = fleet.troubles.iter().map(|trouble| &**trouble);
+    let troubles: Vec<&Trouble> = others.filter(|trouble| trouble.is_of(&policy.name)).collect();
+    storm(policy, fleet, &troubles, own.as_ref(), now)?;
+    budget(policy, troubles.iter().copied().chain(&own), now)?;
+    concurrency(policy, fleet, now)
+}
+
+/// So many contracts in trouble at once have one cause, and it is not in their documents.
+fn storm(
+    policy: &Policy,
+    fleet: &Fleet,
+    troubles: &[&Trouble],
+    own: Option<&Trouble>,
+    now: Timestamp,
+) -> Result<(), Held> {
+    let Storm { max_unhealthy, min_contracts, cooldown } =
+        policy.spec.storm.clone().unwrap_or_default();
+    let matched = fleet.matched.get(&policy.name).copied().unwrap_or(0);
+    let fewest = usize::try_from(min_contracts.unwrap_or(MIN_CONTRACTS)).unwrap_or(usize::MAX);
+    if matched < fewest {
+        return Ok(());
+    }
+    let share = max_unhealthy.unwrap_or(MAX_UNHEALTHY);
+    let most = share.of(matched);
+    let cooldown = cooldown.unwrap_or(STORM_COOLDOWN);
+    let own = (own.map_or(now, |own| own.since), None);
+    let spans = troubles.iter().map(|trouble| (trouble.since, trouble.until)).chain([own]);
+    let Some((last, unhealthy)) = last_above(spans, most, now) else { return Ok(()) };
+    let name = &policy.name;
+    if last >= now {
+        return Err(Held {
+            reason: "Storm",
+            message: format!(
+                "{unhealthy} of the {matched} contracts that RemediationPolicy {name} is for are in \
+                 trouble at once, and at most {share} may be: look for what they share, or raise its \
+                 spec.storm.maxUnhealthy"
+            ),
+            until: None,
+        });
+    }
+    let until = cooldown.after(last);
+    if until <= now {
+        return Ok(());
+    }
+    let message = format!(
+        "a storm of the contracts of RemediationPolicy {name} ended less than {cooldown} ago"
+    );
+    Err(Held { reason: "StormCooldown", message, until: Some(until) })
+}
+
+/// The last moment up to `now` at which more than `most` of `spans` were open, and how many then.
+fn last_above(
+    spans: impl Iterator<Item = (Timestamp, Option<Timestamp>)>,
+    most: usize,
+    now: Timestamp,
+) -> Option<(Timestamp, usize)> {
+    // An end comes before a beginning at the same moment.
+    let mut changes: Vec<(Timestamp, bool)> = spans
+        .filter(|(since, until)| *since <= now && until.is_none_or(|until| until > *since))
+        .flat_map(|(since, until)| {
+            let end = until.filter(|until| *until <= now).map(|until| (until, false));
+            [Some((since, true)), end]
+        })
+        .flatten()
+        .collect();
+    changes.sort_unstable();
+    let (mut open, mut last) = (0_usize, None);
+    for (at, begins) in changes {
+        if begins {
+            open += 1;
+        } else {
+            if open > most {
+                last = Some((at, open));
+            }
+            open = open.saturating_sub(1);
+        }
+    }
+    if open > most { Some((now, open)) } else { last }
+}
+
+fn budget<'a>(
+    policy: &Policy,
+    troubles: impl Iterator<Item = &'a Trouble>,
+    now: Timestamp,
+) -> Result<(), Held> {
+    let Budget { limit, window } = policy.spec.budget.clone().unwrap_or_default();
+    let (limit, window) = (limit.unwrap_or(BUDGET), window.unwrap_or(BUDGET_WINDOW));
+    let repairs = troubles.flat_map(|trouble| trouble.repairs.iter().copied());
+    let mut recent: Vec<Timestamp> = repairs.filter(|at| window.after(*at) > now).collect();
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if recent.len() < limit {
+        return Ok(());
+    }
+    recent.sort_unstable();
+    // When so many are too old that one is free.
+    let frees = recent.get(recent.len() - limit).map(|at| window.after(*at));
+    let (spent, name) = (recent.len(), &policy.name);
+    Err(Held {
+        reason: "BudgetSpent",
+        message: format!(
+            "RemediationPolicy {name} has made {spent} repairs in {window}, and its spec.budget \
+             allows {limit}"
+        ),
+        until: frees,
+    })
+}
+
+fn concurrency(policy: &Policy, fleet: &Fleet, now: Timestamp) -> Result<(), Held> {
+    let Concurrency { max_in_flight } = policy.spec.concurrency.clone().unwrap_or_default();
+    let most = usize::try_from(max_in_flight.unwrap_or(MAX_IN_FLIGHT)).unwrap_or(usize::MAX);
+    let under_way = fleet.in_flight.get(&policy.name).copied().unwrap_or(0);
+    if under_way < most {
+        return Ok(());
+    }
+    let name = &policy.name;
+    let message = format!(
+        "{under_way} repairs of RemediationPolicy {name} are under way, and its \
+         spec.concurrency.maxInFlight is {most}"
+    );
+    Err(Held { reason: "Concurrency", message, until: Some(FOR_OTHERS.after(now)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn policy(spec: &str) -> Policy {
+        let steps = "default: true\nsteps: [{name: a, restoreRevision: {}}]\n";
+        Policy {
+            name: "heal".to_owned(),
+            generation: 1,
+            created: Timestamp::UNIX_EPOCH,
+            spec: serde_saphyr::from_str(&format!("{steps}{spec}")).unwrap(),
+        }
+    }
+
+    fn fleet(matched: usize, troubles: &[(i64, Option<i64>)], in_flight: usize) -> Fleet {
+        let trouble = |(since, until): &(i64, Option<i64>)| {
+            Arc::new(Trouble {
+                policies: vec!["heal".to_owned()],
+                since: at(*since),
+                until: until.map(at),
+                repairs: vec![at(*since)],
+            })
+        };
+        Fleet {
+            troubles: troubles.iter().map(trouble).collect(),
+            matched: [("heal".to_owned(), matched)].into(),
+            in_flight: [("heal".to_owned(), in_flight)].into(),
+        }
+    }
+
+    #[test]
+    fn limits_hold_with_a_reason_and_a_time() {
+        const NOW: i64 = 10_000;
+        let open = |count: usize| vec![(NOW - 60, None); count];
+        let over = |count: usize, ended: i64| vec![(NOW - 900, Some(NOW - ended)); count];
+        let held = |reason: &'static str, until: Option<i64>| Some((reason, until.map(at)));
+        for (spec, fleet, expected) in [
+            // With this one, two of five: 40 % are allowed.
+            ("", fleet(5, &open(1), 0), None),
+            ("", fleet(5, &open(2), 0), held("Storm", None)),
+            // Of four contracts there is no storm.
+            ("", fleet(4, &open(3), 0), None),
+            ("storm: {minContracts: 4}", fleet(4, &open(3), 0), held("Storm", None)),
+            ("storm: {maxUnhealthy: 3}", fleet(50, &open(2), 0), None),
+            ("storm: {maxUnhealthy: 3}", fleet(50, &open(3), 0), held("Storm", None)),
+            ("storm: {maxUnhealthy: 100%}", fleet(5, &open(4), 0), None),
+            // Over for a minute: repairs wait for four more.
+            ("", fleet(5, &over(3, 60), 0), held("StormCooldown", Some(NOW - 60 + 300))),
+            ("", fleet(5, &over(3, 300), 0), None),
+            ("storm: {cooldown: 30s}", fleet(5, &over(3, 60), 0), None),
+            // Repairs in the last hour.
+            ("budget: {limit: 2}", fleet(50, &open(1), 0), None),
+            ("budget: {limit: 2}", fleet(50, &open(2), 0), held("BudgetSpent", Some(NOW + 3540))),
+            ("budget: {limit: 2, window: 1m}", fleet(50, &open(2), 0), None),
+            ("concurrency: {maxInFlight: 2}", fleet(50, &[], 1), None),
+            (
+                "concurrency: {maxInFlight: 2}",
+                fleet(50, &[], 2),
+                held("Concurrency", Some(NOW + 1)),
+            ),
+            ("", fleet(50, &[], 10), held("Concurrency", Some(NOW + 1))),
+        ] {
+            let found = check(&policy(spec), &fleet, None, at(NOW)).err();
+            let found = found.map(|held| (held.reason, held.until));
+            assert_eq!(found, expected, "{spec} {fleet:?}");
+        }
+    }
+
+    #[test]
+    fn the_trouble_of_another_policy_does_not_count() {
+        let mut fleet = fleet(5, &[(0, None); 4], 0);
+        fleet.troubles = vec![Arc::new(Trouble {
+            policies: vec!["another".to_owned()],
+            ..(*fleet.troubles[0]).clone()
+        })];
+        assert_eq!(check(&policy("budget: {limit: 1}"), &fleet, None, at(10)), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_moment_of_a_storm_is_the_last_moment_of_a_storm(
+            spans in prop::collection::vec((0_i64..50, prop::option::of(0_i64..60)), 0..12),
+            most in 0_usize..6,
+        ) {
+            const NOW: i64 = 40;
+            let spans: Vec<_> =
+                spans.iter().map(|(since, long)| (*since, long.map(|long| since + long))).collect();
+            let open = |second: i64| {
+                let is_open = |(since, until): &&(i64, Option<i64>)| {
+                    *since <= second && until.is_none_or(|until| until > second)
+                };
+                spans.iter().filter(is_open).count()
+            };
+            let last = (0..=NOW).rev().find(|second| open(*second) > most);
+            let times = spans.iter().map(|(since, until)| (at(*since), until.map(at)));
+            let found = last_above(times, most, at(NOW)).map(|(at, _)| at.as_second());
+            // A storm that is over ends at the second after its last.
+            let expected = last.map(|second| if second == NOW { NOW } else { second + 1 });
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
