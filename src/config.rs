@@ -66,6 +66,10 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_OBSERVE_ONLY")]
     pub observe_only: bool,
 
+    /// Name of the ValidatingAdmissionPolicy, and of its binding, that see to who approves plans
+    #[arg(long, env = "KINTSUGI_APPROVAL_POLICY", default_value = "kintsugi-approvals")]
+    pub approval_policy: String,
+
     /// How long work that is under way at a shutdown may take to end; the pod's grace period must
     /// be longer, so that the lease can be given up
     #[arg(long, env = "KINTSUGI_DRAIN_TIMEOUT", default_value = "10s")]

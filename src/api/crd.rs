@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Incident, RemediationPolicy, WidgetClass, WidgetContract};
 
-/// The one field of an Incident's spec that people change.
-pub const FOR_PEOPLE: &str = "close";
+/// The fields of an Incident's spec that people change.
+pub const FOR_PEOPLE: [&str; 2] = ["approval", "close"];
 
 /// All CustomResourceDefinitions, in the order of their names.
 ///
@@ -91,21 +91,23 @@ fn sole_required_field(branch: &Value) -> Option<String> {
     }
 }
 
-/// Makes every field of the spec immutable but [`FOR_PEOPLE`]. On the parent and with `has()`: a
+/// Makes every field of the spec immutable but those [`FOR_PEOPLE`]. On the parent and with `has()`: a
 /// rule on a field is not asked when the field comes or goes.
 fn write_once(crd: &mut Value) {
     let spec = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec");
     let Some(spec) = spec.and_then(Value::as_object_mut) else { return };
     let fields = spec.get("properties").and_then(Value::as_object).into_iter().flatten();
-    let same = fields.filter(|(field, _)| *field != FOR_PEOPLE).map(|(field, _)| {
-        format!(
-            "(has(self.{field}) ? has(oldSelf.{field}) && self.{field} == oldSelf.{field} : \
+    let same =
+        fields.filter(|(field, _)| !FOR_PEOPLE.contains(&field.as_str())).map(|(field, _)| {
+            format!(
+                "(has(self.{field}) ? has(oldSelf.{field}) && self.{field} == oldSelf.{field} : \
              !has(oldSelf.{field}))"
-        )
-    });
+            )
+        });
+    let but = FOR_PEOPLE.join(" and ");
     let rule = json!({
         "rule": same.collect::<Vec<_>>().join(" && "),
-        "message": format!("an Incident's spec is written once; only {FOR_PEOPLE} may change"),
+        "message": format!("an Incident's spec is written once; only {but} may change"),
     });
     spec.insert("x-kubernetes-validations".to_owned(), json!([rule]));
 }

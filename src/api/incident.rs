@@ -1,7 +1,7 @@
 //! Incident: one episode of one contract's trouble, from the first failing check to its end.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -97,9 +97,40 @@ pub struct IncidentSpec {
     pub traceparent: Option<String>,
     /// When the first check failed.
     pub opened_at: Time,
+    /// For a person: what is decided about the plan that status shows, where the mode is Approve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
     /// For a person: close the Incident whatever its state.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub close: bool,
+}
+
+/// What a person decided about one plan.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("self.decision != 'Reject' || has(self.reason)").message("a rejection needs a reason"))]
+#[serde(rename_all = "camelCase")]
+pub struct Approval {
+    /// The plan, by `status.planDigest`: another one is not meant.
+    #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"))]
+    pub plan_digest: Digest,
+    /// May it be carried out?
+    pub decision: ApprovalDecision,
+    /// Who decided: the name that the API server knows its author by.
+    #[schemars(length(min = 1, max = 256))]
+    pub by: String,
+    /// Why, for other people.
+    #[schemars(length(min = 1, max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whether a plan may be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApprovalDecision {
+    /// It may, once.
+    Approve,
+    /// It may not.
+    Reject,
 }
 
 /// One objection of one rule.
@@ -212,6 +243,21 @@ pub struct IncidentStatus {
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plan: Vec<OpSummary>,
+    /// The plan as one value, where people are shown it before anything is done (modes DryRun and
+    /// Approve): the document, the policies and their generations, every change with its value,
+    /// the attempt, and when the plan was first shown. An approval names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_digest: Option<Digest>,
+    /// When that plan was first shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_shown_at: Option<Time>,
+    /// Until when it can be approved; then it is asked for anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_expires_at: Option<Time>,
+    /// Who approved that plan.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
     /// What a later attempt is about to write into the assigned document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
@@ -322,6 +368,10 @@ pub struct Attempt {
     /// Digest of the document that it published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published: Option<Digest>,
+    /// Who approved it, where the mode was Approve.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
 }
 
 /// How an attempt ended.

@@ -33,7 +33,9 @@ pub const WRITTEN_BACK: &str = "kintsugi.dev/written-back";
 pub const DIGEST: &str = "kintsugi.dev/digest";
 /// Annotation on a revision: when it became one, RFC 3339.
 pub const RECORDED_AT: &str = "kintsugi.dev/recorded-at";
-/// Label on the ConfigMaps that we write: `served` or `revision`.
+/// Annotation on the ConfigMap with a candidate: the plan that it is of.
+pub const PLAN_DIGEST: &str = "kintsugi.dev/plan-digest";
+/// Label on the ConfigMaps that we write: `served`, `revision` or `candidate`.
 pub const PART: &str = "kintsugi.dev/part";
 /// The field manager of our writes.
 pub const MANAGER: &str = "kintsugi";

@@ -76,6 +76,9 @@ pub struct RemediationPolicySpec {
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<Window>,
+    /// How long a person may take to approve, where the mode is Approve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalTerms>,
     /// When to call a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escalation: Option<Escalation>,
@@ -238,6 +241,15 @@ pub enum WindowKind {
     Allow,
     /// No repair acts while such a window is open.
     Deny,
+}
+
+/// How long a person may take to approve.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalTerms {
+    /// From when a plan was first shown; then it is asked for anew. Default: 24h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
 }
 
 /// When to call a person.

@@ -3,6 +3,7 @@
 //! Knows: clients, watches, the queue, the lease, the clock. Must not know: any business rule. An
 //! `if` on what a rule says or on what a status should be is a bug here; it belongs in `decide`.
 
+pub mod candidate;
 pub mod contract;
 pub mod documents;
 pub mod echo;
@@ -106,6 +107,8 @@ pub struct Ctx {
     pub index: index::Index,
     /// The furthest mode of each namespace, for a short while.
     pub max_modes: Cache<Arc<str>, Mode>,
+    /// Whether admission sees to who approves plans, and if not, why: for a short while.
+    pub approval_guard: Cache<(), Result<(), String>>,
     /// What is looked at next.
     pub queue: queue::Queue,
     /// The policies whose status is to be looked at.

@@ -2,12 +2,9 @@
 //! whoever wrote them left.
 
 use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
-use kube::{Resource as _, ResourceExt as _};
+use kube::{Resource, ResourceExt as _};
 
-use crate::{
-    api::{PART, WidgetContract},
-    domain::Digest,
-};
+use crate::{api::PART, domain::Digest};
 
 /// Is this a ConfigMap that we serve from?
 #[must_use]
@@ -31,18 +28,30 @@ pub(super) fn key_hash(key: &str) -> String {
     Digest::of_bytes(key.as_bytes()).short().to_owned()
 }
 
-/// What makes an object end with its contract.
+/// What makes an object end with its owner: a contract, or an Incident.
 #[must_use]
-pub fn owner_reference(contract: &WidgetContract) -> OwnerReference {
+pub fn owner_reference<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
     OwnerReference {
-        api_version: WidgetContract::api_version(&()).into_owned(),
-        kind: WidgetContract::kind(&()).into_owned(),
-        name: contract.name_any(),
-        uid: contract.uid().unwrap_or_default(),
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: owner.name_any(),
+        uid: owner.uid().unwrap_or_default(),
         controller: Some(true),
         block_owner_deletion: None,
     }
 }
+
+/// The name of the ConfigMap with an Incident's plan.
+#[must_use]
+pub fn candidate_name(incident: &str) -> String {
+    format!("{incident}-candidate")
+}
+
+/// The key of a candidate's ConfigMap that holds the changes, as a JSON Patch (RFC 6902).
+pub const PATCH_KEY: &str = "patch.json";
+
+/// The same, compressed.
+pub const PATCH_KEY_GZ: &str = "patch.json.gz";
 
 /// The name of a contract's revision.
 #[must_use]
@@ -51,7 +60,7 @@ pub fn revision_name(contract: &str, uid: &str, number: u32) -> String {
     format!("{contract}-{digits}-rev-{number}")
 }
 
-/// The key of a revision's ConfigMap that holds the document.
+/// The key of a revision's or a candidate's ConfigMap that holds the document.
 pub const REVISION_KEY: &str = "contract.json";
 
 /// The same, compressed.

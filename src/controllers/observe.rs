@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::{
+    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    core::v1::{ConfigMap, Namespace},
+};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     core::{DeserializeGuard, PartialObjectMeta},
@@ -27,6 +30,7 @@ use crate::{
         Stall,
         contract::{Decision, decide},
         effective::{Effective, ServeTarget},
+        guard,
         history::{self, Worth},
         ownership::{ServedIn, whose},
         view::{Assigned, Holder, Need, OpenIncident, Served, ServedKey, Subject, View},
@@ -130,11 +134,13 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         policies: ctx.index.policies(namespace),
         max_mode: None,
         fleet: None,
+        approval_guard: None,
         strictest: if ctx.config.observe_only { Mode::Observe } else { Mode::Auto },
         incident: incident.map(|object| OpenIncident {
             name: object.name_any(),
             spec: object.spec.clone(),
             status: object.status.clone().unwrap_or_default(),
+            generation: object.meta().generation.unwrap_or(1),
         }),
         ended,
         history: None,
@@ -292,6 +298,7 @@ async fn gather(
         }
         Need::Fleet(policies) => view.fleet = Some(ctx.index.fleet(&seen.key, policies)),
         Need::MaxMode => view.max_mode = Some(max_mode(ctx, &seen.key.namespace).await?),
+        Need::ApprovalGuard => view.approval_guard = Some(approval_guard(ctx).await?),
         Need::Assets(assets) => {
             let fresh = assets.into_iter().map(|asset| (asset, Duration::ZERO));
             let probed = documents::probe(ctx, fresh.collect()).await;
@@ -320,6 +327,33 @@ async fn max_mode(ctx: &Ctx, namespace: &Arc<str>) -> Result<Mode, Error> {
     });
     ctx.max_modes.insert(Arc::clone(namespace), mode);
     Ok(mode)
+}
+
+/// How long the admission policy about approvals is taken as it was read.
+pub const GUARD_AGE: Duration = Duration::from_secs(10);
+
+/// Whether the admission policy about approvals is in force. Read by name and not watched: that
+/// takes the right to these two objects alone.
+async fn approval_guard(ctx: &Ctx) -> Result<Result<(), String>, Error> {
+    if let Some(known) = ctx.approval_guard.get(&()) {
+        return Ok(known);
+    }
+    let name = &ctx.config.approval_policy;
+    let attempted = format!("reading ValidatingAdmissionPolicy {name} and its binding");
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(ctx.client.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(ctx.client.clone());
+    let found = futures::try_join!(
+        ctx.find(&attempted, policies.get(name)),
+        ctx.find(&attempted, bindings.get(name)),
+    );
+    let guard = match found {
+        Ok((policy, binding)) => guard::in_force(name, policy.as_ref(), binding.as_ref()),
+        // What may not be read cannot be relied upon.
+        Err(Error::Stalled(stall)) => Err(stall.message),
+        Err(error) => return Err(error),
+    };
+    ctx.approval_guard.insert((), guard.clone());
+    Ok(guard)
 }
 
 /// The newest stored revision that is worth starting from, if any is.

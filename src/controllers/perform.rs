@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Ctx, Error, Key, Seen, create_as_us,
+    Ctx, Error, Key, Seen, candidate, create_as_us,
     echo::Object,
     events,
     names::{REVISION_KEY, REVISION_KEY_GZ, owner_reference, revision_name},
@@ -63,6 +63,7 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
             write_back::write(ctx, seen, view, &document, effect).await
         }
         Write::Open { name, spec } => open(ctx, seen, &name, *spec).await,
+        Write::Candidate { incident, plan } => candidate::store(ctx, seen, &incident, &plan).await,
         Write::IncidentStatus { name, status } => {
             write_incident_status(ctx, seen, &name, &status).await
         }
@@ -101,7 +102,7 @@ async fn open(ctx: &Ctx, seen: &Seen, name: &str, spec: IncidentSpec) -> Result<
     let attempted = format!("opening Incident {}/{name}", seen.key.namespace);
     let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
     let mut object = Incident::new(name, spec);
-    object.metadata.owner_references = Some(vec![owner_reference(&seen.object)]);
+    object.metadata.owner_references = Some(vec![owner_reference(&*seen.object)]);
     let params = create_as_us();
     let echo = Object::Incident(Key::new(&seen.key.namespace, name));
     let request = incidents.create(&params, &object);
@@ -218,7 +219,7 @@ async fn store_revision(
     let mut body = ConfigMap { immutable: Some(true), ..ConfigMap::default() };
     body.metadata.name = Some(name.clone());
     body.metadata.labels = Some([(PART.to_owned(), "revision".to_owned())].into());
-    body.metadata.owner_references = Some(vec![owner_reference(&seen.object)]);
+    body.metadata.owner_references = Some(vec![owner_reference(&*seen.object)]);
     body.metadata.annotations = Some(
         [
             (DIGEST.to_owned(), document.digest().to_string()),
@@ -255,7 +256,7 @@ async fn store_revision(
     }
 }
 
-fn compressed(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn compressed(bytes: &[u8]) -> Option<Vec<u8>> {
     if bytes.len() <= COMPRESS_ABOVE {
         return None;
     }
@@ -275,7 +276,7 @@ async fn prune(ctx: &Ctx, seen: &Seen, number: u32) -> Result<(), Error> {
     }
 }
 
-async fn delete(
+pub(super) async fn delete(
     ctx: &Ctx,
     config_maps: &Api<ConfigMap>,
     attempted: &str,

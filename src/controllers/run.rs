@@ -122,6 +122,7 @@ async fn work(
                 .max_capacity(10_000)
                 .time_to_live(observe::MAX_MODE_AGE)
                 .build(),
+            approval_guard: Cache::builder().time_to_live(observe::GUARD_AGE).build(),
             echoes: Echoes::default(),
             queue: Queue::default(),
             policies: Policies::default(),

@@ -162,7 +162,7 @@ fn marks(seen: &Seen, target: &ServeTarget, note: &Note) -> Value {
 /// merge patch that leaves them out leaves them there.
 fn owners(seen: &Seen, target: &ServeTarget, found: &[OwnerReference]) -> Value {
     let others = found.iter().filter(|reference| !ownership::is_to_contract(reference)).cloned();
-    let ours = target.delete_with_contract.then(|| owner_reference(&seen.object));
+    let ours = target.delete_with_contract.then(|| owner_reference(&*seen.object));
     let wanted: Vec<OwnerReference> = others.chain(ours).collect();
     if wanted.is_empty() { Value::Null } else { json!(wanted) }
 }

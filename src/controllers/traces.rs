@@ -118,6 +118,9 @@ impl Traces {
             Reason::Escalated => drop(span("escalate", opened, &parent)),
             // Told by the attempt, or no part of an Incident.
             Reason::Mitigated
+            | Reason::PlanReady
+            | Reason::Approved
+            | Reason::Rejected
             | Reason::ValidationFailed
             | Reason::ValidationRecovered
             | Reason::Withheld => {}

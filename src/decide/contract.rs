@@ -8,6 +8,7 @@
 //! marks lost, or outdated      [marks of the ConfigMap]   -> look again
 //! trouble, no Incident         [Incident | served key]    -> look again
 //! a later attempt              [served key]               -> look again
+//! a plan to be approved        [candidate] -> [status | Incident status]
 //! seen as it should be         [revision] -> [prune] -> [status | Incident status]
 //! ```
 
@@ -26,7 +27,7 @@ use crate::{
 
 use super::{
     Stall, drift, incident,
-    moves::{Move, Repair},
+    moves::{Move, Plan, Repair},
     publish::{self, Serving},
     signal::{self, Signal},
     status,
@@ -82,6 +83,13 @@ pub enum Write {
         name: String,
         /// Its spec.
         spec: Box<IncidentSpec>,
+    },
+    /// Show a plan with its values, in place of the one that was shown before.
+    Candidate {
+        /// The Incident's name.
+        incident: String,
+        /// The plan.
+        plan: Box<Plan>,
     },
     /// Write an Incident's status.
     IncidentStatus {
@@ -165,7 +173,8 @@ fn contended(view: &View, manager: &str, now: Timestamp) -> Decision {
     let stall = Stall::new("Contended", &message);
     let mut last = Vec::from_iter(stalled(view, &stall, now));
     let mut signals = Vec::new();
-    if let Move::Record { name, status, signals: more } = drift::contended(view, &message, now) {
+    if let Move::Record { name, status, signals: more, .. } = drift::contended(view, &message, now)
+    {
         last.push(Write::IncidentStatus { name, status });
         signals = more;
     }
@@ -210,6 +219,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     let (incident, incident_due) = incident::advance(view, &new, now);
     let mut signals = signal::of_contract(view, &new);
     let mut last = Vec::new();
+    let mut shown = None;
     let mut ended = false;
     match incident {
         Move::Ask(need) => return Err(need),
@@ -237,7 +247,9 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
             let stages = vec![vec![write(repair)]];
             return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
         }
-        Move::Record { name, status, signals: more } => {
+        Move::Record { name, status, signals: more, shows } => {
+            // Before the status that names it: a person is never asked about what is not there.
+            shown = shows.map(|plan| Write::Candidate { incident: name.clone(), plan });
             ended = status.state.is_some_and(State::is_over);
             new.incident_ref = (!ended).then(|| LocalRef { name: name.clone() });
             signals.extend(more);
@@ -260,6 +272,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     if new != view.status {
         last.push(Write::Status(Box::new(new)));
     }
+    stages.extend(shown.map(|shown| vec![shown]));
     if !last.is_empty() {
         stages.push(last);
     }

@@ -78,6 +78,7 @@ pub fn overwritten(view: &View, manager: &str, now: Timestamp) -> Option<(String
         intent: None,
         traceparent: Some(traceparent(&view.subject.uid, ordinal)),
         opened_at: Time(whole_seconds(now)),
+        approval: None,
         close: false,
     };
     Some((name(&view.subject.name, &view.subject.uid, ordinal), spec))

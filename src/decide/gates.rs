@@ -1,5 +1,8 @@
 //! The gates before a repair, in order; each is a named function. An open way gives a [`Permit`],
-//! which a repair takes as an argument: a forgotten `return` does not compile.
+//! which a repair takes as an argument: a forgotten `return` does not compile. The last gate,
+//! [`approval`], hangs on the candidate; so does the permit.
+
+pub mod approval;
 
 use jiff::Timestamp;
 
@@ -10,34 +13,65 @@ use crate::{
 
 use super::{
     Held, limits,
+    plan::Candidate,
     select::Policy,
     view::{Need, Served, View},
     windows::{self, Shut},
     write_back::Place,
 };
 
-/// The right to act once, given only by [`pass`].
+/// The right to write one candidate, and no other, once.
 #[derive(Debug)]
-pub struct Permit(());
+pub struct Permit {
+    candidate: Candidate,
+}
 
-/// Asks every gate. Policies are read as they are now, not as they were when the plan was made:
+impl Permit {
+    /// What may be written.
+    #[must_use]
+    pub fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+}
+
+/// What is left to pass when no gate of [`pass`] is shut.
+#[derive(Debug)]
+pub enum Way {
+    /// Nothing.
+    Open(Open),
+    /// A person is asked about the candidate.
+    Asks(Asks),
+}
+
+/// Whatever may be served may be written.
+#[derive(Debug)]
+pub struct Open(());
+
+/// Only what a person approves may be written: see [`approval`].
+#[derive(Debug)]
+pub struct Asks(());
+
+impl Open {
+    /// The right to write `candidate`.
+    #[must_use]
+    pub fn permit(self, candidate: Candidate) -> Permit {
+        Permit { candidate }
+    }
+}
+
+/// Asks every gate but the last. Policies are read as they are now, not as they were when the plan was made:
 /// switching a bad one to Observe stops it at once.
 ///
 /// # Errors
 /// The first gate that is shut.
-pub fn pass(
-    view: &View,
-    segments: &[Segment],
-    place: &Place,
-    now: Timestamp,
-) -> Result<Permit, Held> {
+pub fn pass(view: &View, segments: &[Segment], place: &Place, now: Timestamp) -> Result<Way, Held> {
     suspended(view, segments)?;
-    mode(view, segments)?;
+    let mode = mode(view, segments)?;
     writable(view, place)?;
     cooldown(view, segments, now)?;
     limited(view, segments, now)?;
     in_window(view, segments, now)?;
-    Ok(Permit(()))
+    Ok(if mode == Mode::Approve { Way::Asks(Asks(())) } else { Way::Open(Open(())) })
 }
 
 /// The fact that the gates cannot be asked without.
@@ -76,7 +110,8 @@ fn suspended(view: &View, segments: &[Segment]) -> Result<(), Held> {
     Ok(())
 }
 
-fn mode(view: &View, segments: &[Segment]) -> Result<(), Held> {
+/// The mode in force, and who set it.
+fn strictest(view: &View, segments: &[Segment]) -> (Mode, String) {
     let by_policy = policies(view, segments).filter_map(|(_, policy)| {
         let policy = policy?;
         Some((policy.spec.mode?, format!("RemediationPolicy {}", policy.name)))
@@ -86,17 +121,15 @@ fn mode(view: &View, segments: &[Segment]) -> Result<(), Held> {
         (view.max_mode.unwrap_or_default(), format!("the label {MAX_MODE} of the namespace")),
         (view.strictest, "--observe-only".to_owned()),
     ];
-    let strictest = around.into_iter().chain(by_policy).min_by_key(|(mode, _)| *mode);
-    let (mode, by) = strictest.unwrap_or_default();
+    around.into_iter().chain(by_policy).min_by_key(|(mode, _)| *mode).unwrap_or_default()
+}
+
+fn mode(view: &View, segments: &[Segment]) -> Result<Mode, Held> {
+    let (mode, by) = strictest(view, segments);
     let (reason, what) = match mode {
-        Mode::Auto => return Ok(()),
+        Mode::Auto | Mode::Approve => return Ok(mode),
         Mode::Off | Mode::Observe => ("ObserveOnly", "nothing is repaired"),
         Mode::DryRun => ("DryRun", "the plan is shown and not carried out"),
-        Mode::Approve => (
-            "ApprovalUnprotected",
-            "nothing in this cluster makes sure that the one who approves may do so; use Auto or \
-             DryRun",
-        ),
     };
     Err(Held { reason, message: format!("the mode is {mode} by {by}: {what}"), until: None })
 }

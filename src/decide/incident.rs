@@ -5,6 +5,7 @@
 //! trouble                                     none            open it; publish a candidate beside
 //! trouble, same fingerprint, published by us  any             record the attempt by what is served now
 //! trouble, same fingerprint, gate shut        any             Held (Mitigated while good is served)
+//! trouble, same fingerprint, to be approved   any             Held, its plan shown; Remediating once a person approved
 //! trouble, same fingerprint, attempt due      not Mitigated   publish a candidate, or record a failed attempt
 //! trouble, same fingerprint, attempts spent   any             Escalated; a slow probe goes on
 //! trouble, another fingerprint                any             Superseded; the next look opens anew
@@ -32,11 +33,14 @@ use super::{
     drift::PUT_BACK,
     episode::{self, Episode},
     gates,
+    gates::{Permit, Way},
     moves::{Move, OPS_SHOWN, Repair, intent, summaries},
     plan::{self, Attempting, Candidate, Outcome},
     publish::overwritten_by,
     record::{Record, WAITING_STEP},
-    select, status,
+    select,
+    shown::{self, Shown, Until},
+    status,
     view::{Effect, EndedIncident, Need, OpenIncident, Served, View, sooner},
     write_back::{self, Place},
 };
@@ -114,15 +118,18 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
         return Move::Ask(need);
     }
     let repair = match gates::pass(view, &segments, &place, now) {
-        Err(_) => None,
-        Ok(permit) => match plan::candidate(view, &segments, Attempting::First, now) {
-            Outcome::Ask(need) => return Move::Ask(need),
-            Outcome::Candidate(candidate) if !is_in_place(view, &candidate, &place) => {
-                first_intent = (place == Place::Assigned).then(|| intent(&candidate, 1));
-                Some(Repair::new(permit, &candidate, &name, 1, &place))
+        // Whoever is asked about the plan is shown it in the Incident, which comes first.
+        Err(_) | Ok(Way::Asks(_)) => None,
+        Ok(Way::Open(open)) => {
+            match plan::candidate(view, &segments, Attempting::First, now, now) {
+                Outcome::Ask(need) => return Move::Ask(need),
+                Outcome::Candidate(candidate) if !is_in_place(view, &candidate, &place) => {
+                    first_intent = (place == Place::Assigned).then(|| intent(&candidate, 1));
+                    Some(Repair::new(&open.permit(candidate), &name, 1, &place))
+                }
+                Outcome::Candidate(_) | Outcome::Wait { .. } | Outcome::None { .. } => None,
             }
-            Outcome::Candidate(_) | Outcome::Wait { .. } | Outcome::None { .. } => None,
-        },
+        }
     };
     let rules: Vec<&str> = trouble.failing.iter().map(|f| f.rule.as_str()).collect();
     let policies: Vec<&str> = segments
@@ -145,6 +152,7 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
         intent: first_intent,
         traceparent: Some(episode::traceparent(&view.subject.uid, ordinal)),
         opened_at: Time(whole_seconds(trouble.since)),
+        approval: None,
         close: false,
     };
     Move::Open { name, spec: Box::new(spec), repair }
@@ -253,23 +261,38 @@ fn attempt(
     if let Some(need) = gates::lack(view, plan) {
         return (Move::Ask(need), None);
     }
-    let permit = match gates::pass(view, plan, place, now) {
-        Ok(permit) => permit,
+    let way = match gates::pass(view, plan, place, now) {
+        Ok(way) => way,
         Err(held) => {
             record.held(&held);
             if held.reason == "DryRun" {
-                match plan::candidate(view, plan, Attempting::Nothing, now) {
-                    Outcome::Ask(need) => return (Move::Ask(need), None),
-                    Outcome::Candidate(candidate) => record.planned(&candidate.ops),
-                    Outcome::Wait { .. } | Outcome::None { .. } => {}
+                record.conditions.remove(ConditionType::Approved);
+                match shown::today(view, &record, place, Until::Replaced) {
+                    (Outcome::Ask(need), _) => return (Move::Ask(need), None),
+                    (Outcome::Candidate(candidate), Some(shown)) => {
+                        record.show(&shown, &candidate, "DryRun");
+                    }
+                    _ => record.plan_is_over(),
                 }
             }
             return finish(view, record);
         }
     };
-    record.conditions.remove(ConditionType::Held);
+    if let Way::Asks(_) = &way {
+        match gates::approval::guarded(view, plan) {
+            Err(need) => return (Move::Ask(need), None),
+            Ok(Err(held)) => {
+                record.unguarded(&held);
+                return finish(view, record);
+            }
+            Ok(Ok(())) => {}
+        }
+    } else {
+        record.conditions.remove(ConditionType::Held);
+    }
     if let Some(at) = record.status.next_attempt_time.as_ref().map(|at| at.0).filter(|at| *at > now)
     {
+        record.conditions.remove(ConditionType::Held);
         record.next = Some(at);
         return finish(view, record);
     }
@@ -278,8 +301,12 @@ fn attempt(
     } else {
         Attempting::Again
     };
-    let attempt = record.status.tries.unwrap_or(0).saturating_add(1);
-    match plan::candidate(view, plan, attempting, now) {
+    let attempt = record.next_number();
+    let (outcome, shown) = match &way {
+        Way::Open(_) => (plan::candidate(view, plan, attempting, now, now), None),
+        Way::Asks(_) => shown::today(view, &record, place, Until::Expired),
+    };
+    match outcome {
         Outcome::Ask(need) => (Move::Ask(need), None),
         Outcome::Candidate(candidate) if is_in_place(view, &candidate, place) => {
             record.changes = summaries(&candidate.ops);
@@ -288,21 +315,22 @@ fn attempt(
             record.succeeded(attempt, candidate.document.digest(), &served_as(place));
             finish(view, record)
         }
-        Outcome::Candidate(candidate)
-            if *place == Place::Assigned && !is_intended(incident, &candidate, attempt) =>
-        {
-            record.intend(intent(&candidate, attempt));
-            finish(view, record)
-        }
         Outcome::Candidate(candidate) => {
-            let repair = Repair::new(permit, &candidate, &incident.name, attempt, place);
-            (Move::Publish(repair), None)
+            let Some(permit) = permit(view, &mut record, way, shown.as_ref(), candidate) else {
+                return finish(view, record);
+            };
+            if *place == Place::Assigned && !is_intended(incident, permit.candidate(), attempt) {
+                record.intend(intent(permit.candidate(), attempt));
+                return finish(view, record);
+            }
+            (Move::Publish(Repair::new(&permit, &incident.name, attempt, place)), None)
         }
         Outcome::Wait { wait, step } => {
             record.wait(wait, &step);
             finish(view, record)
         }
         Outcome::None { step, why, tried, escalate } => {
+            record.conditions.remove(ConditionType::Held);
             if record.has_given_up() {
                 record.probe_again_slowly();
             } else {
@@ -315,6 +343,20 @@ fn attempt(
             }
             finish(view, record)
         }
+    }
+}
+
+/// The right to write `candidate`, or None when a person has to be waited for.
+fn permit(
+    view: &View,
+    record: &mut Record<'_>,
+    way: Way,
+    shown: Option<&Shown>,
+    candidate: Candidate,
+) -> Option<Permit> {
+    match way {
+        Way::Open(open) => Some(open.permit(candidate)),
+        Way::Asks(asks) => shown::approved(asks, view, record, shown?, candidate),
     }
 }
 
@@ -372,6 +414,7 @@ fn quiet(
     }
     record.mitigated("the assigned document passes and is served");
     record.conditions.remove(ConditionType::Held);
+    record.plan_is_over();
     // Whoever was called has mended it; after a relapse somebody is called again.
     record.withdraw(ConditionType::Escalated, "the assigned document passes and is served");
     if healthy_at <= now {

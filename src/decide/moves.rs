@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::{
     api::{
         contract::Origin,
         incident::{IncidentSpec, IncidentStatus, Intent},
     },
-    domain::{Document, Op, patch::OpSummary},
+    domain::{Digest, Document, Op, patch::OpSummary},
 };
 
 use super::{
@@ -51,10 +53,23 @@ pub enum Move {
         status: Box<IncidentStatus>,
         /// What to say about it.
         signals: Vec<Signal>,
+        /// A plan that people have not seen yet.
+        shows: Option<Box<Plan>>,
     },
 }
 
-/// A candidate that may be written: made only with a [`Permit`].
+/// A plan with its values, for whoever may read the ConfigMap that it is stored in.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What an approval names it by.
+    pub digest: Digest,
+    /// The changes to the assigned document, by RFC 6902.
+    pub patch: Value,
+    /// The document after them.
+    pub document: Arc<Document>,
+}
+
+/// A candidate that may be written: made only from a [`Permit`].
 #[derive(Debug)]
 pub struct Repair {
     /// The document.
@@ -68,13 +83,8 @@ pub struct Repair {
 }
 
 impl Repair {
-    pub(super) fn new(
-        _: Permit,
-        candidate: &Candidate,
-        incident: &str,
-        attempt: u32,
-        place: &Place,
-    ) -> Self {
+    pub(super) fn new(permit: &Permit, incident: &str, attempt: u32, place: &Place) -> Self {
+        let candidate = permit.candidate();
         Self {
             document: Arc::clone(&candidate.document),
             origin: candidate.origin,

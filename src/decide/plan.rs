@@ -128,7 +128,8 @@ pub fn mode_of(view: &View, policy: Option<Mode>) -> Mode {
 /// What a plan is made for, which decides what its steps may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempting {
-    /// To be shown only: nothing may be asked of a source that acts on being asked.
+    /// To be shown: nothing may be asked of a source that acts on being asked, and what is shown
+    /// is how it would be after its `wait` steps.
     Nothing,
     /// With the Incident, which does not exist yet: neither may it then.
     First,
@@ -138,18 +139,20 @@ pub enum Attempting {
     AfterItsWait,
 }
 
-/// Tries the steps of `segments` on the assigned document.
+/// Tries the steps of `segments` on the assigned document; what they write down as `{{now}}` is
+/// `stamp`.
 #[must_use]
 pub fn candidate(
     view: &View,
     segments: &[Segment],
     attempting: Attempting,
+    stamp: Timestamp,
     now: Timestamp,
 ) -> Outcome {
     // A document that is not JSON has no parts to repair: only a whole one can take its place.
     let nothing = || Document::from_value(serde_json::Value::Null).map(Arc::new);
     match view.assigned_document().map_or_else(nothing, |assigned| Ok(Arc::clone(assigned))) {
-        Ok(start) => compose(view, segments, start, attempting, now),
+        Ok(start) => compose(view, segments, start, attempting, stamp, now),
         Err(malformed) => {
             let (step, why, tried) = (String::new(), malformed.to_string(), Vec::new());
             Outcome::None { step, why, tried, escalate: false }
@@ -162,6 +165,7 @@ fn compose(
     segments: &[Segment],
     start: Arc<Document>,
     attempting: Attempting,
+    stamp: Timestamp,
     now: Timestamp,
 ) -> Outcome {
     let mut current = match judge(view, start, now) {
@@ -193,9 +197,9 @@ fn compose(
                 tried.push(failed(step, &doubt.message));
                 continue;
             }
-            let why = match propose(view, step, &current, &failing, now) {
+            let why = match propose(view, step, &current, &failing, stamp) {
                 Proposal::Wait(wait) => {
-                    if attempting == Attempting::AfterItsWait {
+                    if matches!(attempting, Attempting::AfterItsWait | Attempting::Nothing) {
                         tried.push(done(step, StepOutcome::Waited));
                         continue;
                     }
@@ -278,7 +282,7 @@ fn propose(
     step: &Step,
     current: &Judged,
     failing: &[Failing],
-    now: Timestamp,
+    stamp: Timestamp,
 ) -> Proposal {
     let fallbacks: Vec<Fallback> = view
         .effective
@@ -289,7 +293,7 @@ fn propose(
     let next = view.status.document.iter().flat_map(|d| &d.revisions).map(|r| r.number).max();
     let variables = [
         ("revision", next.map_or(1, |number| number.saturating_add(1)).to_string()),
-        ("now", crate::api::condition::whole_seconds(now).to_string()),
+        ("now", crate::api::condition::whole_seconds(stamp).to_string()),
         ("contract", view.subject.name.clone()),
         ("widget", view.effective.widget.clone()),
     ];

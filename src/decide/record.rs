@@ -4,6 +4,8 @@
 //! Knows: conditions, attempts, waiting, signals. Must not know: when any of it should happen; that
 //! is the machine's, in `incident`.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -13,12 +15,18 @@ use crate::{
         incident::{Attempt, IncidentStatus, Intent, Outcome as AttemptOutcome, State},
         policy::Retry,
     },
-    domain::{Digest, Op, Span, patch::OpSummary, text},
+    domain::{
+        Digest, Span,
+        patch::{OpSummary, rfc6902},
+        text,
+    },
 };
 
 use super::{
     Held, escalation,
-    moves::{Move, summaries},
+    moves::{Move, Plan, summaries},
+    plan::Candidate,
+    shown::Shown,
     signal::{Reason, Signal, Tried},
     view::{Effect, OpenIncident, View, sooner},
     write_back,
@@ -43,6 +51,8 @@ pub(super) struct Record<'a> {
     pub(super) changes: Vec<OpSummary>,
     pub(super) step: String,
     pub(super) tried: Vec<Tried>,
+    /// A plan that people have not seen yet.
+    shows: Option<Box<Plan>>,
     pub(super) now: Timestamp,
 }
 
@@ -59,6 +69,7 @@ impl<'a> Record<'a> {
             changes: Vec::new(),
             step: String::new(),
             tried: Vec::new(),
+            shows: None,
             now,
         };
         let cause = record.incident.spec.cause.as_ref();
@@ -79,7 +90,7 @@ impl<'a> Record<'a> {
         message: &str,
     ) -> bool {
         let before = self.conditions.get(type_).map(|condition| condition.status.clone());
-        self.conditions.set(type_, status, reason, message, 1, self.now);
+        self.conditions.set(type_, status, reason, message, self.incident.generation, self.now);
         before.as_deref() != Some(if status { "True" } else { "False" })
     }
 
@@ -120,7 +131,9 @@ impl<'a> Record<'a> {
             at: Time(whole_seconds(self.now)),
             ops: std::mem::take(&mut self.changes),
             published: None,
+            approved_by: self.status.approved_by.take(),
         });
+        self.plan_is_over();
         let surplus = self.status.attempts.len().saturating_sub(ATTEMPTS_KEPT);
         self.status.attempts.drain(..surplus);
         self.status.message = text::message(message);
@@ -220,11 +233,81 @@ impl<'a> Record<'a> {
         self.next = held.until;
     }
 
-    pub(super) fn planned(&mut self, ops: &[Op]) {
+    /// The number of the next attempt.
+    pub(super) fn next_number(&self) -> u32 {
+        self.status.tries.unwrap_or(0).saturating_add(1)
+    }
+
+    /// Shows people what would be done.
+    pub(super) fn show(&mut self, shown: &Shown, candidate: &Candidate, mode: &str) {
+        let ops = &candidate.ops;
         let places: Vec<String> = ops.iter().map(|op| format!("{} {}", op.kind, op.path)).collect();
         let message = format!("would {}", places.join(", "));
-        self.set(ConditionType::Planned, true, "DryRun", &message);
+        self.set(ConditionType::Planned, true, mode, &message);
         self.status.plan = summaries(ops);
+        self.status.plan_digest = Some(shown.digest.clone());
+        self.status.plan_shown_at = Some(Time(shown.at));
+        self.status.plan_expires_at = shown.expires.map(Time);
+        if shown.is_new {
+            self.status.approved_by = None;
+            self.shows = Some(Box::new(Plan {
+                digest: shown.digest.clone(),
+                patch: rfc6902(ops),
+                document: Arc::clone(&candidate.document),
+            }));
+            let after = Some(shown.at);
+            self.signals.push(Signal { after, ..self.signal(Reason::PlanReady, &message) });
+        }
+    }
+
+    /// A person has approved the plan: written down before anything is done.
+    pub(super) fn approved(&mut self, by: String, message: &str, shown_at: Timestamp) {
+        self.set(ConditionType::Approved, true, "Approved", message);
+        self.set(ConditionType::Remediating, true, "Approved", message);
+        self.conditions.remove(ConditionType::Held);
+        self.status.approved_by = Some(by);
+        self.status.waiting.clear();
+        let after = Some(shown_at);
+        self.signals.push(Signal { after, ..self.signal(Reason::Approved, message) });
+        self.next = Some(self.now);
+    }
+
+    /// A person has not approved the plan, or says that it must not be carried out.
+    pub(super) fn not_approved(&mut self, reason: &str, held: &Held, shown_at: Timestamp) {
+        let before = self.conditions.get(ConditionType::Approved);
+        let is_news = before.is_none_or(|before| before.reason != reason);
+        self.set(ConditionType::Approved, false, reason, &held.message);
+        self.status.approved_by = None;
+        if is_news && held.reason == "Rejected" {
+            let after = Some(shown_at);
+            self.signals.push(Signal { after, ..self.signal(Reason::Rejected, &held.message) });
+        }
+        self.held(held);
+    }
+
+    /// There is nothing any more that a person could approve.
+    pub(super) fn plan_is_over(&mut self) {
+        self.forget_plan();
+        if !self.conditions.is_true(ConditionType::Approved) {
+            self.conditions.remove(ConditionType::Approved);
+        }
+    }
+
+    /// Shows no plan any more: the next one is another one, whatever it says.
+    fn forget_plan(&mut self) {
+        self.status.plan.clear();
+        self.status.plan_digest = None;
+        self.status.plan_shown_at = None;
+        self.status.plan_expires_at = None;
+        self.status.approved_by = None;
+        self.conditions.remove(ConditionType::Planned);
+    }
+
+    /// Nobody is asked: what was approved meanwhile was approved by nobody knows whom.
+    pub(super) fn unguarded(&mut self, held: &Held) {
+        self.forget_plan();
+        self.set(ConditionType::Approved, false, held.reason, &held.message);
+        self.held(held);
     }
 
     pub(super) fn mitigated(&mut self, message: &str) {
@@ -302,6 +385,7 @@ impl<'a> Record<'a> {
 
     pub(super) fn over(&mut self, state: State, reason: &str, message: &str) {
         self.set(ConditionType::Resolved, state == State::Resolved, reason, message);
+        self.plan_is_over();
         for open in [ConditionType::Held, ConditionType::Remediating, ConditionType::Escalated] {
             self.conditions.remove(open);
         }
@@ -319,13 +403,14 @@ impl<'a> Record<'a> {
         if !self.status.state.is_some_and(State::is_over) {
             self.status.state = Some(state(&self.conditions, &self.status.waiting));
         }
-        self.status.observed_generation = Some(1);
+        self.status.observed_generation = Some(self.incident.generation);
         self.status.conditions = self.conditions.into_list();
         if self.status == self.incident.status {
             return (Move::Nothing, self.next);
         }
-        let name = self.incident.name.clone();
-        (Move::Record { name, status: Box::new(self.status), signals: self.signals }, self.next)
+        let Self { incident, status, signals, next, shows, .. } = self;
+        let (name, status) = (incident.name.clone(), Box::new(status));
+        (Move::Record { name, status, signals, shows }, next)
     }
 }
 

@@ -79,6 +79,12 @@ pub enum Reason {
     StepSucceeded,
     /// No step led to a document that passes.
     StepFailed,
+    /// People can see what would be done.
+    PlanReady,
+    /// A person has approved what would be done.
+    Approved,
+    /// A person has said that it must not be done.
+    Rejected,
     /// A good document is served again.
     Mitigated,
     /// The assigned document is good, too.
@@ -101,9 +107,13 @@ impl Reason {
             | Self::StepFailed
             | Self::Escalated
             | Self::Withheld => true,
-            Self::StepSucceeded | Self::Mitigated | Self::Resolved | Self::ValidationRecovered => {
-                false
-            }
+            Self::StepSucceeded
+            | Self::PlanReady
+            | Self::Approved
+            | Self::Rejected
+            | Self::Mitigated
+            | Self::Resolved
+            | Self::ValidationRecovered => false,
         }
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+mod approvals;
 mod episodes;
 mod gates;
 mod repairs;
@@ -17,19 +18,20 @@ use super::{
     effective::Effective,
     fleet::Fleet,
     history::{Worth, worth},
+    moves::Plan,
     ownership::{self, ServedIn, whose},
     select::Policy,
     signal::{Reason, Signal},
     validate::Rulebook,
     view::{
-        Assigned, EndedIncident, Holder, Need, Note, OpenIncident, Served, ServedKey, Subject,
-        View, WrittenBack,
+        Assigned, Effect, EndedIncident, Holder, Need, Note, OpenIncident, Served, ServedKey,
+        Subject, View, WrittenBack,
     },
 };
 use crate::{
     api::{
         contract::{EffectiveRef, Mode, WidgetContractStatus},
-        incident::{IncidentSpec, IncidentStatus, State},
+        incident::{Approval, ApprovalDecision, IncidentSpec, IncidentStatus, State},
     },
     domain::{Answer, Digest, Document, Doubt, DoubtReason, Probe, Probes, Span},
     rules::schema,
@@ -51,6 +53,10 @@ struct World {
     fleet: Fleet,
     gitops: Option<String>,
     written_back: Option<WrittenBack>,
+    /// Does admission see to who approves?
+    guard: Result<(), String>,
+    /// What people can read of the plan: its digest, its patch and the document.
+    candidate: Option<Plan>,
     /// Writes so far, and after which one the process dies.
     writes: usize,
     dies_after: Option<usize>,
@@ -90,6 +96,8 @@ impl World {
             fleet: Fleet::default(),
             gitops: None,
             written_back: None,
+            guard: Ok(()),
+            candidate: None,
             writes: 0,
             dies_after: None,
             published: 0,
@@ -191,10 +199,12 @@ impl World {
             strictest: Mode::Auto,
             max_mode: None,
             fleet: None,
+            approval_guard: None,
             incident: open.map(|(name, spec, status)| OpenIncident {
                 name: name.clone(),
                 spec: spec.clone(),
                 status: status.clone(),
+                generation: 1,
             }),
             ended,
             history: None,
@@ -230,6 +240,7 @@ impl World {
             }
             Need::MaxMode => view.max_mode = Some(self.max_mode),
             Need::Fleet(_) => view.fleet = Some(self.fleet.clone()),
+            Need::ApprovalGuard => view.approval_guard = Some(self.guard.clone()),
             Need::Source => {
                 view.source = Some(Err(Doubt::new(DoubtReason::ReferenceUnavailable, "none")));
             }
@@ -288,7 +299,10 @@ impl World {
                     "revision {number} is overwritten"
                 );
             }
-            Write::Serve { document, note, .. } => {
+            Write::Serve { document, note, instead_of } => {
+                if let (Some(effect), None) = (&note.effect, instead_of) {
+                    self.assert_approved(&document, effect);
+                }
                 self.published += 1;
                 self.served = Some((document.bytes().to_vec(), Some(note), "kintsugi".to_owned()));
                 self.mark();
@@ -298,6 +312,7 @@ impl World {
                 self.mark();
             }
             Write::Back { document, effect } => {
+                self.assert_approved(&document, &effect);
                 self.published += 1;
                 assert!(document.value()["title"].is_string(), "what fails is written back");
                 let digest = document.digest().clone();
@@ -309,6 +324,7 @@ impl World {
                     self.incidents.push((name, *spec, IncidentStatus::default()));
                 }
             }
+            Write::Candidate { plan, .. } => self.candidate = Some(*plan),
             Write::IncidentStatus { name, status } => {
                 let known = self.incidents.iter_mut().find(|(known, ..)| *known == name);
                 known.unwrap().2 = *status;
@@ -317,6 +333,23 @@ impl World {
             Write::Prune(number) => drop(self.revisions.remove(&number)),
             Write::Forget(ended) => self.incidents.retain(|(name, ..)| *name != ended.name),
         }
+    }
+
+    /// Where a person has to approve, what is written is exactly what one has approved.
+    fn assert_approved(&self, document: &Document, effect: &Effect) {
+        if self.contract["healing"]["mode"] != "Approve" {
+            return;
+        }
+        let incident = self.incidents.iter().find(|(name, ..)| *name == effect.incident);
+        let (_, spec, status) = incident.expect("it is asked before it is done");
+        let given = spec.approval.as_ref().expect("nobody approved it");
+        let shown = self.candidate.as_ref().expect("nobody could read it");
+        assert_eq!(given.decision, ApprovalDecision::Approve);
+        assert_eq!(Some(&given.plan_digest), status.plan_digest.as_ref());
+        assert_eq!(
+            (&given.plan_digest, document.digest()),
+            (&shown.digest, shown.document.digest())
+        );
     }
 
     /// Looks until there is nothing more to do now; a look that died is simply begun anew.
@@ -602,6 +635,8 @@ enum Happens {
     Vandal(Value),
     Replace(Value),
     Time(u32),
+    /// A person decides on the plan that is shown.
+    Approve(bool),
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -620,11 +655,17 @@ fn happens() -> impl Strategy<Value = Happens> {
         document.clone().prop_map(Happens::Vandal),
         document.prop_map(Happens::Replace),
         (1..400_u32).prop_map(Happens::Time),
+        any::<bool>().prop_map(Happens::Approve),
     ]
 }
 
-fn write_back() -> impl Strategy<Value = Value> {
-    prop_oneof![Just(json!({})), Just(json!({"writeBack": "Document"}))]
+fn healing() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(json!({})),
+        Just(json!({"writeBack": "Document"})),
+        Just(json!({"mode": "Approve"})),
+        Just(json!({"mode": "Approve", "writeBack": "Document"})),
+    ]
 }
 
 fn happen(world: &mut World, what: &Happens) {
@@ -643,6 +684,15 @@ fn happen(world: &mut World, what: &Happens) {
         }
         Happens::Time(seconds) => {
             world.later(Span::secs(*seconds));
+        }
+        Happens::Approve(is_good) => {
+            let open = world.incidents.iter_mut().find(|(_, _, status)| !is_over(status));
+            let Some((_, spec, status)) = open else { return };
+            let Some(plan_digest) = status.plan_digest.clone() else { return };
+            let decision =
+                if *is_good { ApprovalDecision::Approve } else { ApprovalDecision::Reject };
+            let reason = Some("because".to_owned());
+            spec.approval = Some(Approval { plan_digest, decision, by: "ann".to_owned(), reason });
         }
     }
 }
@@ -676,10 +726,10 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_laws_hold_and_a_second_look_changes_nothing(
-        story in prop::collection::vec(happens(), 1..12), write_back in write_back()
+        story in prop::collection::vec(happens(), 1..12), healing in healing()
     ) {
         let mut world = World::new(&good());
-        world.contract["healing"] = write_back;
+        world.contract["healing"] = healing;
         world.settle();
         for what in &story {
             happen(&mut world, what);
@@ -694,10 +744,10 @@ proptest! {
     #[test]
     fn a_crash_after_any_write_ends_where_no_crash_ends(
         story in prop::collection::vec(happens(), 1..6), dies_after in 1..40_usize,
-        write_back in write_back()
+        healing in healing()
     ) {
         let mut smooth = World::new(&good());
-        smooth.contract["healing"] = write_back;
+        smooth.contract["healing"] = healing;
         let mut crashing = smooth.clone();
         crashing.dies_after = Some(dies_after);
         smooth.settle();

@@ -64,6 +64,8 @@ pub struct View {
     pub fleet: Option<Fleet>,
     /// The furthest mode that the namespace allows, when somebody asked ([`Need::MaxMode`]).
     pub max_mode: Option<Mode>,
+    /// Does admission see to who approves plans; if not, why ([`Need::ApprovalGuard`])?
+    pub approval_guard: Option<Result<(), String>>,
     /// The open Incident of this contract.
     pub incident: Option<OpenIncident>,
     /// The Incidents of this contract that are over, newest first.
@@ -83,6 +85,8 @@ pub struct OpenIncident {
     pub spec: IncidentSpec,
     /// Its status as stored.
     pub status: IncidentStatus,
+    /// Its generation: more than 1 when a person has changed a field that is for people.
+    pub generation: i64,
 }
 
 impl OpenIncident {
@@ -323,6 +327,8 @@ pub enum Need {
     MaxMode,
     /// What these policies, and no others, have to know of the other contracts of the namespace.
     Fleet(Vec<String>),
+    /// Whether admission sees to who approves plans.
+    ApprovalGuard,
     /// These assets, and whether their size has to be known.
     Assets(Vec<(String, bool)>),
 }

@@ -146,14 +146,19 @@ impl OpSummary {
     }
 }
 
+/// The operations as a JSON Patch.
+#[must_use]
+pub fn rfc6902(ops: &[Op]) -> Value {
+    ops.iter().map(Op::to_json).collect()
+}
+
 /// `document` after all `ops`, or the reason why one of them does not apply.
 ///
 /// # Errors
 /// Names the operation that does not fit the document; the document is then not changed at all.
 pub fn apply(document: &Value, ops: &[Op]) -> Result<Value, String> {
-    let patch: json_patch::Patch =
-        serde_json::from_value(Value::Array(ops.iter().map(Op::to_json).collect()))
-            .map_err(|error| format!("the patch is not well formed: {error}"))?;
+    let patch: json_patch::Patch = serde_json::from_value(rfc6902(ops))
+        .map_err(|error| format!("the patch is not well formed: {error}"))?;
     let mut changed = document.clone();
     json_patch::patch(&mut changed, &patch)
         .map_err(|error| format!("the patch does not fit the document at {}", error.path))?;

@@ -247,12 +247,27 @@ fn bad_incidents() -> Vec<(String, &'static str)> {
         incident(&spec)
     };
     vec![
-        (with("/cause", json!("AssetMissing")), "only close may change"),
+        (with("/cause", json!("AssetMissing")), "only approval and close may change"),
         (
             with("/plan/0/steps/0", json!({"name": "none"})),
             "exactly one of restoreRevision, refetchSource, repairDocument",
         ),
+        (approved(&json!({"decision": "Reject"})), "a rejection needs a reason"),
+        (approved(&json!({"planDigest": "sha256:1"})), "should match '^sha256:[0-9a-f]{64}$'"),
+        (approved(&json!({"by": ""})), "by in body should be at least 1 chars long"),
+        (approved(&json!({"reason": "a".repeat(257)})), "may not be more than 256"),
+        (approved(&json!({"decision": "Maybe"})), "supported values: \"Approve\", \"Reject\""),
     ]
+}
+
+/// An approval with these fields instead of good ones.
+fn approved(with: &Value) -> String {
+    let mut spec = whole_incident();
+    spec["approval"] = json!({
+        "planDigest": format!("sha256:{}", "0".repeat(64)), "decision": "Approve", "by": "admin",
+    });
+    json_patch::merge(&mut spec["approval"], with);
+    incident(&spec)
 }
 
 fn bad_policies() -> Vec<(String, &'static str)> {
@@ -351,7 +366,7 @@ fn whole_incident() -> Value {
 }
 
 #[tokio::test]
-async fn each_field_of_an_incident_but_close_is_written_once() {
+async fn each_field_of_an_incident_that_is_not_for_people_is_written_once() {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, "once").await;
     let whole = whole_incident();
@@ -390,12 +405,12 @@ async fn each_field_of_an_incident_but_close_is_written_once() {
         *changed.pointer_mut(field).unwrap() = value.clone();
         let message = namespace.refusal(&incident(&changed)).await;
         assert!(
-            message.contains("spec is written once; only close may change"),
+            message.contains("spec is written once; only approval and close may change"),
             "{field}: {message}"
         );
     }
     for (field, required) in spec_fields("Incident") {
-        if field == "close" {
+        if kintsugi::api::crd::FOR_PEOPLE.contains(&field.as_str()) {
             continue;
         }
         let changed = |(at, _): &(&str, Value)| at.split('/').nth(1) == Some(&field);
@@ -423,7 +438,8 @@ async fn a_field_that_an_incident_was_opened_without_is_not_added() {
         least[field] = whole[field].clone();
     }
     namespace.apply(&incident(&least)).await;
-    for (field, _) in fields.iter().filter(|(field, required)| !required && field != "close") {
+    let is_ours = |field: &String| !kintsugi::api::crd::FOR_PEOPLE.contains(&field.as_str());
+    for (field, _) in fields.iter().filter(|(field, required)| !required && is_ours(field)) {
         let mut with = least.clone();
         with[field] = whole[field].clone();
         let message = namespace.refusal(&incident(&with)).await;

@@ -71,7 +71,11 @@ fn the_chart_lints_and_watches_only_the_namespaces_it_is_given() {
     assert!(all.contains("kind: ClusterRoleBinding"), "{all}");
     let (_, some) =
         helm(&cluster, &["template", "k", "charts/kintsugi", "--set", "namespaces={shop,news}"]);
-    assert!(!some.contains("kind: ClusterRole\n"), "{some}");
+    let cluster_wide = some.matches("kind: ClusterRole\n").count();
+    assert_eq!(cluster_wide, 1, "to read the admission policy about approvals: {some}");
+    let none = ["--set", "namespaces={shop,news},approvals.install=false"];
+    let (_, none) = helm(&cluster, &[&["template", "k", "charts/kintsugi"][..], &none].concat());
+    assert!(!none.contains("kind: ClusterRole\n"), "{none}");
     assert!(some.contains("--namespaces=shop,news") && some.contains("namespace: news"), "{some}");
 }
 

@@ -325,7 +325,7 @@ async fn modes_below_auto_record_and_repair_nothing() {
     for (name, mode, waiting) in [
         ("observe", "Observe", "ObserveOnly"),
         ("dry", "DryRun", "DryRun"),
-        ("approve", "Approve", "ApprovalUnprotected"),
+        ("approve", "Approve", "AwaitingApproval"),
     ] {
         namespace.apply(&contract(name, mode, &broken)).await;
         let incident = incident_when(&namespace, name, "Held").await;

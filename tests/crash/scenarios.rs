@@ -36,6 +36,8 @@ enum Fault {
     ConfigMap(Value),
     /// Somebody writes into the served key.
     Served,
+    /// A person approves the plan that is shown.
+    Approve,
 }
 
 pub fn all(web: &Web) -> Vec<Scenario> {
@@ -160,8 +162,19 @@ pub fn all(web: &Web) -> Vec<Scenario> {
             document.insert("layout".to_owned(), json!("pile"));
         }),
     );
-    superseded.before = Some(Fault::Document(untitled));
+    superseded.before = Some(Fault::Document(untitled.clone()));
     all.push(superseded);
+    let half_good = edited(&untitled, |document| {
+        document.insert("new".to_owned(), json!(true));
+    });
+    let asked = || {
+        let mut asked = base("approve-asked", restore(), half_good.clone());
+        asked.contract["healing"] = json!({"mode": "Approve"});
+        asked
+    };
+    all.push(Scenario { ends: Some("Held"), ..asked() });
+    let before = Some(Fault::Document(half_good.clone()));
+    all.push(Scenario { name: "approve-given", before, fault: Fault::Approve, ..asked() });
     all
 }
 
@@ -214,11 +227,12 @@ impl Scenario {
             };
             let contract = namespace.contract_when("uk", "an Incident", has_incident).await;
             let name = contract.status.unwrap().incident_ref.unwrap().name;
-            let mitigated = |incident: Option<&Incident>| {
+            let waits = if matches!(self.fault, Fault::Approve) { "Held" } else { "Mitigated" };
+            let waiting = move |incident: Option<&Incident>| {
                 let state = incident.and_then(|i| i.status.as_ref()?.state);
-                state.is_some_and(|state| state.to_string() == "Mitigated")
+                state.is_some_and(|state| state.to_string() == waits)
             };
-            namespace.when(&name, "Mitigated", mitigated).await;
+            namespace.when(&name, waits, waiting).await;
         }
     }
 
@@ -240,6 +254,7 @@ impl Scenario {
                 now.incidents.last().is_some_and(|incident| incident["status"]["state"] == state)
                     && (self.before.is_none()
                         || self.ends == Some("Resolved")
+                        || matches!(self.fault, Fault::Approve)
                         || now.incidents.len() == 2)
             }
         }
@@ -273,6 +288,16 @@ impl Fault {
             }
             Self::ConfigMap(document) => {
                 namespace.config_map("contracts", &[("uk.json", &document.to_string())]).await;
+            }
+            Self::Approve => {
+                let incidents = namespace.api::<Incident>();
+                let open = incidents.list(&ListParams::default()).await.unwrap().items.remove(0);
+                let plan = open.status.as_ref().unwrap().plan_digest.clone().unwrap();
+                let patch = json!({"spec": {"approval": {
+                    "planDigest": plan, "decision": "Approve", "by": "admin",
+                }}});
+                let params = PatchParams::default();
+                incidents.patch(&open.name_any(), &params, &Patch::Merge(&patch)).await.unwrap();
             }
             Self::Served => {
                 let patch = json!({"data": {"contract.json": "{}"}});

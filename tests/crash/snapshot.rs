@@ -55,11 +55,22 @@ impl Snapshot {
         incidents.sort_by_key(|incident| incident.spec.ordinal);
         let mut config_maps = namespace.api::<ConfigMap>().list(&all).await.unwrap().items;
         config_maps.retain(|object| object.name_any() != "kube-root-ca.crt");
+        // They hold when a plan was first shown.
+        let plans: Vec<String> = incidents
+            .iter()
+            .flat_map(|incident| {
+                let shown = incident.status.as_ref().and_then(|status| status.plan_digest.clone());
+                let approval = incident.spec.approval.as_ref();
+                shown.into_iter().chain(approval.map(|given| given.plan_digest.clone()))
+            })
+            .map(|digest| digest.to_string())
+            .collect();
         let mask = |value: Value| {
             let text = value.to_string().replace(&uid, "UID").replace(&web.url(""), "WEB");
             let text = incidents.iter().fold(text, |text, incident| {
                 text.replace(&incident.name_any(), &format!("incident-{}", incident.spec.ordinal))
             });
+            let text = plans.iter().fold(text, |text, plan| text.replace(plan, "PLAN"));
             without_times(serde_json::from_str(&text.replace(&uid[..6], "UID")).unwrap())
         };
         Self {
@@ -99,6 +110,11 @@ fn without_times(mut value: Value) -> Value {
             for inner in list {
                 *inner = without_times(inner.take());
             }
+        }
+        // «until <time>: what to do»
+        Value::String(text) if text.starts_with("until 20") => {
+            let (_, what) = text.split_once(": ").unwrap_or_default();
+            value = Value::String(what.to_owned());
         }
         _ => {}
     }

@@ -6,6 +6,10 @@
 {{- default (include "kintsugi.name" .) .Values.serviceAccount.name -}}
 {{- end -}}
 
+{{- define "kintsugi.approvals" -}}
+{{ include "kintsugi.name" . }}-approvals
+{{- end -}}
+
 {{- define "kintsugi.selector" -}}
 app.kubernetes.io/name: kintsugi
 app.kubernetes.io/instance: {{ .Release.Name }}

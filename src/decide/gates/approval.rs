@@ -1,0 +1,137 @@
+//! The last gate: a person's approval of exactly one plan.
+//!
+//! Knows: what a person decided and about which plan. Must not know: who may decide; admission has
+//! seen to that before the Incident could say so, and where nothing in the cluster does, nobody is
+//! asked ([`guarded`]).
+
+use jiff::Timestamp;
+
+use super::{Asks, Held, Permit, policies, strictest};
+use crate::{
+    api::incident::{Approval, ApprovalDecision, Segment},
+    decide::{
+        plan::Candidate,
+        view::{Need, OpenIncident, View},
+    },
+    domain::{Digest, Span, text},
+};
+
+const TTL: Span = Span::mins(24 * 60);
+/// Most of a name or a reason that a message shows: the command behind it is never cut.
+const SHOWN: usize = 48;
+
+/// What a person is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Where the Incident is.
+    pub namespace: &'a str,
+    /// The Incident.
+    pub incident: &'a OpenIncident,
+    /// Today's plan.
+    pub digest: &'a Digest,
+    /// Until when it can be approved.
+    pub expires: Timestamp,
+    /// Has an equal plan expired before?
+    pub lapsed: bool,
+}
+
+/// What a person has answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// This plan may be carried out.
+    Yes {
+        /// The right to.
+        permit: Permit,
+        /// Who approved it.
+        by: String,
+        /// A sentence for people.
+        message: String,
+    },
+    /// It may not, or not yet.
+    No {
+        /// The reason of the condition Approved.
+        reason: &'static str,
+        /// What is waited for.
+        held: Held,
+    },
+}
+
+/// Is an approval worth asking for: does admission see to who gives it?
+///
+/// # Errors
+/// The fact to gather first.
+pub fn guarded(view: &View, segments: &[Segment]) -> Result<Result<(), Held>, Need> {
+    Ok(match view.approval_guard.as_ref().ok_or(Need::ApprovalGuard)? {
+        Ok(()) => Ok(()),
+        Err(why) => {
+            let (mode, by) = strictest(view, segments);
+            let message = format!(
+                "the mode is {mode} by {by}, and nothing sees to it that whoever approves may: \
+                 {why}; install it with the chart (approvals.install), or use Auto or DryRun"
+            );
+            Err(Held { reason: "ApprovalUnprotected", message, until: None })
+        }
+    })
+}
+
+/// How long people may take: the shortest that a policy of the plan gives.
+#[must_use]
+pub fn ttl(view: &View, segments: &[Segment]) -> Span {
+    let given = policies(view, segments).filter_map(|(_, policy)| policy);
+    let given = given.map(|policy| policy.spec.approval.as_ref().and_then(|terms| terms.ttl));
+    given.map(|ttl| ttl.unwrap_or(TTL)).min().unwrap_or(TTL)
+}
+
+/// What was decided about the plan that writes `candidate`.
+#[must_use]
+pub fn answer(_: Asks, asked: &Question<'_>, candidate: Candidate) -> Answer {
+    let given = asked.incident.spec.approval.as_ref();
+    let (reason, why) = match given {
+        Some(given) if given.plan_digest == *asked.digest => return decided(given, candidate),
+        None => ("AwaitingApproval", String::new()),
+        Some(_) if asked.lapsed => {
+            ("Expired", "the plan that was decided on has expired; ".to_owned())
+        }
+        Some(given) => (
+            "PlanChanged",
+            format!(
+                "{} decided on another plan: the document, a policy or the changes are not the \
+                 same; ",
+                text::bounded(&given.by, SHOWN)
+            ),
+        ),
+    };
+    let message = format!("{why}until {}: {}", asked.expires, command(asked));
+    let held = Held { reason: "AwaitingApproval", message, until: Some(asked.expires) };
+    Answer::No { reason, held }
+}
+
+fn decided(given: &Approval, candidate: Candidate) -> Answer {
+    let why = given.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let message = |what: &str| text::message(&format!("{what} by {}{why}", given.by));
+    match given.decision {
+        ApprovalDecision::Approve => Answer::Yes {
+            permit: Permit { candidate },
+            by: given.by.clone(),
+            message: message("approved"),
+        },
+        ApprovalDecision::Reject => {
+            let held = Held { reason: "Rejected", message: message("rejected"), until: None };
+            Answer::No { reason: "Rejected", held }
+        }
+    }
+}
+
+/// What a person types to approve the plan.
+fn command(asked: &Question<'_>) -> String {
+    let Question { namespace, incident, digest, .. } = asked;
+    // A merge patch would keep the reason of an earlier decision.
+    let earlier = incident.spec.approval.as_ref().is_some_and(|given| given.reason.is_some());
+    let reason = if earlier { ",\"reason\":null" } else { "" };
+    format!(
+        "kubectl --namespace {namespace} patch incident {} --type=merge -p \
+         '{{\"spec\":{{\"approval\":{{\"planDigest\":\"{digest}\",\"decision\":\"Approve\",\
+         \"by\":\"<you>\"{reason}}}}}}}'",
+        incident.name
+    )
+}

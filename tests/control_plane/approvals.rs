@@ -1,0 +1,240 @@
+//! Mode Approve: who may approve is seen to by admission, and what was approved is what is done.
+
+use std::process::Command;
+
+use k8s_openapi::api::{
+    core::v1::ConfigMap,
+    events::v1::Event,
+    rbac::v1::{Role, RoleBinding},
+};
+use kintsugi::api::Incident;
+use kube::{
+    Api, Client, Config, ResourceExt as _,
+    api::{ListParams, Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    healing::{edit, incident_when, policy, shop, world},
+    support::{Cluster, Namespace, Operator, has, storefinder},
+};
+
+/// A client that acts as `user`, who has no rights but those that he is given.
+async fn acting_as(cluster: &Cluster, user: &str) -> Client {
+    let mut kubeconfig = Kubeconfig::read_from(cluster.admin_kubeconfig()).unwrap();
+    for named in &mut kubeconfig.auth_infos {
+        named.auth_info.as_mut().unwrap().impersonate = Some(user.to_owned());
+    }
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+/// Lets `user` do `verbs` to Incidents.
+async fn grant(namespace: &Namespace, user: &str, verbs: &[&str]) {
+    let role: Role = serde_json::from_value(json!({
+        "metadata": {"name": user},
+        "rules": [{"apiGroups": ["kintsugi.dev"], "resources": ["incidents"], "verbs": verbs}],
+    }))
+    .unwrap();
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": user},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+    }))
+    .unwrap();
+    namespace.api::<Role>().create(&PostParams::default(), &role).await.unwrap();
+    namespace.api::<RoleBinding>().create(&PostParams::default(), &binding).await.unwrap();
+}
+
+fn broken() -> Value {
+    edit(&shop(), |document| {
+        document["title"] = json!(7);
+        document["new"] = json!("and good");
+    })
+}
+
+/// A contract that is served, and in trouble that a policy of mode Approve can mend.
+async fn ask(namespace: &Namespace) -> Incident {
+    let steps = json!([{"name": "restore", "restoreRevision": {}}]);
+    policy(namespace, &steps, &json!({"mode": "Approve"})).await;
+    namespace.apply(&storefinder("uk", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    namespace.apply(&storefinder("uk", &broken())).await;
+    incident_when(namespace, "uk", "Held").await
+}
+
+fn plan_of(incident: &Incident) -> String {
+    incident.status.as_ref().unwrap().plan_digest.clone().unwrap().to_string()
+}
+
+/// The condition Approved: status, reason, message.
+fn approved(incident: &Incident) -> (&str, &str, &str) {
+    let conditions = incident.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .into_iter()
+        .find(|condition| condition.type_ == "Approved")
+        .map_or(("", "", ""), |c| (c.status.as_str(), c.reason.as_str(), c.message.as_str()))
+}
+
+fn approval(plan: &str, by: &str) -> Value {
+    json!({"spec": {"approval": {"planDigest": plan, "decision": "Approve", "by": by}}})
+}
+
+async fn patch_as(
+    client: &Client,
+    namespace: &Namespace,
+    name: &str,
+    patch: &Value,
+) -> Result<Incident, String> {
+    let incidents: Api<Incident> = Api::namespaced(client.clone(), &namespace.name);
+    let patched = incidents.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+    patched.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn only_who_holds_the_verb_approves_and_in_his_own_name() {
+    let (cluster, namespace, _operator) = world("approve").await;
+    grant(&namespace, "bob", &["get", "create", "patch"]).await;
+    grant(&namespace, "alice", &["get", "patch", "approve"]).await;
+    let (bob, alice) = (acting_as(&cluster, "bob").await, acting_as(&cluster, "alice").await);
+    let incident = ask(&namespace).await;
+    let (name, plan) = (incident.name_any(), plan_of(&incident));
+    assert_eq!(incident.status.as_ref().unwrap().waiting, "AwaitingApproval");
+    assert!(approved(&incident).2.contains(&plan), "{:?}", approved(&incident));
+
+    // What would be done can be read, and only there; nothing was done.
+    let candidate = namespace.api::<ConfigMap>().get(&format!("{name}-candidate")).await.unwrap();
+    assert_eq!(
+        (candidate.immutable, candidate.owner_references()[0].uid.clone()),
+        (Some(true), incident.uid().unwrap())
+    );
+    let shown = candidate.data.unwrap();
+    let read = |key: &str| serde_json::from_str::<Value>(&shown[key]).unwrap();
+    assert_eq!(read("patch.json"), json!([{"op": "replace", "path": "/title", "value": "Shops"}]));
+    assert_eq!(read("contract.json"), edit(&broken(), |mended| mended["title"] = json!("Shops")));
+    assert_eq!(namespace.served_when("uk", |_| true).await, shop());
+
+    let refused = async |client: &Client, patch: &Value, expected: &str| {
+        let refusal = patch_as(client, &namespace, &name, patch).await.unwrap_err();
+        assert!(refusal.contains(expected), "{refusal}");
+    };
+    refused(&bob, &approval(&plan, "bob"), "needs the verb approve").await;
+    refused(&bob, &approval(&plan, "alice"), "you are authenticated with: bob").await;
+    refused(&alice, &approval(&plan, "bob"), "you are authenticated with: alice").await;
+    // Nor in an Incident that he makes himself.
+    let mut own = Incident::new("uk-own", incident.spec.clone());
+    own.spec.approval =
+        serde_json::from_value(approval(&plan, "bob")["spec"]["approval"].clone()).unwrap();
+    let incidents: Api<Incident> = Api::namespaced(bob.clone(), &namespace.name);
+    let refusal = incidents.create(&PostParams::default(), &own).await.unwrap_err().to_string();
+    assert!(refusal.contains("needs the verb approve"), "{refusal}");
+    // What is no approval needs no such right.
+    let label = json!({"metadata": {"labels": {"seen": "yes"}}});
+    patch_as(&bob, &namespace, &name, &label).await.unwrap();
+
+    patch_as(&alice, &namespace, &name, &approval(&plan, "alice")).await.unwrap();
+    namespace.served_when("uk", |value| value["new"] == "and good").await;
+    let healed = incident_when(&namespace, "uk", "Mitigated").await;
+    assert_eq!(approved(&healed), ("True", "Approved", "approved by alice"));
+    let status = healed.status.unwrap();
+    assert_eq!(status.attempts[0].approved_by.as_deref(), Some("alice"));
+    assert_eq!(status.observed_generation, Some(2));
+    // He may not take it back either.
+    refused(&bob, &json!({"spec": {"approval": null}}), "needs the verb approve").await;
+    let events = namespace.api::<Event>().list(&ListParams::default()).await.unwrap();
+    let said = |reason: &str| {
+        let of = |event: &&Event| event.reason.as_deref() == Some(reason);
+        events.iter().filter(of).map(|event| event.note.clone().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(said("Approved"), ["approved by alice"]);
+    assert_eq!(said("PlanReady").len(), 1);
+}
+
+#[tokio::test]
+async fn the_operator_cannot_approve() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "selfapprove").await;
+    let kubeconfig = Kubeconfig::read_from(cluster.operator_kubeconfig()).unwrap();
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    let operator = Client::try_from(config).unwrap();
+    let by = "system:serviceaccount:kintsugi-system:kintsugi";
+    let given = approval(&format!("sha256:{}", "0".repeat(64)), by);
+    let refusal = patch_as(&operator, &namespace, "uk-1", &given).await.unwrap_err();
+    assert!(refusal.contains("cannot patch resource \"incidents\""), "{refusal}");
+    let mut spec = json!({
+        "contractName": "uk", "contractUID": "u", "widget": "w", "ordinal": 1,
+        "documentDigest": "sha256:0", "fingerprint": "sha256:1", "rulesSummary": "schema",
+        "severity": "Critical", "cause": "DocumentChanged", "openedAt": "2026-01-01T00:00:00Z",
+    });
+    spec["approval"] = given["spec"]["approval"].clone();
+    let incident = Incident::new("uk-1", serde_json::from_value(spec).unwrap());
+    let incidents: Api<Incident> = Api::namespaced(operator, &namespace.name);
+    let refusal = incidents.create(&PostParams::default(), &incident).await.unwrap_err();
+    assert!(refusal.to_string().contains("needs the verb approve"), "{refusal}");
+}
+
+#[tokio::test]
+async fn an_approval_for_a_document_that_has_changed_is_refused_and_the_command_of_the_new_one_works()
+ {
+    let (cluster, namespace, _operator) = world("changed").await;
+    let incident = ask(&namespace).await;
+    let (name, plan) = (incident.name_any(), plan_of(&incident));
+    let other = edit(&broken(), |document| document["new"] = json!("something else"));
+    namespace.apply(&storefinder("uk", &other)).await;
+    let earlier = plan.clone();
+    let is_new = move |incident: Option<&Incident>| {
+        incident.is_some_and(|i| {
+            let digest = i.status.as_ref().and_then(|status| status.plan_digest.as_ref());
+            digest.is_some_and(|digest| digest.as_str() != earlier)
+        })
+    };
+    namespace.when(&name, "another plan", is_new).await;
+    patch_as(&namespace.client, &namespace, &name, &approval(&plan, "admin")).await.unwrap();
+    let refused = |incident: Option<&Incident>| {
+        incident.is_some_and(|incident| approved(incident).1 == "PlanChanged")
+    };
+    let incident = namespace.when(&name, "refused", refused).await;
+    assert_eq!(namespace.served_when("uk", |_| true).await, shop());
+    let candidate = namespace.api::<ConfigMap>().get(&format!("{name}-candidate")).await.unwrap();
+    assert_eq!(candidate.annotations()["kintsugi.dev/plan-digest"], plan_of(&incident));
+
+    let message = approved(&incident).2;
+    let command = &message[message.find("kubectl").unwrap()..];
+    let bin = std::env::var("KINTSUGI_TEST_BIN").unwrap();
+    let typed = Command::new("bash")
+        .args(["-c", &command.replace("<you>", "admin")])
+        .env("PATH", format!("{bin}:{}", std::env::var("PATH").unwrap()))
+        .env("KUBECONFIG", cluster.admin_kubeconfig())
+        .output()
+        .unwrap();
+    assert!(typed.status.success(), "{command}: {}", String::from_utf8_lossy(&typed.stderr));
+    namespace.served_when("uk", |value| value["new"] == "something else").await;
+}
+
+#[tokio::test]
+async fn without_the_admission_policy_nobody_is_asked_and_a_dry_run_still_shows_the_plan() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "unprotected").await;
+    let args = ["--approval-policy=none-such"];
+    let _operator = Operator::start(&cluster, &namespace, &args);
+    let incident = ask(&namespace).await;
+    let status = incident.status.as_ref().unwrap();
+    assert_eq!((status.waiting.as_str(), &status.plan_digest), ("ApprovalUnprotected", &None));
+    let (_, reason, message) = approved(&incident);
+    assert_eq!(reason, "ApprovalUnprotected");
+    assert!(message.contains("none-such") && message.contains("approvals.install"), "{message}");
+
+    let steps = json!([{"name": "restore", "restoreRevision": {}}]);
+    policy(&namespace, &steps, &json!({"mode": "DryRun"})).await;
+    let name = incident.name_any();
+    let shows = |incident: Option<&Incident>| {
+        incident.is_some_and(|i| i.status.as_ref().is_some_and(|s| s.plan_digest.is_some()))
+    };
+    namespace.when(&name, "a plan", shows).await;
+    let patch = namespace.config_map_key(&format!("{name}-candidate"), "patch.json").await.unwrap();
+    assert!(patch.contains("\"/title\""), "{patch}");
+    assert_eq!(namespace.served_when("uk", |_| true).await, shop());
+}
