@@ -367,9 +367,56 @@ pub struct WidgetContractStatus {
     /// The open Incident.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident_ref: Option<LocalRef>,
+    /// The requests by annotation that were handled last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handled_requests: Option<HandledRequests>,
     /// When something open is looked at again, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_check_time: Option<Time>,
+}
+
+/// The tokens of the requests that were handled last, cut at 63 bytes; a request is an annotation
+/// whose value is another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HandledRequests {
+    /// Of `kintsugi.dev/heal`: an attempt was made for it, or there was nothing to heal.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heal: Option<String>,
+    /// Of `kintsugi.dev/reset`: attempts are counted anew, and a call for a person is taken back.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset: Option<String>,
+    /// Of `kintsugi.dev/reconcile`: everything was looked at.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconcile: Option<String>,
+    /// Those on the class, and on the policies of the open Incident.
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["from"]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<SharedRequests>,
+}
+
+/// The tokens on an object that several contracts share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedRequests {
+    /// The object, such as `WidgetClass/storefinder`.
+    #[schemars(length(max = 127))]
+    pub from: String,
+    /// Of `kintsugi.dev/heal`.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heal: Option<String>,
+    /// Of `kintsugi.dev/reset`.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset: Option<String>,
+    /// Of `kintsugi.dev/reconcile`.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconcile: Option<String>,
 }
 
 /// A contract's health in one word.

@@ -231,6 +231,9 @@ pub struct IncidentStatus {
     /// How many attempts have been made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tries: Option<u32>,
+    /// Since when attempts are counted anew, where a person asked for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
     /// What it waits for, such as `Backoff` or `AwaitingOwner`.
     #[schemars(length(max = 63))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -345,6 +348,16 @@ pub struct Intent {
     pub ops: Vec<OpSummary>,
 }
 
+/// A new series of attempts: `maxAttempts`, backoff and the escalation clocks begin again with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Series {
+    /// The attempts that were made before it.
+    pub after: u32,
+    /// When it began.
+    pub since: Time,
+}
+
 /// One pass over all steps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -372,6 +385,10 @@ pub struct Attempt {
     #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// The requests by `kintsugi.dev/heal` that it was made for.
+    #[schemars(length(max = 32), inner(length(max = 191)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<String>,
 }
 
 /// How an attempt ended.

@@ -37,5 +37,11 @@ pub const RECORDED_AT: &str = "kintsugi.dev/recorded-at";
 pub const PLAN_DIGEST: &str = "kintsugi.dev/plan-digest";
 /// Label on the ConfigMaps that we write: `served`, `revision` or `candidate`.
 pub const PART: &str = "kintsugi.dev/part";
+/// Annotation on a contract, its class or its policy: a new value asks for a look with fresh probes.
+pub const RECONCILE: &str = "kintsugi.dev/reconcile";
+/// The same: a new value asks for an attempt now.
+pub const HEAL: &str = "kintsugi.dev/heal";
+/// The same: a new value begins a new series of attempts.
+pub const RESET: &str = "kintsugi.dev/reset";
 /// The field manager of our writes.
 pub const MANAGER: &str = "kintsugi";

@@ -1,10 +1,19 @@
 //! How the ConfigMaps that we write are named and marked, so that whoever reads them finds what
 //! whoever wrote them left.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Resource, ResourceExt as _};
 
-use crate::{api::PART, domain::Digest};
+use crate::{api::PART, decide::requests::Annotations, domain::Digest};
+
+/// Those annotations that are meant for us.
+#[must_use]
+pub fn ours(annotations: &BTreeMap<String, String>) -> Annotations {
+    let is_ours = |(name, _): &(&String, &String)| name.starts_with("kintsugi.dev/");
+    annotations.iter().filter(is_ours).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
 
 /// Is this a ConfigMap that we serve from?
 #[must_use]

@@ -1,6 +1,6 @@
 //! All reads: from an object and the cluster around it to a [`View`].
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -17,7 +17,7 @@ use super::{
     Ctx, Error, Key, Seen,
     documents::{self, Fetched, Looks, Rules},
     index::{ServedObject, version_of},
-    names::{is_served, note_annotation, owner_annotation},
+    names::{is_served, note_annotation, ours, owner_annotation},
     pool::Late,
     source,
 };
@@ -33,6 +33,7 @@ use crate::{
         guard,
         history::{self, Worth},
         ownership::{ServedIn, whose},
+        requests,
         view::{Assigned, Holder, Need, OpenIncident, Served, ServedKey, Subject, View},
     },
     domain::{Digest, Doubt, DoubtReason, Probes},
@@ -109,14 +110,21 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         labels: seen.object.labels().clone(),
     };
     let (incident, ended) = ctx.index.incidents_of(&seen.key, &subject.uid);
-    let looks = if incident.is_some() { Looks::Fresh } else { Looks::Remembered };
+    let status = seen.object.status.clone().unwrap_or_default();
+    let annotations = ours(seen.object.annotations());
+    let class_annotations =
+        class.as_deref().map(|class| (class.name_any(), ours(class.annotations())));
+    let is_asked = requests::is_look(&status, &annotations, class_annotations.as_ref());
+    let looks = if incident.is_some() || is_asked { Looks::Fresh } else { Looks::Remembered };
     let ((assigned, holder, probes), (served, served_in)) = futures::try_join!(
         assigned(ctx, seen, &effective, &rules, looks, now),
         served(ctx, seen, &subject, target),
     )?;
     Ok(View {
         subject,
-        status: seen.object.status.clone().unwrap_or_default(),
+        status,
+        annotations,
+        class: class_annotations,
         effective_ref: EffectiveRef {
             digest: rules.digest.clone(),
             class_generation: class.and_then(|class| class.meta().generation),
@@ -127,7 +135,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         served,
         served_in,
         served_document: None,
-        revision: None,
+        revisions: BTreeMap::new(),
         book: Arc::clone(&rules.book),
         schema: rules.schema.clone(),
         probes,
@@ -283,7 +291,7 @@ async fn gather(
             let digest = digest_of_revision(view, number);
             let found =
                 documents::revision(ctx, &seen.key, &view.subject.uid, number, &digest).await?;
-            view.revision = Some((number, found));
+            view.revisions.insert(number, found);
         }
         Need::History => view.history = Some(history(ctx, seen, &rules, view, now).await?),
         Need::Source => {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tracing::warn;
 
-use super::{Ctx, Error, Key, contract::backoff, patch_as_us, perform, queue::Queue};
+use super::{Ctx, Error, Key, contract::backoff, names::ours, patch_as_us, perform, queue::Queue};
 use crate::{
     api::{RemediationPolicy, RemediationPolicyStatus},
     decide::{policy, select::Policy},
@@ -70,6 +70,7 @@ pub fn saw(ctx: &Ctx, object: Unread) -> Vec<Key> {
             &key,
             Policy {
                 name: object.name_any(),
+                annotations: ours(object.annotations()),
                 generation: object.metadata.generation.unwrap_or(0),
                 created: object.creation_timestamp().map_or(jiff::Timestamp::MIN, |time| time.0),
                 spec,

@@ -29,6 +29,7 @@ use super::{
     Stall, drift, incident,
     moves::{Move, Plan, Repair},
     publish::{self, Serving},
+    requests,
     signal::{self, Signal},
     status,
     view::{Assigned, Effect, EndedIncident, Need, Note, Served, View, sooner},
@@ -263,6 +264,9 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
         Write::IncidentStatus { status, .. } => Some(&**status),
         _ => None,
     });
+    let idle = ended || incident::nothing_to_heal(view, &new, now);
+    let on_record = recorded.or(view.incident.as_ref().map(|open| &open.status));
+    new.handled_requests = requests::echo(view, on_record, idle);
     status::with_incident(&mut new, view, recorded, now);
     status::keep_times(&mut new, &view.status);
     let is_open = new.incident_ref.is_some();
@@ -270,6 +274,10 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     let mut stages = store(view, &mut new, now);
     new.next_check_time = None;
     if new != view.status {
+        // The echo says that the record is there.
+        if new.handled_requests != view.status.handled_requests && !last.is_empty() {
+            stages.push(std::mem::take(&mut last));
+        }
         last.push(Write::Status(Box::new(new)));
     }
     stages.extend(shown.map(|shown| vec![shown]));

@@ -34,14 +34,16 @@ pub(super) fn clock(view: &View, incident: &OpenIncident, conditions: &Condition
     let escalation = select::governing(&view.policies, &incident.spec.plan)
         .and_then(|policy| policy.spec.escalation.clone())
         .unwrap_or_default();
-    let opened = incident.spec.opened_at.0;
+    let series = incident.status.series.as_ref().map(|series| series.since.0);
+    let opened = series.unwrap_or(incident.spec.opened_at.0);
     let patience = escalation.unresolved_after.unwrap_or(UNRESOLVED_AFTER);
     let mut first = (patience.after(opened), patience, "the assigned document has not passed");
     if !conditions.is_true(ConditionType::Mitigated) {
         let patience = escalation.unmitigated_after.unwrap_or(UNMITIGATED_AFTER);
         // After a relapse it begins anew.
         let relapsed = conditions.get(ConditionType::Mitigated);
-        let since = relapsed.map_or(opened, |condition| condition.last_transition_time.0);
+        let since =
+            relapsed.map_or(opened, |condition| condition.last_transition_time.0.max(opened));
         first = first.min((patience.after(since), patience, "no good document was served"));
     }
     let (at, patience, what) = first;

@@ -14,6 +14,7 @@ use crate::{
 use super::{
     Held, limits,
     plan::Candidate,
+    requests,
     select::Policy,
     view::{Need, Served, View},
     windows::{self, Shut},
@@ -68,7 +69,9 @@ pub fn pass(view: &View, segments: &[Segment], place: &Place, now: Timestamp) ->
     suspended(view, segments)?;
     let mode = mode(view, segments)?;
     writable(view, place)?;
-    cooldown(view, segments, now)?;
+    if !requests::is_forced(view) {
+        cooldown(view, segments, now)?;
+    }
     limited(view, segments, now)?;
     in_window(view, segments, now)?;
     Ok(if mode == Mode::Approve { Way::Asks(Asks(())) } else { Way::Open(Open(())) })
@@ -154,9 +157,10 @@ fn writable(view: &View, place: &Place) -> Result<(), Held> {
 /// What a policy may do to all of its contracts together.
 fn limited(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Held> {
     let Some(fleet) = &view.fleet else { return Ok(()) };
+    let is_forced = requests::is_forced(view);
     policies(view, segments)
         .filter_map(|(_, policy)| policy)
-        .try_for_each(|policy| limits::check(policy, fleet, view.incident.as_ref(), now))
+        .try_for_each(|policy| limits::check(policy, fleet, view.incident.as_ref(), is_forced, now))
 }
 
 /// Every policy's windows must be open.

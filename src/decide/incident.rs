@@ -38,6 +38,7 @@ use super::{
     plan::{self, Attempting, Candidate, Outcome},
     publish::overwritten_by,
     record::{Record, WAITING_STEP},
+    requests::{self, Request},
     select,
     shown::{self, Shown, Until},
     status,
@@ -57,6 +58,14 @@ pub fn advance(
 ) -> (Move, Option<Timestamp>) {
     if view.effective.suspend || view.effective.mode == Mode::Off {
         return (Move::Nothing, None);
+    }
+    if let Some(open) = view.incident.as_ref().filter(|open| !open.spec.close)
+        && !requests::pending(view, Request::Reset).is_empty()
+    {
+        let digest = open.status.current_digest.as_ref().unwrap_or(&open.spec.document_digest);
+        let mut record = Record::of(open, digest.clone(), now);
+        record.reset();
+        return record.done();
     }
     let (trouble, due) = episode::of(view, &seen.checks, now);
     if trouble.is_some() {
@@ -79,6 +88,14 @@ pub fn advance(
         (Some(incident), Some(_)) => (supersede(incident, now), None),
     };
     (next_move, sooner(next, due))
+}
+
+/// Would an attempt have nothing to do? Not while nothing can be concluded.
+#[must_use]
+pub fn nothing_to_heal(view: &View, seen: &WidgetContractStatus, now: Timestamp) -> bool {
+    let Some(open) = &view.incident else { return true };
+    let has_steps = open.spec.plan.iter().any(|segment| !segment.steps.is_empty());
+    !has_steps || (episode::of(view, &seen.checks, now).0.is_none() && !is_unclear(view, open))
 }
 
 /// The same episode: the same places fail, or some of them.
@@ -200,6 +217,7 @@ fn go_on(
         return (supersede(incident, now), None);
     }
     let mut record = Record::of(incident, trouble.digest.clone(), now);
+    record.requests = requests::pending(view, Request::Heal);
     if incident.status.current_digest.as_ref() != Some(&trouble.digest) || !serves_good(view) {
         record.withdraw(ConditionType::Verified, "what was verified is not what is at stake now");
     }
@@ -243,7 +261,8 @@ fn go_on(
     if serves_good(view) {
         record.mitigated("the last good document stays served");
     }
-    if record.is_settled() {
+    let is_forced = record.has_steps() && !record.requests.is_empty();
+    if !is_forced && record.is_settled() {
         return finish(view, record);
     }
     attempt(view, record, &place, &retry)
@@ -290,13 +309,14 @@ fn attempt(
     } else {
         record.conditions.remove(ConditionType::Held);
     }
-    if let Some(at) = record.status.next_attempt_time.as_ref().map(|at| at.0).filter(|at| *at > now)
-    {
+    let is_forced = !record.requests.is_empty();
+    let due = record.status.next_attempt_time.as_ref().map(|at| at.0);
+    if let Some(at) = due.filter(|at| *at > now && !is_forced) {
         record.conditions.remove(ConditionType::Held);
         record.next = Some(at);
         return finish(view, record);
     }
-    let attempting = if record.status.waiting == WAITING_STEP {
+    let attempting = if is_forced || record.status.waiting == WAITING_STEP {
         Attempting::AfterItsWait
     } else {
         Attempting::Again
@@ -331,7 +351,7 @@ fn attempt(
         }
         Outcome::None { step, why, tried, escalate } => {
             record.conditions.remove(ConditionType::Held);
-            if record.has_given_up() {
+            if record.has_given_up() && !is_forced {
                 record.probe_again_slowly();
             } else {
                 record.step = step;
@@ -406,6 +426,7 @@ fn quiet(
         healthy_at = now;
         if record.status.tries.unwrap_or(0) < effect.attempt {
             record.tell_intent(effect);
+            record.requests = requests::pending(view, Request::Heal);
             record.succeeded(effect.attempt, &assigned.digest, "is written back");
         }
     }

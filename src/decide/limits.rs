@@ -29,7 +29,8 @@ const MAX_IN_FLIGHT: u32 = 10;
 /// How long a repair waits for others that are under way, before it is asked again.
 const FOR_OTHERS: Span = Span::secs(1);
 
-/// May `policy` repair one more contract, whose own Incident is `own`, if there is one?
+/// May `policy` repair one more contract, whose own Incident is `own`, if there is one? A repair that
+/// a person forces goes past the budget, never past a storm.
 ///
 /// # Errors
 /// The first limit that is reached.
@@ -37,13 +38,16 @@ pub fn check(
     policy: &Policy,
     fleet: &Fleet,
     own: Option<&OpenIncident>,
+    is_forced: bool,
     now: Timestamp,
 ) -> Result<(), Held> {
     let own = own.map(|own| Trouble::of(&own.spec, &own.status));
     let others = fleet.troubles.iter().map(|trouble| &**trouble);
     let troubles: Vec<&Trouble> = others.filter(|trouble| trouble.is_of(&policy.name)).collect();
     storm(policy, fleet, &troubles, own.as_ref(), now)?;
-    budget(policy, troubles.iter().copied().chain(&own), now)?;
+    if !is_forced {
+        budget(policy, troubles.iter().copied().chain(&own), now)?;
+    }
     concurrency(policy, fleet, now)
 }
 

@@ -22,6 +22,7 @@ pub mod plan;
 pub mod policy;
 pub mod publish;
 mod record;
+pub mod requests;
 pub mod select;
 mod shown;
 pub mod signal;

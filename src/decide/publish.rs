@@ -133,8 +133,8 @@ fn put_back(view: &View) -> Serving {
     let Some(number) = served.revision.or(known_good.map(|good| good.revision)) else {
         return Serving::Keep;
     };
-    match &view.revision {
-        Some((asked, Ok(document))) if *asked == number => Serving::Write {
+    match view.revisions.get(&number) {
+        Some(Ok(document)) => Serving::Write {
             document: Arc::clone(document),
             note: Note {
                 origin: if served.revision.is_some() { served.origin } else { Origin::History },
@@ -143,8 +143,8 @@ fn put_back(view: &View) -> Serving {
             },
             instead_of: Some(manager),
         },
-        Some((asked, Err(_))) if *asked == number => Serving::Keep,
-        _ => Serving::Ask(Need::Revision(number)),
+        Some(Err(_)) => Serving::Keep,
+        None => Serving::Ask(Need::Revision(number)),
     }
 }
 

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{
         condition::{ConditionType, Conditions, whole_seconds},
-        incident::{Attempt, IncidentStatus, Intent, Outcome as AttemptOutcome, State},
+        incident::{Attempt, IncidentStatus, Intent, Outcome as AttemptOutcome, Series, State},
         policy::Retry,
     },
     domain::{
@@ -53,6 +53,8 @@ pub(super) struct Record<'a> {
     pub(super) tried: Vec<Tried>,
     /// A plan that people have not seen yet.
     shows: Option<Box<Plan>>,
+    /// The requests that an attempt is made for.
+    pub(super) requests: Vec<String>,
     pub(super) now: Timestamp,
 }
 
@@ -70,6 +72,7 @@ impl<'a> Record<'a> {
             step: String::new(),
             tried: Vec::new(),
             shows: None,
+            requests: Vec::new(),
             now,
         };
         let cause = record.incident.spec.cause.as_ref();
@@ -132,6 +135,7 @@ impl<'a> Record<'a> {
             ops: std::mem::take(&mut self.changes),
             published: None,
             approved_by: self.status.approved_by.take(),
+            requests: std::mem::take(&mut self.requests),
         });
         self.plan_is_over();
         let surplus = self.status.attempts.len().saturating_sub(ATTEMPTS_KEPT);
@@ -193,7 +197,9 @@ impl<'a> Record<'a> {
         self.attempt(number, AttemptOutcome::Failed, why);
         self.say_attempt(Reason::StepFailed, why);
         self.set(ConditionType::Verified, false, "Failed", why);
-        if number >= retry.max_attempts.unwrap_or(MAX_ATTEMPTS) {
+        let before = self.status.series.as_ref().map_or(0, |series| series.after);
+        let in_series = number.saturating_sub(before);
+        if in_series >= retry.max_attempts.unwrap_or(MAX_ATTEMPTS) {
             let kept = &self.status.attempts;
             let failed = kept.iter().filter(|a| a.outcome == AttemptOutcome::Failed).count();
             let last = if kept.len() < ATTEMPTS_KEPT { "" } else { "the last " };
@@ -202,7 +208,21 @@ impl<'a> Record<'a> {
         }
         self.set(ConditionType::Remediating, true, "Backoff", why);
         self.waits_for("Backoff");
-        self.next_attempt(backoff(retry, number, &self.incident.spec.contract_uid));
+        self.next_attempt(backoff(retry, in_series, &self.incident.spec.contract_uid));
+    }
+
+    /// A person asked for a new series of attempts: counters only grow, so it is told where it begins.
+    pub(super) fn reset(&mut self) {
+        let why = "a person asked for a new series of attempts";
+        let after = self.status.tries.unwrap_or(0);
+        self.status.series = Some(Series { after, since: Time(whole_seconds(self.now)) });
+        self.withdraw(ConditionType::Escalated, why);
+        if matches!(self.status.waiting.as_str(), "Backoff" | "Person") {
+            self.status.waiting.clear();
+            self.status.next_attempt_time = None;
+        }
+        why.clone_into(&mut self.status.message);
+        self.next = Some(self.now);
     }
 
     pub(super) fn wait(&mut self, wait: Span, step: &str) {
@@ -324,13 +344,17 @@ impl<'a> Record<'a> {
     /// Has this Incident done what it can? Then only its owner, or time, moves it on.
     pub(super) fn is_settled(&mut self) -> bool {
         let mitigated = self.conditions.is_true(ConditionType::Mitigated);
-        let has_steps = self.incident.spec.plan.iter().any(|segment| !segment.steps.is_empty());
+        let has_steps = self.has_steps();
         // Trying again what cannot be tried would only look like work.
         let settled = !has_steps || (mitigated && self.conditions.is_true(ConditionType::Verified));
         if settled {
             self.waits_for("AwaitingOwner");
         }
         settled
+    }
+
+    pub(super) fn has_steps(&self) -> bool {
+        self.incident.spec.plan.iter().any(|segment| !segment.steps.is_empty())
     }
 
     /// Nothing is left to try: a person is called, and a slow probe goes on.

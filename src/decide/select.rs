@@ -26,6 +26,8 @@ use crate::{
     rules::RuleType,
 };
 
+use super::requests::Annotations;
+
 const MIN_HEALTHY: Span = Span::mins(5);
 
 /// A policy as far as a choice needs it.
@@ -37,6 +39,8 @@ pub struct Policy {
     pub generation: i64,
     /// When it was created.
     pub created: Timestamp,
+    /// Its annotations, as far as they are ours.
+    pub annotations: Annotations,
     /// What it says.
     pub spec: RemediationPolicySpec,
 }
@@ -221,6 +225,7 @@ mod tests {
             name: name.to_owned(),
             generation: 1,
             created: Timestamp::from_second(created).unwrap(),
+            annotations: Annotations::new(),
             spec: serde_saphyr::from_str(&spec).unwrap(),
         }
     }

@@ -11,6 +11,7 @@ mod approvals;
 mod episodes;
 mod gates;
 mod repairs;
+mod requests;
 mod served;
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
     history::{Worth, worth},
     moves::Plan,
     ownership::{self, ServedIn, whose},
+    requests::Annotations,
     select::Policy,
     signal::{Reason, Signal},
     validate::Rulebook,
@@ -41,6 +43,8 @@ use crate::{
 struct World {
     now: Timestamp,
     contract: Value,
+    annotations: Annotations,
+    class: Annotations,
     policies: Vec<Policy>,
     /// What each asset answers: a status, or none at all.
     assets: BTreeMap<String, Option<u16>>,
@@ -80,10 +84,13 @@ impl World {
         let mut world = Self {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             contract,
+            annotations: Annotations::new(),
+            class: Annotations::new(),
             policies: vec![Policy {
                 name: "heal".to_owned(),
                 generation: 1,
                 created: Timestamp::UNIX_EPOCH,
+                annotations: Annotations::new(),
                 spec: serde_saphyr::from_str(policy).unwrap(),
             }],
             assets: BTreeMap::new(),
@@ -181,6 +188,8 @@ impl World {
             served_in: self.served_in(),
             subject,
             status: self.status.clone(),
+            annotations: self.annotations.clone(),
+            class: Some(("shared".to_owned(), self.class.clone())),
             effective_ref: EffectiveRef { digest: Digest::of_bytes(b""), class_generation: None },
             effective,
             assigned: Assigned::Judged(judged),
@@ -191,7 +200,7 @@ impl World {
                 is_binary: false,
             }),
             served_document: None,
-            revision: None,
+            revisions: BTreeMap::new(),
             book,
             schema: Some(compiled),
             probes,
@@ -224,7 +233,7 @@ impl World {
             Need::Revision(number) => {
                 let stored = self.revisions.get(&number).cloned();
                 let lost = Doubt::new(DoubtReason::ReferenceUnavailable, "gone");
-                view.revision = Some((number, stored.ok_or(lost)));
+                view.revisions.insert(number, stored.ok_or(lost));
             }
             Need::History => {
                 let listed = self.status.document.iter().flat_map(|d| &d.revisions);

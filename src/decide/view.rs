@@ -22,6 +22,7 @@ use super::{
     effective::{DOCUMENT_RULE, Effective},
     fleet::Fleet,
     ownership::ServedIn,
+    requests::Annotations,
     select::Policy,
     signal::{StepOutcome, Tried},
     validate::{Judged, RuleResult, Rulebook},
@@ -34,6 +35,10 @@ pub struct View {
     pub subject: Subject,
     /// Its status as stored.
     pub status: WidgetContractStatus,
+    /// Its annotations, as far as they are ours.
+    pub annotations: Annotations,
+    /// The name and the annotations of its class.
+    pub class: Option<(String, Annotations)>,
     /// Its spec, merged with its class's.
     pub effective: Effective,
     /// What the merged spec was made from.
@@ -48,8 +53,8 @@ pub struct View {
     pub served_in: Option<ServedIn>,
     /// The document in the served key, judged; only when it is not the assigned one and somebody asked ([`Need::ServedDocument`]).
     pub served_document: Option<Judged>,
-    /// The document to put back, when somebody asked ([`Need::Revision`]); Err says why not.
-    pub revision: Option<(u32, Result<Arc<Document>, Doubt>)>,
+    /// The stored revisions that somebody asked for ([`Need::Revision`]); Err says why not.
+    pub revisions: BTreeMap<u32, Result<Arc<Document>, Doubt>>,
     /// The rules, ready to judge candidates with.
     pub book: Arc<Rulebook>,
     /// The schema, where there is one that compiles.

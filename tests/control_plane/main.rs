@@ -18,6 +18,7 @@ mod leadership;
 mod ownership;
 mod policies;
 mod probes;
+mod requests;
 mod serving;
 mod source;
 mod timing;

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use kube::ResourceExt as _;
+
 use super::{Index, Key};
-use crate::{api::WidgetClass, decide::select::Policy};
+use crate::{api::WidgetClass, controllers::names::ours, decide::select::Policy};
 
 impl Index {
     /// Takes in a policy; returns the contracts of its namespace, when it is news.
@@ -39,7 +41,9 @@ impl Index {
     pub fn saw_class(&self, class: WidgetClass) -> Vec<Key> {
         let key = Key::of(&class);
         let mut state = self.lock();
-        let same = state.classes.get(&key).is_some_and(|known| known.spec == class.spec);
+        let same = state.classes.get(&key).is_some_and(|known| {
+            known.spec == class.spec && ours(known.annotations()) == ours(class.annotations())
+        });
         state.classes.insert(key.clone(), Arc::new(class));
         if same { Vec::new() } else { state.of_class(&key) }
     }
