@@ -43,5 +43,8 @@ pub const RECONCILE: &str = "kintsugi.dev/reconcile";
 pub const HEAL: &str = "kintsugi.dev/heal";
 /// The same: a new value begins a new series of attempts.
 pub const RESET: &str = "kintsugi.dev/reset";
+/// Annotation on a contract or its class: the version of the rules that counts although good
+/// documents fail its schema, as the first 12 hex digits of `status.effective.digest`.
+pub const ACCEPT_SCHEMA: &str = "kintsugi.dev/accept-schema";
 /// The field manager of our writes.
 pub const MANAGER: &str = "kintsugi";

@@ -7,12 +7,16 @@ pub mod approval;
 use jiff::Timestamp;
 
 use crate::{
-    api::{MAX_MODE, contract::Mode, incident::Segment},
+    api::{
+        ACCEPT_SCHEMA, MAX_MODE,
+        contract::Mode,
+        incident::{Cause, Segment},
+    },
     domain::Span,
 };
 
 use super::{
-    Held, limits,
+    Held, blame, limits,
     plan::Candidate,
     requests,
     select::Policy,
@@ -65,8 +69,15 @@ impl Open {
 ///
 /// # Errors
 /// The first gate that is shut.
-pub fn pass(view: &View, segments: &[Segment], place: &Place, now: Timestamp) -> Result<Way, Held> {
+pub fn pass(
+    view: &View,
+    segments: &[Segment],
+    cause: Cause,
+    place: &Place,
+    now: Timestamp,
+) -> Result<Way, Held> {
     suspended(view, segments)?;
+    schema_blame(view, cause)?;
     let mode = mode(view, segments)?;
     writable(view, place)?;
     if !requests::is_forced(view) {
@@ -111,6 +122,22 @@ fn suspended(view: &View, segments: &[Segment]) -> Result<(), Held> {
         return Err(Held { reason: "Suspended", message, until: None });
     }
     Ok(())
+}
+
+/// A schema that good documents fail is mended by whoever changed it, or accepted as it is: one
+/// document after the other is not repaired by it.
+fn schema_blame(view: &View, cause: Cause) -> Result<(), Held> {
+    if cause != Cause::SchemaChanged || blame::is_accepted(view) {
+        return Ok(());
+    }
+    let message = format!(
+        "the last good document fails the schema, too; take its change back, or accept it: kubectl \
+         annotate widgetcontract {} --namespace={} {ACCEPT_SCHEMA}={} --overwrite",
+        view.subject.name,
+        view.subject.namespace,
+        view.effective_ref.digest.short()
+    );
+    Err(Held { reason: "SchemaHeld", message, until: None })
 }
 
 /// The mode in force, and who set it.

@@ -30,6 +30,7 @@ use crate::{
 };
 
 use super::{
+    blame,
     drift::PUT_BACK,
     episode::{self, Episode},
     gates,
@@ -129,12 +130,16 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
     if segments.iter().any(|segment| segment.mode == Mode::Off) {
         return Move::Nothing;
     }
+    let cause = match blame::cause(view, trouble) {
+        Ok(cause) => cause,
+        Err(need) => return Move::Ask(need),
+    };
     let place = write_back::place(view, &segments, &trouble.fingerprint, now);
     let mut first_intent = None;
     if let Some(need) = gates::lack(view, &segments) {
         return Move::Ask(need);
     }
-    let repair = match gates::pass(view, &segments, &place, now) {
+    let repair = match gates::pass(view, &segments, cause, &place, now) {
         // Whoever is asked about the plan is shown it in the Incident, which comes first.
         Err(_) | Ok(Way::Asks(_)) => None,
         Ok(Way::Open(open)) => {
@@ -163,7 +168,7 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
         rules_summary: text::bounded(&rules.join(","), 255),
         violations: episode::violations(&trouble.failing),
         severity: trouble.severity,
-        cause: trouble.cause,
+        cause,
         policies_summary: text::bounded(&policies.join(","), 255),
         plan: segments,
         intent: first_intent,
@@ -280,7 +285,7 @@ fn attempt(
     if let Some(need) = gates::lack(view, plan) {
         return (Move::Ask(need), None);
     }
-    let way = match gates::pass(view, plan, place, now) {
+    let way = match gates::pass(view, plan, incident.spec.cause, place, now) {
         Ok(way) => way,
         Err(held) => {
             record.held(&held);

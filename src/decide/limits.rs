@@ -236,7 +236,7 @@ mod tests {
             ),
             ("", fleet(50, &[], 10), held("Concurrency", Some(NOW + 1))),
         ] {
-            let found = check(&policy(spec), &fleet, None, at(NOW)).err();
+            let found = check(&policy(spec), &fleet, None, false, at(NOW)).err();
             let found = found.map(|held| (held.reason, held.until));
             assert_eq!(found, expected, "{spec} {fleet:?}");
         }

@@ -4,6 +4,7 @@
 //! does next. Must not know: any client, network, clock, randomness or async code; a fact that it
 //! lacks is asked for ([`view::Need`]) and gathered by somebody else.
 
+pub mod blame;
 pub mod contract;
 pub mod drift;
 pub mod effective;

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 mod approvals;
+mod blame;
 mod episodes;
 mod gates;
 mod repairs;
@@ -155,6 +156,8 @@ impl World {
         let spec = serde_json::from_value(self.contract.clone()).unwrap();
         let effective = Effective::merge("uk", None, &spec).unwrap();
         let compiled = Arc::new(schema::compile(&self.contract["schema"]["inline"]).unwrap());
+        let digest = Digest::of_value(&self.contract["schema"]["inline"]);
+        let digest = effective.rules_digest(Some(&digest));
         let book = Arc::new(Rulebook::compile(&effective, Some(&Ok(Arc::clone(&compiled)))));
         let document = Document::from_value(self.contract["document"]["inline"].clone()).unwrap();
         let probes = self.probes();
@@ -190,7 +193,7 @@ impl World {
             status: self.status.clone(),
             annotations: self.annotations.clone(),
             class: Some(("shared".to_owned(), self.class.clone())),
-            effective_ref: EffectiveRef { digest: Digest::of_bytes(b""), class_generation: None },
+            effective_ref: EffectiveRef { digest, class_generation: None },
             effective,
             assigned: Assigned::Judged(judged),
             holder: Some(Holder {

@@ -110,6 +110,15 @@ impl Rulebook {
         Judged { document, results }
     }
 
+    /// What the schema alone says of `document`; None where there is no schema rule.
+    #[must_use]
+    pub fn schema_says(&self, document: &Value) -> Option<Verdict> {
+        self.rules.iter().find_map(|rule| match rule {
+            Compiled::Schema(schema) => Some(schema.check(document)),
+            _ => None,
+        })
+    }
+
     /// Every rule Unknown, for one reason: the judging itself did not come to an end.
     #[must_use]
     pub fn doubt(rules: &[Rule], document: Arc<Document>, doubt: &Doubt) -> Judged {

@@ -414,6 +414,14 @@ async fn what_is_restored_passes_the_rules_of_today_however_old_it_is() {
         serde_json::from_str(&storefinder("uk", &json!({"title": 7, "new": "and good"}))).unwrap();
     manifest["spec"]["schema"]["inline"]["properties"]["title"]["maxLength"] = json!(10);
     namespace.apply(&manifest.to_string()).await;
+    // The newest good document fails the new schema: somebody has to want that.
+    let held = |contract: Option<&WidgetContract>| {
+        contract.and_then(|c| c.status.as_ref()?.incident_ref.as_ref()).is_some()
+    };
+    let contract = namespace.contract_when("uk", "an Incident", held).await;
+    let digest = contract.status.unwrap().effective.unwrap().digest;
+    manifest["metadata"]["annotations"] = json!({"kintsugi.dev/accept-schema": digest.short()});
+    namespace.apply(&manifest.to_string()).await;
     let served = namespace.served_when("uk", |value| value["new"] == "and good").await;
     assert_eq!(served["title"], "Short");
 }

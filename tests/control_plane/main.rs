@@ -19,6 +19,7 @@ mod ownership;
 mod policies;
 mod probes;
 mod requests;
+mod schema_blame;
 mod serving;
 mod source;
 mod timing;
