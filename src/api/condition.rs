@@ -21,6 +21,8 @@ pub enum ConditionType {
     Serving,
     /// Contract, policy: somebody asked us to keep still.
     Paused,
+    /// Contract: what a person pinned is served; exists only while there is the annotation.
+    Pinned,
     /// Work is under way; exists only while true.
     Reconciling,
     /// Nothing will move without a person; exists only while true.

@@ -326,7 +326,8 @@ pub struct WidgetContractStatus {
     /// The generation that this status is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Valid, Serving, Paused; Reconciling and Stalled while they are true.
+    /// Ready, Valid, Serving, Paused; Reconciling and Stalled while they are true; Pinned while the
+    /// contract has the annotation `kintsugi.dev/pin`.
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -536,6 +537,8 @@ pub enum Origin {
     Source,
     /// A fallback asset was put into it.
     Fallback,
+    /// A person pinned it.
+    Pinned,
 }
 
 /// The newest document that became a revision.

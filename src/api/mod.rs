@@ -46,5 +46,8 @@ pub const RESET: &str = "kintsugi.dev/reset";
 /// Annotation on a contract or its class: the version of the rules that counts although good
 /// documents fail its schema, as the first 12 hex digits of `status.effective.digest`.
 pub const ACCEPT_SCHEMA: &str = "kintsugi.dev/accept-schema";
+/// Annotation on a contract: what is served until when, whatever the rules say, as
+/// `<digest>/<RFC 3339>`.
+pub const PIN: &str = "kintsugi.dev/pin";
 /// The field manager of our writes.
 pub const MANAGER: &str = "kintsugi";

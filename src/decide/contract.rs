@@ -28,6 +28,7 @@ use crate::{
 use super::{
     Stall, drift, incident,
     moves::{Move, Plan, Repair},
+    pin,
     publish::{self, Serving},
     requests,
     signal::{self, Signal},
@@ -124,7 +125,7 @@ pub enum Next {
 /// # Errors
 /// The fact to gather first; asked again with it, this comes to an end.
 pub fn decide(view: &View, now: Timestamp) -> Result<Decision, Need> {
-    match publish::serving(view) {
+    match publish::serving(view, now) {
         Serving::Ask(need) => Err(need),
         Serving::Write { instead_of: Some(manager), .. }
             if publish::contended_until(view, now).is_some() =>
@@ -292,7 +293,8 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     if !surplus.is_empty() {
         stages.push(surplus.into_iter().map(Write::Forget).collect());
     }
-    let due = sooner(incident_due, counts_next);
+    let pinned_until = pin::in_force(view, now).map(|pinned| pinned.until);
+    let due = sooner(sooner(incident_due, counts_next), pinned_until);
     let next = match sooner(sooner(next_look(view, now), due), expiry) {
         // What ended one episode may be the beginning of the next.
         _ if ended => Next::Again,
@@ -352,7 +354,9 @@ fn to_store(view: &View, now: Timestamp) -> Option<Arc<Document>> {
     if view.serves_assigned() || view.served == Served::NotServed {
         return view.assigned_document().filter(|_| may_be_revision(view, now)).map(Arc::clone);
     }
-    let served = view.served_document.as_ref().filter(|served| served.is_good())?;
+    // A pin is for a while: what was good before it stays the last known good.
+    let served =
+        view.served_document.as_ref().filter(|served| served.is_good() && !pin::wrote(view))?;
     let fresh = matches!(&view.served, Served::Ours(key) if key.written_by_us);
     let soaks = view.effective.soak > Span::ZERO || view.effective.suspend;
     (fresh && !soaks).then(|| Arc::clone(&served.document))

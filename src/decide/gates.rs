@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::{
     api::{
-        ACCEPT_SCHEMA, MAX_MODE,
+        ACCEPT_SCHEMA, MAX_MODE, PIN,
         contract::Mode,
         incident::{Cause, Segment},
     },
@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    Held, blame, limits,
+    Held, blame, limits, pin,
     plan::Candidate,
     requests,
     select::Policy,
@@ -77,6 +77,7 @@ pub fn pass(
     now: Timestamp,
 ) -> Result<Way, Held> {
     suspended(view, segments)?;
+    pinned(view, now)?;
     schema_blame(view, cause)?;
     let mode = mode(view, segments)?;
     writable(view, place)?;
@@ -122,6 +123,17 @@ fn suspended(view: &View, segments: &[Segment]) -> Result<(), Held> {
         return Err(Held { reason: "Suspended", message, until: None });
     }
     Ok(())
+}
+
+/// What a person pinned is not repaired.
+fn pinned(view: &View, now: Timestamp) -> Result<(), Held> {
+    let Some(pinned) = pin::in_force(view, now) else { return Ok(()) };
+    let until = pinned.until;
+    let message = format!(
+        "annotation {PIN} pins document {} until {until}; remove it to repair before",
+        pinned.digest.short()
+    );
+    Err(Held { reason: "Pinned", message, until: Some(until) })
 }
 
 /// A schema that good documents fail is mended by whoever changed it, or accepted as it is: one

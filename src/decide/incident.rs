@@ -23,7 +23,7 @@ use crate::{
     api::{
         condition::{ConditionType, whole_seconds},
         contract::{Mode, WidgetContractStatus},
-        incident::{Cause, IncidentSpec, RuleViolation, Segment, State},
+        incident::{Cause, IncidentSpec, Outcome as AttemptOutcome, RuleViolation, Segment, State},
         policy::Retry,
     },
     domain::{Document, Severity, Span, Verdict, patch::OpSummary, text},
@@ -36,6 +36,7 @@ use super::{
     gates,
     gates::{Permit, Way},
     moves::{Move, OPS_SHOWN, Repair, intent, summaries},
+    pin,
     plan::{self, Attempting, Candidate, Outcome},
     publish::overwritten_by,
     record::{Record, WAITING_STEP},
@@ -43,6 +44,7 @@ use super::{
     select,
     shown::{self, Shown, Until},
     status,
+    validate::Judged,
     view::{Effect, EndedIncident, Need, OpenIncident, Served, View, sooner},
     write_back::{self, Place},
 };
@@ -209,6 +211,9 @@ fn go_on(
     trouble: &Episode,
     now: Timestamp,
 ) -> (Move, Option<Timestamp>) {
+    if pin::wrote(view) && !view.serves_assigned() && view.served_document.is_none() {
+        return (Move::Ask(Need::ServedDocument), None);
+    }
     let plan = &incident.spec.plan;
     let retry = select::retry(&view.policies, plan);
     let place = write_back::place(view, plan, &trouble.fingerprint, now);
@@ -414,6 +419,17 @@ fn quiet(
     let Some(assigned) = seen.document.as_ref().and_then(|d| d.assigned.as_ref()) else {
         return unclear(view, incident, now);
     };
+    let served = seen.document.as_ref().and_then(|d| d.served.as_ref());
+    if let Some(served) = served.filter(|_| incident.spec.cause == Cause::Overwritten && passes)
+        && pin::wrote(view)
+    {
+        let why = "what is pinned is served again";
+        let mut record = Record::of(incident, served.digest.clone(), now);
+        PUT_BACK.clone_into(&mut record.step);
+        record.attempt(1, AttemptOutcome::Succeeded, why);
+        record.over(State::Resolved, "PutBack", why);
+        return record.done();
+    }
     if !passes || !(view.serves_assigned() || view.served == Served::NotServed) {
         return unclear(view, incident, now);
     }
@@ -515,5 +531,7 @@ fn served_as(place: &Place) -> String {
 fn serves_good(view: &View) -> bool {
     // The same bytes by another hand are the same document.
     let undisputed = matches!(view.served, Served::Ours(_)) && overwritten_by(view).is_none();
-    undisputed && !view.serves_assigned()
+    // A person may have pinned one that never did.
+    let passes = !pin::wrote(view) || view.served_document.as_ref().is_some_and(Judged::is_good);
+    undisputed && !view.serves_assigned() && passes
 }

@@ -168,7 +168,7 @@ fn concurrency(policy: &Policy, fleet: &Fleet, now: Timestamp) -> Result<(), Hel
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{collections::BTreeMap, sync::Arc};
 
     use proptest::prelude::*;
 
@@ -184,6 +184,7 @@ mod tests {
             name: "heal".to_owned(),
             generation: 1,
             created: Timestamp::UNIX_EPOCH,
+            annotations: BTreeMap::default(),
             spec: serde_saphyr::from_str(&format!("{steps}{spec}")).unwrap(),
         }
     }
@@ -249,7 +250,17 @@ mod tests {
             policies: vec!["another".to_owned()],
             ..(*fleet.troubles[0]).clone()
         })];
-        assert_eq!(check(&policy("budget: {limit: 1}"), &fleet, None, at(10)), Ok(()));
+        assert_eq!(check(&policy("budget: {limit: 1}"), &fleet, None, false, at(10)), Ok(()));
+    }
+
+    #[test]
+    fn a_person_forces_past_the_budget_and_never_past_a_storm() {
+        let spent = fleet(50, &[(9_000, None)], 0);
+        let policy_of_one = policy("budget: {limit: 1}");
+        assert!(check(&policy_of_one, &spent, None, false, at(10_000)).is_err());
+        assert_eq!(check(&policy_of_one, &spent, None, true, at(10_000)), Ok(()));
+        let storm = fleet(5, &[(9_000, None); 4], 0);
+        assert!(check(&policy(""), &storm, None, true, at(10_000)).is_err());
     }
 
     proptest! {

@@ -19,6 +19,7 @@ pub mod incident;
 pub mod limits;
 pub mod moves;
 pub mod ownership;
+pub mod pin;
 pub mod plan;
 pub mod policy;
 pub mod publish;

@@ -17,7 +17,7 @@ use crate::{
 use jiff::Timestamp;
 
 use super::{
-    Stall, ownership,
+    Stall, ownership, pin,
     validate::{Judged, RuleResult},
     view::{Assigned, Need, Note, Served, View},
 };
@@ -54,19 +54,30 @@ pub enum Serving {
 
 /// Decides about the served key.
 #[must_use]
-pub fn serving(view: &View) -> Serving {
+pub fn serving(view: &View, now: Timestamp) -> Serving {
     if view.effective.suspend {
         return Serving::Keep;
     }
-    match bytes(view) {
+    match bytes(view, now) {
         Serving::Keep => ownership::unmarked(view).map_or(Serving::Keep, Serving::Mark),
         other => other,
     }
 }
 
-fn bytes(view: &View) -> Serving {
+fn bytes(view: &View, now: Timestamp) -> Serving {
+    let is_ours = matches!(view.served, Served::Absent | Served::Ours(_));
+    if let Some(pinned) = pin::in_force(view, now).filter(|_| is_ours) {
+        return pin::serving(view, &pinned);
+    }
     match &view.served {
         Served::NotServed | Served::Foreign { .. } | Served::Unavailable(_) => Serving::Keep,
+        Served::Ours(_) if pin::wrote(view) && overwritten_by(view).is_none() => {
+            match publishable(view) {
+                Ok(true) => publish_assigned(view),
+                Ok(false) => pin::after(view),
+                Err(need) => Serving::Ask(need),
+            }
+        }
         Served::Ours(_) if view.serves_assigned() && overwritten_by(view).is_none() => {
             Serving::Keep
         }
@@ -115,11 +126,11 @@ fn publish_assigned(view: &View) -> Serving {
     let Some(document) = view.assigned_document() else { return Serving::Keep };
     let stored = view.status.document.iter().flat_map(|d| &d.revisions);
     let revision = stored.into_iter().find(|r| r.digest == *document.digest()).map(|r| r.number);
-    Serving::Write {
-        document: Arc::clone(document),
-        note: Note { origin: Origin::Assigned, revision, effect: None },
-        instead_of: overwritten_by(view),
+    let note = Note { origin: Origin::Assigned, revision, effect: None };
+    if view.serves_assigned() && pin::wrote(view) {
+        return Serving::Mark(note);
     }
+    Serving::Write { document: Arc::clone(document), note, instead_of: overwritten_by(view) }
 }
 
 /// Puts back what was served, when somebody else has changed or deleted it since, even if what

@@ -151,7 +151,7 @@ pub fn of_contract(view: &View, new: &WidgetContractStatus) -> Vec<Signal> {
 /// Does the status say that something else than the assigned document is served, or nothing?
 fn serves_another(status: &WidgetContractStatus) -> bool {
     let conditions = Conditions::of(Some(&status.conditions));
-    let elsewhere = ["Assigned", "AssignedUnverified", "WatchOnly", "ServeNotOwned"];
+    let elsewhere = ["Assigned", "AssignedUnverified", "Pinned", "WatchOnly", "ServeNotOwned"];
     conditions
         .get(ConditionType::Serving)
         .is_some_and(|serving| !elsewhere.contains(&serving.reason.as_str()))

@@ -11,6 +11,7 @@ mod approvals;
 mod blame;
 mod episodes;
 mod gates;
+mod pin;
 mod repairs;
 mod requests;
 mod served;
@@ -33,6 +34,7 @@ use super::{
 };
 use crate::{
     api::{
+        PIN,
         contract::{EffectiveRef, Mode, WidgetContractStatus},
         incident::{Approval, ApprovalDecision, IncidentSpec, IncidentStatus, State},
     },
@@ -649,6 +651,8 @@ enum Happens {
     Time(u32),
     /// A person decides on the plan that is shown.
     Approve(bool),
+    /// The good document is pinned for so many seconds; none takes the pin away.
+    Pin(u32),
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -668,6 +672,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         document.prop_map(Happens::Replace),
         (1..400_u32).prop_map(Happens::Time),
         any::<bool>().prop_map(Happens::Approve),
+        prop_oneof![Just(0), 1..400_u32].prop_map(Happens::Pin),
     ]
 }
 
@@ -693,6 +698,12 @@ fn happen(world: &mut World, what: &Happens) {
             if world.served.is_some() {
                 world.replace(document);
             }
+        }
+        Happens::Pin(0) => drop(world.annotations.remove(PIN)),
+        Happens::Pin(seconds) => {
+            let until = Span::secs(*seconds).after(world.now);
+            let pin = format!("{}/{until}", Digest::of_value(&good()));
+            world.annotations.insert(PIN.to_owned(), pin);
         }
         Happens::Time(seconds) => {
             world.later(Span::secs(*seconds));

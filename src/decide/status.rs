@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{
+        PIN,
         condition::{ConditionType, Conditions, whole_seconds},
         contract::{
             AssignedDocument, Check, CheckResult, DocumentStatus, Health, KnownGood, Origin,
@@ -17,6 +18,7 @@ use crate::{
 
 use super::{
     Stall,
+    pin::{self, Pinned, Standing},
     publish::{overwritten_by, withheld_because},
     validate::RuleResult,
     view::{Assigned, OpenIncident, Served, View},
@@ -26,6 +28,9 @@ use super::{
 const CHECKS_MAX: usize = 64;
 /// What their paths and messages may take together, in bytes: status stays a small object.
 const TEXTS_MAX: usize = 12 * 1024;
+
+/// The reason where a person pinned what is served.
+const PINNED: &str = "Pinned";
 
 /// The status that follows from the facts, given the one stored before.
 #[must_use]
@@ -282,7 +287,13 @@ fn served(view: &View, before: &DocumentStatus) -> Option<ServedDocument> {
         // where it was put.
         Some(known) if known.raw_digest == key.raw_digest || !key.written_by_us => {
             let at = if key.written_by_us { &target.at } else { &known.r#ref };
+            // The one mark that changes while the bytes stay is that they were pinned.
+            let origin = match &key.note {
+                Some(note) if key.written_by_us && known.origin == Origin::Pinned => note.origin,
+                _ => known.origin,
+            };
             Some(ServedDocument {
+                origin,
                 revision: stored(known.digest.clone()).or(known.revision),
                 r#ref: at.clone(),
                 ..known.clone()
@@ -323,7 +334,8 @@ fn set_conditions(
             conditions.set_unknown(ConditionType::Valid, reason, why, generation, now);
         }
     }
-    let serving = serving(view, status, &valid);
+    let serving = serving(view, status, &valid, now);
+    set_pinned(view, &serving, &mut conditions, now);
     conditions.set(
         ConditionType::Serving,
         serving.is_serving,
@@ -357,6 +369,25 @@ fn set_conditions(
     ready.reason.clone_into(&mut status.reason);
     status.health = Some(health(view, results, status, &valid, ready.is_ready));
     status.conditions = conditions.into_list();
+}
+
+/// What became of the annotation that pins a document.
+fn set_pinned(view: &View, serving: &ServingState, conditions: &mut Conditions, now: Timestamp) {
+    let (is_pinned, reason, message) = match pin::standing(view, now) {
+        Standing::None => {
+            conditions.remove(ConditionType::Pinned);
+            return;
+        }
+        Standing::Holds(_) if serving.reason == PINNED => (true, PINNED, serving.message.clone()),
+        Standing::Holds(_) => (false, "PinPending", "it is not served yet".to_owned()),
+        Standing::Over(until) => {
+            (false, "PinOver", format!("annotation {PIN}: its time was over at {until}; remove it"))
+        }
+        Standing::Invalid(why) => (false, "PinInvalid", why),
+        Standing::NotStored(why) => (false, "PinNotStored", why),
+    };
+    let generation = view.subject.generation;
+    conditions.set(ConditionType::Pinned, is_pinned, reason, &message, generation, now);
 }
 
 /// Whether the assigned document passes.
@@ -395,7 +426,12 @@ struct ServingState {
     message: String,
 }
 
-fn serving(view: &View, status: &WidgetContractStatus, valid: &Validity) -> ServingState {
+fn serving(
+    view: &View,
+    status: &WidgetContractStatus,
+    valid: &Validity,
+    now: Timestamp,
+) -> ServingState {
     let state = |is_serving, reason, message: &str| ServingState {
         is_serving,
         reason,
@@ -416,6 +452,12 @@ fn serving(view: &View, status: &WidgetContractStatus, valid: &Validity) -> Serv
             .unwrap_or_else(|| "there has been no valid document yet".to_owned());
         return state(false, "None", &format!("nothing is served: {why}"));
     };
+    let pinned = pin::in_force(view, now).filter(|pinned| pinned.digest == served.digest);
+    if let Some(Pinned { digest, until, .. }) = pinned {
+        let message =
+            format!("document {} is served until {until} by annotation {PIN}", digest.short());
+        return state(true, PINNED, &message);
+    }
     if view.serves_assigned() {
         return match valid {
             Validity::Unknown { why, .. } => state(
@@ -440,7 +482,7 @@ fn serving(view: &View, status: &WidgetContractStatus, valid: &Validity) -> Serv
             let reason = match served.origin {
                 Origin::Repaired | Origin::Source => "Repaired",
                 Origin::Fallback => "Fallback",
-                Origin::Assigned | Origin::History => "LastKnownGood",
+                Origin::Assigned | Origin::History | Origin::Pinned => "LastKnownGood",
             };
             state(true, reason, &kept)
         }
@@ -486,6 +528,9 @@ fn ready(view: &View, valid: &Validity, serving: &ServingState) -> ReadyState {
             "a valid document waits for spec.suspend to end".to_owned(),
             false,
         ),
+        (Validity::Valid, _) if serving.reason == PINNED => {
+            state(false, PINNED, serving.message.clone(), false)
+        }
         (Validity::Valid, _) => state(
             false,
             "Publishing",

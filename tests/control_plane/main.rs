@@ -16,6 +16,7 @@ mod documents;
 mod healing;
 mod leadership;
 mod ownership;
+mod pin;
 mod policies;
 mod probes;
 mod requests;

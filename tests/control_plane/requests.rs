@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// `kubectl <args> -n <namespace>`.
-fn kubectl(cluster: &Cluster, namespace: &Namespace, args: &[&str]) {
+pub fn kubectl(cluster: &Cluster, namespace: &Namespace, args: &[&str]) {
     let programs: PathBuf = std::env::var_os("KINTSUGI_TEST_BIN").unwrap().into();
     let done = Command::new(programs.join("kubectl"))
         .args(args)

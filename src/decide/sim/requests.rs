@@ -91,7 +91,6 @@ fn a_request_to_heal_waits_for_what_a_person_has_shut() {
     for (more, waiting) in [
         ("suspend: true", "Suspended"),
         ("mode: Observe", "ObserveOnly"),
-        
         ("windows: [{kind: Deny, schedule: '0 0 * * *', duration: 20h}]", "OutsideWindow"),
     ] {
         let mut world = spent("");
