@@ -368,12 +368,36 @@ pub struct WidgetContractStatus {
     /// The open Incident.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident_ref: Option<LocalRef>,
+    /// What people took back and is not done again, newest last: the last 32.
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["incident"]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never: Vec<NeverAgain>,
     /// The requests by annotation that were handled last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled_requests: Option<HandledRequests>,
     /// When something open is looked at again, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_check_time: Option<Time>,
+}
+
+/// A repair that a person took back by `spec.undo` of an Incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NeverAgain {
+    /// The Incident.
+    #[schemars(length(max = 63))]
+    pub incident: String,
+    /// The document that is not published again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Digest>,
+    /// The kind of step that is not used for `rules`; without one, none is.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The rules that are not repaired.
+    #[schemars(length(max = 64), inner(length(max = 63)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
 }
 
 /// The tokens of the requests that were handled last, cut at 63 bytes; a request is an annotation

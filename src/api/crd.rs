@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{Incident, RemediationPolicy, WidgetClass, WidgetContract};
 
 /// The fields of an Incident's spec that people change.
-pub const FOR_PEOPLE: [&str; 2] = ["approval", "close"];
+pub const FOR_PEOPLE: [&str; 3] = ["approval", "close", "undo"];
 
 /// All CustomResourceDefinitions, in the order of their names.
 ///
@@ -104,7 +104,7 @@ fn write_once(crd: &mut Value) {
              !has(oldSelf.{field}))"
             )
         });
-    let but = FOR_PEOPLE.join(" and ");
+    let but = FOR_PEOPLE.join(", ");
     let rule = json!({
         "rule": same.collect::<Vec<_>>().join(" && "),
         "message": format!("an Incident's spec is written once; only {but} may change"),

@@ -103,6 +103,40 @@ pub struct IncidentSpec {
     /// For a person: close the Incident whatever its state.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub close: bool,
+    /// For a person: put back what was served before the repair, and never make that repair again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undo>,
+}
+
+/// What a person takes back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Undo {
+    /// What is never done to the contract again. Default: Candidate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub never: Option<Never>,
+    /// Who, for other people.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// Why, for other people.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// How much of a repair is never made again.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display,
+)]
+pub enum Never {
+    /// The very document that it published.
+    #[default]
+    Candidate,
+    /// Steps of the kind that made its last change, for the same rules.
+    Step,
+    /// Any repair for the same rules.
+    Rule,
 }
 
 /// What a person decided about one plan.
@@ -268,6 +302,9 @@ pub struct IncidentStatus {
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// What came of `spec.undo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undone: Option<Undone>,
     /// Digest of the assigned document that the last decision was about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_digest: Option<Digest>,
@@ -356,6 +393,22 @@ pub struct Series {
     pub after: u32,
     /// When it began.
     pub since: Time,
+}
+
+/// What came of `spec.undo`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Undone {
+    /// The attempt that was taken back; 0 when there was none.
+    pub attempt: u32,
+    /// The revision that is served again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u32>,
+    /// One sentence.
+    #[schemars(length(max = 512))]
+    pub message: String,
+    /// When.
+    pub at: Time,
 }
 
 /// One pass over all steps.

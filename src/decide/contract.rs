@@ -32,7 +32,7 @@ use super::{
     publish::{self, Serving},
     requests,
     signal::{self, Signal},
-    status,
+    status, undo,
     view::{Assigned, Effect, EndedIncident, Need, Note, Served, View, sooner},
 };
 
@@ -237,16 +237,18 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
             let open = Write::Open { name, spec };
             let stages = match repair {
                 // This overwrites the evidence, so it waits for the Incident.
-                Some(repair) if repair.written_back => vec![vec![open], vec![write(repair)]],
+                Some(repair) if repair.written_back => vec![vec![open], vec![write(view, repair)]],
                 // Side by side: the bad document stays where it is, so no evidence is lost when the
                 // Incident comes second, and a crash in between leaves its name on what is served.
                 // The repair goes first: widgets wait for it, and for nothing else.
-                repair => vec![repair.map(write).into_iter().chain([open]).collect()],
+                repair => vec![
+                    repair.map(|repair| write(view, repair)).into_iter().chain([open]).collect(),
+                ],
             };
             return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
         }
         Move::Publish(repair) => {
-            let stages = vec![vec![write(repair)]];
+            let stages = vec![vec![write(view, repair)]];
             return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
         }
         Move::Record { name, status, signals: more, shows } => {
@@ -267,6 +269,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     });
     let idle = ended || incident::nothing_to_heal(view, &new, now);
     let on_record = recorded.or(view.incident.as_ref().map(|open| &open.status));
+    new.never = undo::remembered(view);
     new.handled_requests = requests::echo(view, on_record, idle);
     status::with_incident(&mut new, view, recorded, now);
     status::keep_times(&mut new, &view.status);
@@ -313,12 +316,14 @@ fn unrecorded(view: &View, new: &WidgetContractStatus) -> bool {
     served(new) != served(&view.status)
 }
 
-fn write(repair: Repair) -> Write {
-    let Repair { document, origin, effect, written_back } = repair;
+fn write(view: &View, repair: Repair) -> Write {
+    let Repair { document, origin, effect, written_back, undoes } = repair;
     if written_back {
         return Write::Back { document, effect };
     }
-    let note = Note { origin, revision: None, effect: Some(effect) };
+    let before = if undoes.is_some() { None } else { undo::before(view) };
+    let effect = Some(effect);
+    let note = Note { origin, revision: undoes, effect, before, undoes: undoes.is_some() };
     Write::Serve { document, note, instead_of: None }
 }
 
@@ -337,7 +342,13 @@ fn store(view: &View, new: &mut WidgetContractStatus, now: Timestamp) -> Vec<Vec
     if stored.is_none() {
         stages.push(vec![Write::Revision { number, document: Arc::clone(&document) }]);
     }
-    let pruned = status::record_revision(new, revision, view.effective.history_limit, now);
+    let pruned = status::record_revision(
+        new,
+        revision,
+        undo::noted(view),
+        view.effective.history_limit,
+        now,
+    );
     if let Some(served) = new.document.as_mut().and_then(|d| d.served.as_mut())
         && served.digest == *document.digest()
     {

@@ -80,6 +80,7 @@ pub fn overwritten(view: &View, manager: &str, now: Timestamp) -> Option<(String
         opened_at: Time(whole_seconds(now)),
         approval: None,
         close: false,
+        undo: None,
     };
     Some((name(&view.subject.name, &view.subject.uid, ordinal), spec))
 }

@@ -43,7 +43,7 @@ use super::{
     requests::{self, Request},
     select,
     shown::{self, Shown, Until},
-    status,
+    status, undo,
     validate::Judged,
     view::{Effect, EndedIncident, Need, OpenIncident, Served, View, sooner},
     write_back::{self, Place},
@@ -69,6 +69,11 @@ pub fn advance(
         let mut record = Record::of(open, digest.clone(), now);
         record.reset();
         return record.done();
+    }
+    if let Some(open) = view.incident.as_ref().filter(|open| !open.spec.close)
+        && let Some(asked) = undo::asked(view, open, now)
+    {
+        return asked;
     }
     let (trouble, due) = episode::of(view, &seen.checks, now);
     if trouble.is_some() {
@@ -178,6 +183,7 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
         opened_at: Time(whole_seconds(trouble.since)),
         approval: None,
         close: false,
+        undo: None,
     };
     Move::Open { name, spec: Box::new(spec), repair }
 }
@@ -257,8 +263,15 @@ fn go_on(
         } else {
             let why = "what was published does not pass any more";
             record.failed(effect.attempt, why, &retry);
+            // What it took the place of comes back before anything else is tried.
+            record.next = Some(now);
         }
         return finish(view, record);
+    }
+    if let Some(effect) = published_attempt(view, incident).filter(|e| has_failed(incident, e))
+        && let Some(back) = undo::of_failure(view, effect, now)
+    {
+        return (back, None);
     }
     if let Some(effect) = written_back
         && record.status.tries.unwrap_or(0) < effect.attempt
@@ -494,9 +507,16 @@ fn end(incident: &OpenIncident, state: State, reason: &str, why: &str, now: Time
 /// The attempt of this Incident that wrote what is served now.
 fn published_attempt<'a>(view: &'a View, incident: &OpenIncident) -> Option<&'a Effect> {
     let Served::Ours(key) = &view.served else { return None };
-    let effect = key.note.as_ref()?.effect.as_ref()?;
+    let note = key.note.as_ref().filter(|note| !note.undoes)?;
+    let effect = note.effect.as_ref()?;
     let ours = key.written_by_us && effect.incident == incident.name;
     (ours && !view.serves_assigned()).then_some(effect)
+}
+
+fn has_failed(incident: &OpenIncident, effect: &Effect) -> bool {
+    let attempts = &incident.status.attempts;
+    let attempt = attempts.iter().find(|attempt| attempt.number == effect.attempt);
+    attempt.is_some_and(|attempt| attempt.outcome == AttemptOutcome::Failed)
 }
 
 /// What is different in what is served, by comparison with what was asked for: what was done, not

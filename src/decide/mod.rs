@@ -29,6 +29,7 @@ pub mod select;
 mod shown;
 pub mod signal;
 pub mod status;
+pub mod undo;
 pub mod validate;
 pub mod view;
 pub mod windows;

@@ -80,6 +80,8 @@ pub struct Repair {
     pub effect: Effect,
     /// Is it written into the assigned document, and not into the served key?
     pub written_back: bool,
+    /// The revision, where it is what was served before the effect.
+    pub undoes: Option<u32>,
 }
 
 impl Repair {
@@ -95,6 +97,7 @@ impl Repair {
                 tried: candidate.tried.iter().take(STEPS_NOTED).cloned().collect(),
             },
             written_back: *place == Place::Assigned,
+            undoes: None,
         }
     }
 }

@@ -81,7 +81,7 @@ pub fn whose(
     if named.is_some_and(|(uid, _)| uid != subject.uid)
         && let Some(note) = key.as_mut().and_then(|key| key.note.as_mut())
     {
-        *note = Note { origin: note.origin, revision: None, effect: None };
+        *note = Note::plain(note.origin, None);
     }
     match key {
         Some(key) if ours || (target.adopt && found.is_labelled) => Served::Ours(key),
@@ -109,12 +109,8 @@ pub fn unmarked(view: &View) -> Option<Note> {
     if !(key.written_by_us || view.serves_assigned() || recorded.is_some()) {
         return None;
     }
-    let from_status = recorded.map(|served| Note {
-        origin: served.origin,
-        revision: served.revision,
-        effect: None,
-    });
-    let bare = Note { origin: Origin::Assigned, revision: None, effect: None };
+    let from_status = recorded.map(|served| Note::plain(served.origin, served.revision));
+    let bare = Note::plain(Origin::Assigned, None);
     key.note.clone().or(from_status).or(Some(bare))
 }
 

@@ -126,7 +126,7 @@ pub fn serving(view: &View, pinned: &Pinned) -> Serving {
     match document {
         Some(document) if !is_served(document.raw_digest()) => Serving::Write {
             document: document.clone(),
-            note: Note { origin: Origin::Pinned, revision: pinned.revision, effect: None },
+            note: Note::plain(Origin::Pinned, pinned.revision),
             instead_of: manager,
         },
         _ => Serving::Keep,
@@ -146,7 +146,7 @@ pub fn wrote(view: &View) -> bool {
 pub fn after(view: &View) -> Serving {
     let known_good = view.status.document.as_ref().and_then(|d| d.last_known_good.as_ref());
     let Some(number) = known_good.map(|good| good.revision) else { return Serving::Keep };
-    let note = Note { origin: Origin::History, revision: Some(number), effect: None };
+    let note = Note::plain(Origin::History, Some(number));
     match (view.revisions.get(&number), &view.served) {
         (None, _) => Serving::Ask(Need::Revision(number)),
         (Some(Ok(document)), Served::Ours(key)) if key.raw_digest == *document.raw_digest() => {

@@ -26,6 +26,7 @@ use super::{
     episode::{self, Episode},
     publish, select,
     signal::{StepOutcome, Tried},
+    undo,
     validate::{Judged, RuleResult},
     view::{Need, View},
 };
@@ -168,6 +169,8 @@ fn compose(
     stamp: Timestamp,
     now: Timestamp,
 ) -> Outcome {
+    let never = undo::remembered(view);
+    let exclude = [view.effective.exclude.clone(), undo::excludes(&never)].concat();
     let mut current = match judge(view, start, now) {
         Ok(judged) => judged,
         Err(need) => return Outcome::Ask(need),
@@ -181,7 +184,7 @@ fn compose(
             if failing.is_empty() {
                 break;
             }
-            if excluded(&view.effective.exclude, &segment.rules, step, &[]) {
+            if excluded(&exclude, &segment.rules, step, &[]) {
                 continue;
             }
             let on_record = matches!(attempting, Attempting::Again | Attempting::AfterItsWait);
@@ -211,11 +214,14 @@ fn compose(
                         .to_owned()
                 }
                 Proposal::Change(proposed)
-                    if excluded(&view.effective.exclude, &segment.rules, step, &proposed) =>
+                    if excluded(&exclude, &segment.rules, step, &proposed) =>
                 {
                     "healing.exclude forbids it".to_owned()
                 }
                 Proposal::Change(proposed) => match changed(view, &current, &proposed, now) {
+                    Ok(Some(better)) if undo::is_forbidden(&never, better.document.digest()) => {
+                        "a person took the same document back by spec.undo".to_owned()
+                    }
                     Ok(Some(better)) => {
                         current = better;
                         ops.extend(proposed);
@@ -359,7 +365,7 @@ fn weight(judged: &Judged) -> (usize, usize, usize) {
 }
 
 /// Judges a candidate by all rules; asks for the assets that nobody has looked at yet.
-fn judge(view: &View, document: Arc<Document>, now: Timestamp) -> Result<Judged, Need> {
+pub(super) fn judge(view: &View, document: Arc<Document>, now: Timestamp) -> Result<Judged, Need> {
     let unseen: Vec<(String, bool)> = view
         .book
         .assets(&view.effective.rules, document.value())

@@ -126,7 +126,7 @@ fn publish_assigned(view: &View) -> Serving {
     let Some(document) = view.assigned_document() else { return Serving::Keep };
     let stored = view.status.document.iter().flat_map(|d| &d.revisions);
     let revision = stored.into_iter().find(|r| r.digest == *document.digest()).map(|r| r.number);
-    let note = Note { origin: Origin::Assigned, revision, effect: None };
+    let note = Note::plain(Origin::Assigned, revision);
     if view.serves_assigned() && pin::wrote(view) {
         return Serving::Mark(note);
     }
@@ -147,11 +147,10 @@ fn put_back(view: &View) -> Serving {
     match view.revisions.get(&number) {
         Some(Ok(document)) => Serving::Write {
             document: Arc::clone(document),
-            note: Note {
-                origin: if served.revision.is_some() { served.origin } else { Origin::History },
-                revision: Some(number),
-                effect: None,
-            },
+            note: Note::plain(
+                if served.revision.is_some() { served.origin } else { Origin::History },
+                Some(number),
+            ),
             instead_of: Some(manager),
         },
         Some(Err(_)) => Serving::Keep,

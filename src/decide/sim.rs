@@ -15,6 +15,7 @@ mod pin;
 mod repairs;
 mod requests;
 mod served;
+mod undo;
 
 use super::{
     contract::{Next, Write, decide},
@@ -36,7 +37,7 @@ use crate::{
     api::{
         PIN,
         contract::{EffectiveRef, Mode, WidgetContractStatus},
-        incident::{Approval, ApprovalDecision, IncidentSpec, IncidentStatus, State},
+        incident::{Approval, ApprovalDecision, IncidentSpec, IncidentStatus, Never, State},
     },
     domain::{Answer, Digest, Document, Doubt, DoubtReason, Probe, Probes, Span},
     rules::schema,
@@ -177,6 +178,7 @@ impl World {
                 fingerprint: spec.fingerprint.clone(),
                 digest: spec.document_digest.clone(),
                 closed: spec.close,
+                never: crate::decide::undo::never(name, spec, status),
                 ended_at: status.resolved_at.as_ref().map(|time| time.0),
             })
             .collect();
@@ -427,6 +429,12 @@ impl World {
         self.served = Some((bytes, note, "vandal".to_owned()));
     }
 
+    fn undo(&mut self, never: Never) {
+        if let Some((_, spec, _)) = self.incidents.last_mut() {
+            spec.undo.get_or_insert_default().never = Some(never);
+        }
+    }
+
     fn state(&self) -> State {
         self.incidents.last().unwrap().2.state.unwrap_or_default()
     }
@@ -651,6 +659,8 @@ enum Happens {
     Time(u32),
     /// A person decides on the plan that is shown.
     Approve(bool),
+    /// A person takes back what the open Incident did.
+    Undo(Never),
     /// The good document is pinned for so many seconds; none takes the pin away.
     Pin(u32),
 }
@@ -673,6 +683,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         (1..400_u32).prop_map(Happens::Time),
         any::<bool>().prop_map(Happens::Approve),
         prop_oneof![Just(0), 1..400_u32].prop_map(Happens::Pin),
+        prop_oneof![Just(Never::Candidate), Just(Never::Step), Just(Never::Rule)]
+            .prop_map(Happens::Undo),
     ]
 }
 
@@ -699,6 +711,7 @@ fn happen(world: &mut World, what: &Happens) {
                 world.replace(document);
             }
         }
+        Happens::Undo(never) => world.undo(*never),
         Happens::Pin(0) => drop(world.annotations.remove(PIN)),
         Happens::Pin(seconds) => {
             let until = Span::secs(*seconds).after(world.now);

@@ -585,10 +585,11 @@ fn failing(results: &[RuleResult]) -> u32 {
 }
 
 /// Notes in `status` that `revision` was stored, and which older ones stay: never fewer than two,
-/// never without the one that is served.
+/// never without the one that is served and the one that was served `before` it.
 pub fn record_revision(
     status: &mut WidgetContractStatus,
     revision: RevisionRef,
+    before: Option<u32>,
     limit: u32,
     now: Timestamp,
 ) -> Vec<u32> {
@@ -606,7 +607,7 @@ pub fn record_revision(
     let mut at = 0;
     documents.revisions.retain(|stored| {
         at += 1;
-        let kept = at <= keep || Some(stored.number) == served;
+        let kept = at <= keep || [served, before].contains(&Some(stored.number));
         if !kept {
             pruned.push(stored.number);
         }

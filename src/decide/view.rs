@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     api::{
-        contract::{EffectiveRef, Mode, Origin, WidgetContractStatus},
+        contract::{EffectiveRef, Mode, NeverAgain, Origin, WidgetContractStatus},
         incident::{Cause, IncidentSpec, IncidentStatus},
         refs::LocalRef,
     },
@@ -121,6 +121,8 @@ pub struct EndedIncident {
     pub closed: bool,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// What a person took back of it.
+    pub never: Option<NeverAgain>,
 }
 
 /// Which contract a view is about.
@@ -208,7 +210,8 @@ pub struct ServedKey {
 }
 
 /// What is noted on the served object beside the bytes, so that a fresh process knows what an
-/// unfinished one has done: `<origin>[ revision=<number>][ effect=<incident>/<attempt>/<step>]`.
+/// unfinished one has done: `<origin>[ revision=<number>][ effect=<incident>/<attempt>/<step>][
+/// before=<number>][ undoes]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// Where the document came from.
@@ -217,6 +220,18 @@ pub struct Note {
     pub revision: Option<u32>,
     /// What it was published for.
     pub effect: Option<Effect>,
+    /// The revision that was served before the effect.
+    pub before: Option<u32>,
+    /// Is it what was served before the effect, put back?
+    pub undoes: bool,
+}
+
+impl Note {
+    /// A note of something that no Incident asked for.
+    #[must_use]
+    pub fn plain(origin: Origin, revision: Option<u32>) -> Self {
+        Self { origin, revision, effect: None, before: None, undoes: false }
+    }
 }
 
 /// A repair's key: of one key at most one document is published.
@@ -241,6 +256,12 @@ impl fmt::Display for Note {
         }
         if let Some(effect) = &self.effect {
             write!(f, " effect={effect}")?;
+        }
+        if let Some(before) = self.before {
+            write!(f, " before={before}")?;
+        }
+        if self.undoes {
+            write!(f, " undoes")?;
         }
         Ok(())
     }
@@ -303,13 +324,15 @@ impl FromStr for Note {
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut words = text.split(' ');
         let origin = words.next().unwrap_or_default().parse().map_err(|_| ())?;
-        let mut note = Self { origin, revision: None, effect: None };
+        let mut note = Self::plain(origin, None);
         for word in words {
             match word.split_once('=') {
                 Some(("revision", number)) => {
                     note.revision = Some(number.parse().map_err(|_| ())?);
                 }
                 Some(("effect", effect)) => note.effect = Some(effect.parse()?),
+                Some(("before", number)) => note.before = Some(number.parse().map_err(|_| ())?),
+                None if word == "undoes" => note.undoes = true,
                 _ => return Err(()),
             }
         }
@@ -401,7 +424,7 @@ mod tests {
     #[test]
     fn what_is_noted_of_an_attempt_reads_back_as_it_was() {
         for text in ["uk-1/2/restore", "uk-1/2/restore/!graft,~pause,restore"] {
-            let note = format!("Repaired revision=3 effect={text}");
+            let note = format!("Repaired revision=3 effect={text} before=2 undoes");
             assert_eq!(note.parse::<Note>().unwrap().to_string(), note);
         }
         let effect: Effect = "uk-1/2/restore/!graft,~pause,restore".parse().unwrap();

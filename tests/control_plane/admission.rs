@@ -247,7 +247,7 @@ fn bad_incidents() -> Vec<(String, &'static str)> {
         incident(&spec)
     };
     vec![
-        (with("/cause", json!("AssetMissing")), "only approval and close may change"),
+        (with("/cause", json!("AssetMissing")), "only approval, close, undo may change"),
         (
             with("/plan/0/steps/0", json!({"name": "none"})),
             "exactly one of restoreRevision, refetchSource, repairDocument",
@@ -405,7 +405,7 @@ async fn each_field_of_an_incident_that_is_not_for_people_is_written_once() {
         *changed.pointer_mut(field).unwrap() = value.clone();
         let message = namespace.refusal(&incident(&changed)).await;
         assert!(
-            message.contains("spec is written once; only approval and close may change"),
+            message.contains("spec is written once; only approval, close, undo may change"),
             "{field}: {message}"
         );
     }

@@ -25,4 +25,5 @@ mod serving;
 mod source;
 mod timing;
 mod tracing;
+mod undo;
 mod write_back;

@@ -38,6 +38,8 @@ enum Fault {
     Served,
     /// A person approves the plan that is shown.
     Approve,
+    /// A person takes back what the first Incident did.
+    Undo,
 }
 
 pub fn all(web: &Web) -> Vec<Scenario> {
@@ -175,6 +177,16 @@ pub fn all(web: &Web) -> Vec<Scenario> {
     all.push(Scenario { ends: Some("Held"), ..asked() });
     let before = Some(Fault::Document(half_good.clone()));
     all.push(Scenario { name: "approve-given", before, fault: Fault::Approve, ..asked() });
+    let new = edited(&good, |document| {
+        document.remove("title");
+        document.insert("new".to_owned(), json!(true));
+    });
+    let mut undo = base("undo", restore(), json!({}));
+    undo.before = Some(Fault::Document(new));
+    undo.fault = Fault::Undo;
+    // No other candidate is left.
+    undo.ends = Some("Escalated");
+    all.push(undo);
     all
 }
 
@@ -253,6 +265,7 @@ impl Scenario {
             Some(state) => {
                 now.incidents.last().is_some_and(|incident| incident["status"]["state"] == state)
                     && (self.before.is_none()
+                        || matches!(self.fault, Fault::Undo)
                         || self.ends == Some("Resolved")
                         || matches!(self.fault, Fault::Approve)
                         || now.incidents.len() == 2)
@@ -298,6 +311,13 @@ impl Fault {
                 }}});
                 let params = PatchParams::default();
                 incidents.patch(&open.name_any(), &params, &Patch::Merge(&patch)).await.unwrap();
+            }
+            Self::Undo => {
+                let incidents = namespace.api::<Incident>();
+                let all = incidents.list(&ListParams::default()).await.unwrap();
+                let patch = Patch::Merge(json!({"spec": {"undo": {"never": "Candidate"}}}));
+                let params = PatchParams::default();
+                incidents.patch(&all.items[0].name_any(), &params, &patch).await.unwrap();
             }
             Self::Served => {
                 let patch = json!({"data": {"contract.json": "{}"}});

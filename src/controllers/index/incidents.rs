@@ -9,7 +9,7 @@ use crate::{
     api::{Incident, incident::State as IncidentState},
     decide::{
         fleet::{Fleet, Trouble},
-        select,
+        select, undo,
         view::EndedIncident,
     },
 };
@@ -54,6 +54,7 @@ impl Index {
                     fingerprint: object.spec.fingerprint.clone(),
                     digest: object.spec.document_digest.clone(),
                     closed: object.spec.close,
+                    never: undo::never(&object.name_any(), &object.spec, &status),
                     ended_at: status.resolved_at.map(|time| time.0),
                 })
             } else {
