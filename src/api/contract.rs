@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::refs::{AnyObject, ConfigMapKeyRef, LocalRef, WebUrl};
 use crate::{
-    domain::{Digest, Severity, Span},
+    domain::{Digest, Severity, Span, WorkloadKind},
     rules::RuleKind,
 };
 
@@ -139,18 +139,56 @@ pub struct RuleSpec {
 }
 
 /// The system of record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("has(self.url) != has(self.serviceRef)").message("exactly one of url, serviceRef must be set"))]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
     /// A URL that answers with the document.
-    pub url: WebUrl,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<WebUrl>,
+    /// A Service of this namespace that answers with the document, over plain http. Its ready
+    /// endpoints are asked directly, and it can lead nowhere else, so no egress flag is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_ref: Option<ServiceRef>,
+    /// The workload of this namespace that makes the document: looked at when the source does not
+    /// answer, and what the steps `restartWorkload` and `scaleWorkload` act on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload_ref: Option<WorkloadRef>,
     /// GET to read, POST to ask for the document to be made anew. Default: GET.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<Method>,
     /// A Secret whose keys are header names; used only if its annotation
-    /// `kintsugi.dev/allowed-origins` names the origin of the URL.
+    /// `kintsugi.dev/allowed-origins` names the origin of the URL; that of a Service is
+    /// `http://<name>.<namespace>.svc`, with `:<port>` where it is not 80.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers_secret_ref: Option<LocalRef>,
+}
+
+/// A place at a Service of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceRef {
+    /// Name of the Service.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// One of its ports, by number.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// The path, with a query where one is needed. Default: `/`.
+    #[schemars(length(min = 1, max = 512), regex(pattern = "^/[^#\\s]*$"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// A workload of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadRef {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// An HTTP method that a source understands.

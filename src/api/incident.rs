@@ -5,7 +5,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{contract::Mode, policy::Step, refs::LocalRef};
+use super::{
+    contract::{CheckResult, Mode},
+    policy::Step,
+    refs::LocalRef,
+};
 use crate::domain::{Digest, Severity, patch::OpSummary};
 
 /// One episode. Written once, which `crd` sees to; only [`super::crd::FOR_PEOPLE`] may change.
@@ -218,6 +222,8 @@ pub enum Cause {
     Overwritten,
     /// There has never been a valid document.
     NeverValid,
+    /// The source does not answer, or what makes it answer does not run; in a diagnosis only.
+    SourceDown,
 }
 
 /// The part of a plan that one policy governs.
@@ -298,6 +304,15 @@ pub struct IncidentStatus {
     /// What a later attempt is about to write into the assigned document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
+    /// What steps did to the source's workload, written down before it was done. The last 20,
+    /// oldest first.
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<WorkloadEffect>,
+    /// What was found when the source was looked at, because it did not answer or a step was about
+    /// to act on its workload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
     /// The last 20 attempts, oldest first.
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -409,6 +424,93 @@ pub struct Undone {
     pub message: String,
     /// When.
     pub at: Time,
+}
+
+/// What a step does to the source's workload. It carries the key `<incident>/<attempt>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadEffect {
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The policy whose step it is.
+    #[schemars(length(max = 63))]
+    pub policy: String,
+    /// The step.
+    #[schemars(length(max = 63))]
+    pub step: String,
+    /// The workload, such as `Deployment catalog`.
+    #[schemars(length(max = 300))]
+    pub target: String,
+    /// The workload's UID.
+    #[serde(rename = "targetUID")]
+    #[schemars(length(max = 63))]
+    pub target_uid: String,
+    /// The workload's generation before: as long as it has that one, nothing was done to it.
+    pub target_generation: i64,
+    /// When it was about to be done.
+    pub intended_at: Time,
+    /// What became of it; none while that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<EffectOutcome>,
+    /// When that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<Time>,
+    /// Why it was not done, in one sentence.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// What became of an effect, as read from the object that it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
+pub enum EffectOutcome {
+    /// The object carries its key.
+    Done,
+    /// It was not sent, and will not be.
+    NotDone,
+    /// The object was changed by somebody else in between and does not carry its key: it may have
+    /// been done and undone. It is not repeated.
+    Unknown,
+}
+
+/// What was found when the source was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Diagnosis {
+    /// The cause: `SourceDown` where any of the evidence fails, else that of the Incident.
+    pub cause: Cause,
+    /// One entry for each check.
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+}
+
+/// What one check of the source found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// What was checked.
+    pub check: SourceCheck,
+    /// Pass, Fail, or Unknown when it could not be checked.
+    pub result: CheckResult,
+    /// One sentence.
+    #[schemars(length(max = 512))]
+    pub message: String,
+}
+
+/// What of a source is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
+pub enum SourceCheck {
+    /// Whether it answered with a document.
+    Answer,
+    /// Whether its workload is there and is not scaled to zero.
+    Workload,
+    /// Whether the workload's rollout is complete.
+    Rollout,
+    /// Whether the workload's pods run.
+    Pods,
+    /// Whether its Service has an endpoint that is ready.
+    Endpoints,
 }
 
 /// One pass over all steps.

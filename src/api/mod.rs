@@ -49,5 +49,9 @@ pub const ACCEPT_SCHEMA: &str = "kintsugi.dev/accept-schema";
 /// Annotation on a contract: what is served until when, whatever the rules say, as
 /// `<digest>/<RFC 3339>`.
 pub const PIN: &str = "kintsugi.dev/pin";
+/// Annotation on a workload's pod template: what it was restarted for, `<incident>/<attempt>`.
+pub const RESTARTED_FOR: &str = "kintsugi.dev/restarted-for";
+/// Annotation on a workload: what it was scaled for, `<incident>/<attempt>`.
+pub const SCALED_FOR: &str = "kintsugi.dev/scaled-for";
 /// The field manager of our writes.
 pub const MANAGER: &str = "kintsugi";

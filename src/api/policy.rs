@@ -85,6 +85,11 @@ pub struct RemediationPolicySpec {
     /// How many ended Incidents are kept, and how long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incidents: Option<IncidentLimits>,
+    /// The ServiceAccount of this namespace whose rights the steps that act on workloads have:
+    /// before each act it is asked whether this one may do it. Without it these steps do nothing.
+    #[schemars(length(min = 1, max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account_name: Option<String>,
 }
 
 /// Which failures a policy is for; all that is given must hold.
@@ -127,6 +132,9 @@ pub struct Step {
     /// What happens when it has nothing to offer. Default: Next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
+    /// How long a step that acts on a workload waits for it, at most an hour. Default: 2m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
     /// What it does.
     #[serde(flatten)]
     pub kind: StepKind,

@@ -22,6 +22,7 @@ pub mod serve;
 pub mod source;
 pub mod traces;
 pub mod watch;
+pub mod workload;
 pub mod write_back;
 
 use std::{fmt, sync::Arc, time::Duration};

@@ -19,7 +19,7 @@ use super::{
     index::{ServedObject, version_of},
     names::{is_served, note_annotation, ours, owner_annotation},
     pool::Late,
-    source,
+    source, workload,
 };
 use crate::{
     api::{
@@ -36,7 +36,7 @@ use crate::{
         requests,
         view::{Assigned, Holder, Need, OpenIncident, Served, ServedKey, Subject, View},
     },
-    domain::{Digest, Doubt, DoubtReason, Probes},
+    domain::{Digest, Doubt, DoubtReason, Probes, SourceState},
     steps::Revision,
 };
 
@@ -153,6 +153,8 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         ended,
         history: None,
         source: None,
+        state: None,
+        rights: BTreeMap::new(),
     })
 }
 
@@ -305,6 +307,17 @@ async fn gather(
             });
         }
         Need::Fleet(policies) => view.fleet = Some(ctx.index.fleet(&seen.key, policies)),
+        Need::State => {
+            let namespace = &seen.key.namespace;
+            view.state = Some(match &view.effective.source {
+                Some(source) => workload::state(ctx, namespace, source).await?,
+                None => SourceState::default(),
+            });
+        }
+        Need::Right(right) => {
+            let may = workload::may(ctx, &seen.key.namespace, &right).await?;
+            view.rights.insert(right, may);
+        }
         Need::MaxMode => view.max_mode = Some(max_mode(ctx, &seen.key.namespace).await?),
         Need::ApprovalGuard => view.approval_guard = Some(approval_guard(ctx).await?),
         Need::Assets(assets) => {

@@ -19,7 +19,7 @@ use super::{
     echo::Object,
     events,
     names::{REVISION_KEY, REVISION_KEY_GZ, owner_reference, revision_name},
-    patch_as_us, serve, write_back,
+    patch_as_us, serve, workload, write_back,
 };
 use crate::{
     api::{
@@ -62,6 +62,7 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
         Write::Back { document, effect } => {
             write_back::write(ctx, seen, view, &document, effect).await
         }
+        Write::Act(act) => workload::act(ctx, &seen.key, &act).await,
         Write::Open { name, spec } => open(ctx, seen, &name, *spec).await,
         Write::Candidate { incident, plan } => candidate::store(ctx, seen, &incident, &plan).await,
         Write::IncidentStatus { name, status } => {

@@ -1,15 +1,18 @@
 //! The system of record: asked for a document, with headers from a Secret where one is named.
 //!
+//! A Service is asked at the endpoints that are ready, and not by its name: no DNS and no other
+//! namespace can come in between.
+//!
 //! A header never goes to an origin that the Secret's own annotation does not name: whoever may
 //! write contracts must not be able to send somebody else's token to a server of theirs.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 use url::Url;
 
-use super::{Ctx, Error};
+use super::{Ctx, Error, workload};
 use crate::{
     api::{
         ALLOWED_ORIGINS,
@@ -37,14 +40,22 @@ pub async fn fetch(
         return Err(Error::NotLeader { attempted: "asking the source".to_owned() });
     }
     let timeout = ctx.config.fetch_timeout.to_std();
-    let url = &source.url.0;
+    let at = match address(ctx, namespace, source).await? {
+        Ok(at) => at,
+        Err(doubt) => return Ok(Err(doubt)),
+    };
+    let url = &at.url;
     let request = match source.method.unwrap_or(Method::Get) {
         Method::Get => Request::get(url, MAX_BYTES + 1, timeout),
         // The key lets the source recognise a request that is repeated after a lost answer.
         Method::Post => Request::post(url, "", MAX_BYTES + 1, timeout)
             .and_then(|request| request.header("idempotency-key", effect)),
     };
-    let mut request = match request {
+    let to_service = |request: Request| match &at.host {
+        Some(host) => request.to_service(at.endpoints.clone(), host),
+        None => Ok(request),
+    };
+    let mut request = match request.and_then(to_service) {
         Ok(request) => request,
         Err(error) => return unavailable(&error.to_string()),
     };
@@ -57,7 +68,7 @@ pub async fn fetch(
                 named.name
             ));
         };
-        if !allows(&secret, url) {
+        if !allows(&secret, &at.origin) {
             return unavailable(&format!(
                 "headersSecretRef: annotation {ALLOWED_ORIGINS} of Secret {} does not name the \
                  origin of the URL; add it there",
@@ -92,6 +103,43 @@ pub async fn fetch(
         )),
         Err(error) => Err(Doubt::new(error.reason(), &format!("spec.source: {error}"))),
     })
+}
+
+/// Where a source is asked.
+struct Address {
+    /// What is asked for.
+    url: String,
+    /// The URL whose origin a Secret has to name.
+    origin: String,
+    /// The name of the Service that is meant, with its port; None for a URL.
+    host: Option<String>,
+    /// The Service's endpoints.
+    endpoints: Vec<IpAddr>,
+}
+
+async fn address(
+    ctx: &Ctx,
+    namespace: &str,
+    source: &Source,
+) -> Result<Result<Address, Doubt>, Error> {
+    let Some(service) = &source.service_ref else {
+        let url = source.url.as_ref().map(|url| url.0.clone()).unwrap_or_default();
+        let origin = url.clone();
+        return Ok(Ok(Address { url, origin, host: None, endpoints: Vec::new() }));
+    };
+    let ready = match workload::endpoints(ctx, namespace, service).await? {
+        Ok(ready) => ready,
+        Err(doubt) => return Ok(Err(doubt)),
+    };
+    let name = format!("{}.{namespace}.svc", service.name);
+    let host = if service.port == 80 { name.clone() } else { format!("{name}:{}", service.port) };
+    let path = service.path.as_deref().unwrap_or("/");
+    Ok(Ok(Address {
+        url: format!("http://{name}:{}{path}", ready.port),
+        origin: format!("http://{host}"),
+        host: Some(host),
+        endpoints: ready.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
+    }))
 }
 
 fn allows(secret: &Secret, url: &str) -> bool {

@@ -8,6 +8,8 @@
 //! marks lost, or outdated      [marks of the ConfigMap]   -> look again
 //! trouble, no Incident         [Incident | served key]    -> look again
 //! a later attempt              [served key]               -> look again
+//! an effect step               [intent in the Incident status] -> look again
+//!                              [the workload]             -> look again
 //! a plan to be approved        [candidate] -> [status | Incident status]
 //! seen as it should be         [revision] -> [prune] -> [status | Incident status]
 //! ```
@@ -27,7 +29,7 @@ use crate::{
 
 use super::{
     Stall, drift, incident,
-    moves::{Move, Plan, Repair},
+    moves::{Move, Plan, Repair, WorkloadAct},
     pin,
     publish::{self, Serving},
     requests,
@@ -79,6 +81,8 @@ pub enum Write {
         /// What it is written for.
         effect: Effect,
     },
+    /// Act on the source's workload.
+    Act(WorkloadAct),
     /// Open an Incident.
     Open {
         /// Its name.
@@ -249,6 +253,10 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
         }
         Move::Publish(repair) => {
             let stages = vec![vec![write(view, repair)]];
+            return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
+        }
+        Move::Act(act) => {
+            let stages = vec![vec![Write::Act(act)]];
             return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
         }
         Move::Record { name, status, signals: more, shows } => {

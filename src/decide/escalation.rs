@@ -64,6 +64,7 @@ pub(super) fn advised(why: &str, cause: Cause) -> String {
             "bring the asset back, point the document at another, or give fallbackAssets"
         }
         Cause::Stale => "publish a fresh document, and see why its source stopped",
+        Cause::SourceDown => "bring the source back; status.diagnosis says what is wrong with it",
         Cause::Overwritten => {
             "take the right to write the key from whoever does, or serve elsewhere"
         }

@@ -7,6 +7,7 @@
 //! trouble, same fingerprint, gate shut        any             Held (Mitigated while good is served)
 //! trouble, same fingerprint, to be approved   any             Held, its plan shown; Remediating once a person approved
 //! trouble, same fingerprint, attempt due      not Mitigated   publish a candidate, or record a failed attempt
+//! the same, at the turn of an effect step     any             see the table in `effects`
 //! trouble, same fingerprint, attempts spent   any             Escalated; a slow probe goes on
 //! trouble, another fingerprint                any             Superseded; the next look opens anew
 //! no trouble                                  any             Mitigated, then Resolved after minHealthyPeriod
@@ -30,17 +31,29 @@ use crate::{
 };
 
 use super::{
+<<<<<<< HEAD
     blame,
+=======
+    Held,
+>>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
     drift::PUT_BACK,
+    effects::Turn,
     episode::{self, Episode},
     gates,
     gates::{Permit, Way},
+<<<<<<< HEAD
     moves::{Move, OPS_SHOWN, Repair, intent, summaries},
     pin,
     plan::{self, Attempting, Candidate, Outcome},
     publish::overwritten_by,
     record::{Record, WAITING_STEP},
     requests::{self, Request},
+=======
+    moves::{Move, OPS_SHOWN, Repair, WorkloadAct, intent, summaries},
+    plan::{self, Attempt, Attempting, Candidate, Outcome},
+    publish::overwritten_by,
+    record::{Record, WAITING_STEP, WAITING_WORKLOAD},
+>>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
     select,
     shown::{self, Shown, Until},
     status, undo,
@@ -156,7 +169,10 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
                     first_intent = (place == Place::Assigned).then(|| intent(&candidate, 1));
                     Some(Repair::new(&open.permit(candidate), &name, 1, &place))
                 }
-                Outcome::Candidate(_) | Outcome::Wait { .. } | Outcome::None { .. } => None,
+                Outcome::Candidate(_)
+                | Outcome::Wait { .. }
+                | Outcome::Effect { .. }
+                | Outcome::None { .. } => None,
             }
         }
     };
@@ -314,6 +330,10 @@ fn attempt(
                     (Outcome::Candidate(candidate), Some(shown)) => {
                         record.show(&shown, &candidate, "DryRun");
                     }
+                    (Outcome::Effect { step, .. }, _) => {
+                        record.plan_is_over();
+                        record.would_act(&step);
+                    }
                     _ => record.plan_is_over(),
                 }
             }
@@ -332,19 +352,33 @@ fn attempt(
     } else {
         record.conditions.remove(ConditionType::Held);
     }
+<<<<<<< HEAD
     let is_forced = !record.requests.is_empty();
     let due = record.status.next_attempt_time.as_ref().map(|at| at.0);
     if let Some(at) = due.filter(|at| *at > now && !is_forced) {
+=======
+    let due = record.status.next_attempt_time.as_ref().map(|at| at.0).filter(|at| *at > now);
+    // What a workload is waited for ends as soon as it is available.
+    if let Some(at) = due.filter(|_| record.status.waiting != WAITING_WORKLOAD) {
+>>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
         record.conditions.remove(ConditionType::Held);
         record.next = Some(at);
         return finish(view, record);
     }
+<<<<<<< HEAD
     let attempting = if is_forced || record.status.waiting == WAITING_STEP {
         Attempting::AfterItsWait
     } else {
         Attempting::Again
     };
+=======
+>>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
     let attempt = record.next_number();
+    let attempting = Attempting::Again(Attempt {
+        number: attempt,
+        waited: record.status.waiting == WAITING_STEP,
+        is_probe: record.has_given_up(),
+    });
     let (outcome, shown) = match &way {
         Way::Open(_) => (plan::candidate(view, plan, attempting, now, now), None),
         Way::Asks(_) => shown::today(view, &record, place, Until::Expired),
@@ -372,9 +406,43 @@ fn attempt(
             record.wait(wait, &step);
             finish(view, record)
         }
+        Outcome::Effect { step, turn } => {
+            // A person approves changes of a document, and is not asked about a workload.
+            let Way::Open(open) = way else {
+                record.plan_is_over();
+                record.would_act(&step);
+                record.held(&Held {
+                    reason: "ApprovalNotPossible",
+                    message: format!(
+                        "step {} acts on a workload, which cannot be approved; use Auto",
+                        step.name
+                    ),
+                    until: None,
+                });
+                return finish(view, record);
+            };
+            match turn.map(|turn| *turn) {
+                Some(Turn::Send { act, workload, key }) => {
+                    return (Move::Act(WorkloadAct::new(open, act, workload, key)), None);
+                }
+                Some(Turn::Intend(effect)) => {
+                    record.diagnose(view);
+                    record.intend_effect(effect);
+                }
+                Some(Turn::Settle { effect }) => record.settle_effect(effect, &step),
+                Some(Turn::Wait { look_at }) => record.next = Some(look_at),
+                Some(Turn::Ask(_) | Turn::Over | Turn::Failed(_)) | None => {}
+            }
+            finish(view, record)
+        }
         Outcome::None { step, why, tried, escalate } => {
             record.conditions.remove(ConditionType::Held);
+<<<<<<< HEAD
             if record.has_given_up() && !is_forced {
+=======
+            record.diagnose(view);
+            if record.has_given_up() {
+>>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
                 record.probe_again_slowly();
             } else {
                 record.step = step;

@@ -6,8 +6,11 @@
 
 pub mod blame;
 pub mod contract;
+pub mod diagnose;
 pub mod drift;
 pub mod effective;
+pub mod effects;
+pub mod endpoints;
 pub mod episode;
 mod escalation;
 pub mod fleet;

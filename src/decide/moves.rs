@@ -10,11 +10,12 @@ use crate::{
         contract::Origin,
         incident::{IncidentSpec, IncidentStatus, Intent},
     },
-    domain::{Digest, Document, Op, patch::OpSummary},
+    domain::{Digest, Document, Op, Workload, patch::OpSummary},
+    steps::Act,
 };
 
 use super::{
-    gates::Permit,
+    gates::{Open, Permit},
     plan::Candidate,
     signal::Signal,
     view::{Effect, Need},
@@ -45,6 +46,8 @@ pub enum Move {
     },
     /// Publish a candidate of a later attempt.
     Publish(Repair),
+    /// Act on the source's workload; that it is about to be is on record.
+    Act(WorkloadAct),
     /// Write down what was seen.
     Record {
         /// The Incident's name.
@@ -99,6 +102,23 @@ impl Repair {
             written_back: *place == Place::Assigned,
             undoes: None,
         }
+    }
+}
+
+/// An act on the source's workload: made only where every gate is open.
+#[derive(Clone, Debug)]
+pub struct WorkloadAct {
+    /// What to do.
+    pub act: Act,
+    /// To what, on exactly the version that was seen.
+    pub workload: Workload,
+    /// What it leaves on the workload.
+    pub key: String,
+}
+
+impl WorkloadAct {
+    pub(super) fn new(_: Open, act: Act, workload: Workload, key: String) -> Self {
+        Self { act, workload, key }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
 };
 
 use super::{
+    effects::{self, Turn},
     episode::{self, Episode},
     publish, select,
     signal::{StepOutcome, Tried},
@@ -44,6 +45,13 @@ pub enum Outcome {
         wait: Span,
         /// The step that waits.
         step: String,
+    },
+    /// It is the turn of an effect step.
+    Effect {
+        /// The step.
+        step: Step,
+        /// What its turn comes to; None where nothing may be acted on.
+        turn: Option<Box<Turn>>,
     },
     /// No step led to a document that may be served.
     None {
@@ -115,6 +123,7 @@ fn built_in(view: &View) -> Vec<Step> {
     vec![Step {
         name: "fallback-assets".to_owned(),
         on_failure: None,
+        timeout: None,
         kind: StepKind::ReplaceAsset(ReplaceAsset::default()),
     }]
 }
@@ -135,9 +144,18 @@ pub enum Attempting {
     /// With the Incident, which does not exist yet: neither may it then.
     First,
     /// An attempt of an Incident that is on record.
-    Again,
-    /// The same, with the time of its `wait` steps over.
-    AfterItsWait,
+    Again(Attempt),
+}
+
+/// How far an attempt has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// The time of its `wait` steps is over.
+    pub waited: bool,
+    /// The attempts are spent: it is only a probe, which acts on no workload.
+    pub is_probe: bool,
 }
 
 /// Tries the steps of `segments` on the assigned document; what they write down as `{{now}}` is
@@ -187,9 +205,19 @@ fn compose(
             if excluded(&exclude, &segment.rules, step, &[]) {
                 continue;
             }
-            let on_record = matches!(attempting, Attempting::Again | Attempting::AfterItsWait);
-            if acts_on_being_asked(view, step) && !on_record {
-                tried.push(failed(step, "would ask the source for a new document"));
+            if step.kind.is_effect() {
+                step_name.clone_from(&step.name);
+                match effect(view, segment, step, attempting, now) {
+                    Err(outcome) => return *outcome,
+                    Ok(turn) => tried.push(turn),
+                }
+                if let Some(escalated) = escalated(step, &step_name, &tried) {
+                    return escalated;
+                }
+                continue;
+            }
+            if let Some(why) = passed_over(view, segments, step, attempting) {
+                tried.push(failed(step, why));
                 continue;
             }
             if let Some(need) = lacks(view, step) {
@@ -197,18 +225,21 @@ fn compose(
             }
             step_name.clone_from(&step.name);
             if let (Some(StepNeed::Source), Some(Err(doubt))) = (step.kind.need(), &view.source) {
+                if view.state.is_none() && is_seen_into(view, attempting) {
+                    return Outcome::Ask(Need::State);
+                }
                 tried.push(failed(step, &doubt.message));
                 continue;
             }
             let why = match propose(view, step, &current, &failing, stamp) {
-                Proposal::Wait(wait) => {
-                    if matches!(attempting, Attempting::AfterItsWait | Attempting::Nothing) {
-                        tried.push(done(step, StepOutcome::Waited));
-                        continue;
-                    }
-                    return Outcome::Wait { wait, step: step.name.clone() };
+                Proposal::Wait(_) if is_waited_for(view, segments, step, attempting) => {
+                    tried.push(done(step, StepOutcome::Waited));
+                    continue;
                 }
+                Proposal::Wait(wait) => return Outcome::Wait { wait, step: step.name.clone() },
                 Proposal::Nothing(why) => why,
+                // Effect steps have had their turn above.
+                Proposal::Act(_) | Proposal::Done => continue,
                 Proposal::Change(proposed) if !editable(&current, &proposed) => {
                     "the document holds a number that would not survive being written again"
                         .to_owned()
@@ -234,9 +265,8 @@ fn compose(
                 },
             };
             tried.push(failed(step, &why));
-            if step.on_failure == Some(OnFailure::Escalate) {
-                let why = whys(&tried);
-                return Outcome::None { step: step_name, why, tried, escalate: true };
+            if let Some(escalated) = escalated(step, &step_name, &tried) {
+                return escalated;
             }
         }
     }
@@ -261,6 +291,97 @@ fn compose(
         "there is no step to try".clone_into(&mut why);
     }
     Outcome::None { step: step_name, why, tried, escalate: false }
+}
+
+/// The turn of an effect step: what came of it, or what has to happen before the plan goes on.
+fn effect(
+    view: &View,
+    segment: &Segment,
+    step: &Step,
+    attempting: Attempting,
+    now: Timestamp,
+) -> Result<Tried, Box<Outcome>> {
+    let turn = match (attempting, &view.incident) {
+        (Attempting::Again(attempt), _) if attempt.is_probe => {
+            return Ok(failed(step, "the attempts are spent"));
+        }
+        (Attempting::Again(attempt), Some(incident)) => {
+            Some(effects::turn(view, incident, segment, step, attempt.number, now))
+        }
+        // Before the Incident exists nothing may be acted on.
+        _ => None,
+    };
+    match turn {
+        Some(Turn::Over) => Ok(done(step, StepOutcome::Acted)),
+        Some(Turn::Failed(why)) => Ok(failed(step, &why)),
+        Some(Turn::Ask(need)) => Err(Box::new(Outcome::Ask(need))),
+        turn => Err(Box::new(Outcome::Effect { step: step.clone(), turn: turn.map(Box::new) })),
+    }
+}
+
+/// The end of the plan, when the step that was tried last failed and nothing else shall be tried.
+fn escalated(step: &Step, name: &str, tried: &[Tried]) -> Option<Outcome> {
+    let has_failed = tried.last().is_some_and(|last| last.outcome == StepOutcome::Failed);
+    (has_failed && step.on_failure == Some(OnFailure::Escalate)).then(|| Outcome::None {
+        step: name.to_owned(),
+        why: whys(tried),
+        tried: tried.to_vec(),
+        escalate: true,
+    })
+}
+
+/// Why it is not the turn of a step that asks the source.
+fn passed_over(
+    view: &View,
+    segments: &[Segment],
+    step: &Step,
+    attempting: Attempting,
+) -> Option<&'static str> {
+    if step.kind.need() != Some(StepNeed::Source) {
+        return None;
+    }
+    match attempting {
+        Attempting::Again(attempt) => has_acted_behind(view, segments, step, attempt)
+            .then_some("a later step acted because of what the source said"),
+        Attempting::Nothing | Attempting::First => {
+            acts_on_being_asked(view).then_some("would ask the source for a new document")
+        }
+    }
+}
+
+/// Is more to be seen of a source that does not answer than that?
+fn is_seen_into(view: &View, attempting: Attempting) -> bool {
+    let source = view.effective.source.as_ref();
+    matches!(attempting, Attempting::Again(_))
+        && source.is_some_and(|s| s.service_ref.is_some() || s.workload_ref.is_some())
+}
+
+/// Is the time of a `wait` step over?
+fn is_waited_for(view: &View, segments: &[Segment], step: &Step, attempting: Attempting) -> bool {
+    match attempting {
+        Attempting::Again(attempt) => {
+            attempt.waited || has_acted_behind(view, segments, step, attempt)
+        }
+        // Who is shown a plan is shown what it comes to.
+        Attempting::Nothing => true,
+        Attempting::First => false,
+    }
+}
+
+/// Has a step behind this one acted in this attempt? Then this one had its turn before.
+fn has_acted_behind(view: &View, segments: &[Segment], step: &Step, attempt: Attempt) -> bool {
+    let effects = view.incident.iter().flat_map(|incident| &incident.status.effects);
+    let mut acted = effects.filter(|effect| effect.attempt == attempt.number);
+    let steps = || {
+        segments.iter().flat_map(|segment| {
+            let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
+            segment.steps.iter().map(move |step| (policy, step))
+        })
+    };
+    let own = steps().position(|(_, known)| std::ptr::eq(known, step));
+    acted.any(|effect| {
+        steps().position(|(p, s)| (p, &s.name) == (effect.policy.as_str(), &effect.step)) > own
+    })
 }
 
 fn failed(step: &Step, why: &str) -> Tried {
@@ -312,13 +433,14 @@ fn propose(
         source: source.map(|document| document.value()),
         fallbacks: &fallbacks,
         variables: &variables,
+        state: None,
+        key: "",
     })
 }
 
-/// Does the step POST to the source? That is an effect, and has the Incident's name as its key.
-fn acts_on_being_asked(view: &View, step: &Step) -> bool {
-    let posts = view.effective.source.as_ref().is_some_and(|s| s.method == Some(Method::Post));
-    posts && step.kind.need() == Some(StepNeed::Source)
+/// Is the source asked by POST? That is an effect, and has the Incident's name as its key.
+fn acts_on_being_asked(view: &View) -> bool {
+    view.effective.source.as_ref().is_some_and(|s| s.method == Some(Method::Post))
 }
 
 /// The fact that `step` cannot do without and that nobody has gathered yet.
@@ -326,6 +448,7 @@ fn lacks(view: &View, step: &Step) -> Option<Need> {
     match step.kind.need()? {
         StepNeed::Revisions => view.history.is_none().then_some(Need::History),
         StepNeed::Source => view.source.is_none().then_some(Need::Source),
+        StepNeed::State => view.state.is_none().then_some(Need::State),
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
-use super::{Stall, windows};
+use super::{Stall, effects::NO_SERVICE_ACCOUNT, windows};
 use crate::{
     api::{
         ConditionType, Conditions,
@@ -27,6 +27,7 @@ pub fn read(spec: &Value) -> Result<RemediationPolicySpec, Stall> {
         let Value::Object(mut kind) = step.clone() else { continue };
         kind.remove("name");
         kind.remove("onFailure");
+        kind.remove("timeout");
         let kind: Result<StepKind, _> = serde_path_to_error::deserialize(Value::Object(kind));
         kind.map_err(|error| {
             unreadable(&format!("spec.steps[{nth}].{}", error.path()), error.inner())
@@ -56,12 +57,28 @@ pub fn judge(spec: &RemediationPolicySpec) -> Result<(), Stall> {
     }
     let fault_of = |(nth, step): (usize, &Step)| Some((nth, step.kind.fault()?));
     match spec.steps.iter().enumerate().find_map(fault_of) {
-        None => Ok(()),
+        None => nobodys(spec),
         Some((nth, fault)) => Err(Stall::new(
             "StepInvalid",
             &format!("spec.steps[{nth}].{fault}; this step does nothing, the others do"),
         )),
     }
+}
+
+/// A step that acts on a workload has somebody's rights or does nothing.
+fn nobodys(spec: &RemediationPolicySpec) -> Result<(), Stall> {
+    if spec.service_account_name.is_some() {
+        return Ok(());
+    }
+    let Some(nth) = spec.steps.iter().position(|step| step.kind.is_effect()) else {
+        return Ok(());
+    };
+    let step = spec.steps[nth].kind.name();
+    let message = format!(
+        "spec.serviceAccountName is missing: spec.steps[{nth}].{step} has its rights; name a \
+         ServiceAccount of this namespace; such steps do nothing, the others do"
+    );
+    Err(Stall::new(NO_SERVICE_ACCOUNT, &message))
 }
 
 fn selector_fault(selector: &LabelSelector) -> Option<String> {
@@ -184,6 +201,13 @@ mod tests {
                 "there are revision, now, contract, widget",
             ),
             (
+                in_step("restartWorkload: {}"),
+                "NoServiceAccount",
+                "spec.serviceAccountName is missing",
+                "spec.steps[0].restartWorkload",
+            ),
+            (in_step("timeout: 1s1h, restartWorkload: {}"), "SpecInvalid", "spec.", no_duration),
+            (
                 selecting("{key: shop, operator: Like, values: [uk]}"),
                 "SelectorInvalid",
                 "spec.match.selector.matchExpressions[0].operator",
@@ -210,7 +234,9 @@ mod tests {
              {name: a, onFailure: Escalate, restoreRevision: {}}, {name: b, refetchSource: {}}, \
              {name: c, repairDocument: {allow: [Truncate]}}, {name: d, replaceAsset: {}}, \
              {name: e, regenerateMetadata: {set: {/a: '{{revision}} {{now}} {{contract}} {{widget}}'}}}, \
-             {name: f, patch: {ops: [{op: add, path: /a, value: null}]}}, {name: g, wait: {for: 5s}}]}";
+             {name: f, patch: {ops: [{op: add, path: /a, value: null}]}}, {name: g, wait: {for: 5s}}, \
+             {name: h, timeout: 3m, restartWorkload: {}}, {name: i, scaleWorkload: {}}], \
+             serviceAccountName: healer}";
         assert_eq!(found(good), Ok(()));
     }
 

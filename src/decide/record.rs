@@ -12,8 +12,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{
         condition::{ConditionType, Conditions, whole_seconds},
+<<<<<<< HEAD
         incident::{Attempt, IncidentStatus, Intent, Outcome as AttemptOutcome, Series, State},
         policy::Retry,
+=======
+        incident::{
+            Attempt, EffectOutcome, IncidentStatus, Intent, Outcome as AttemptOutcome, State,
+            WorkloadEffect,
+        },
+        policy::{Retry, Step},
+>>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
     },
     domain::{
         Digest, Span,
@@ -23,7 +31,7 @@ use crate::{
 };
 
 use super::{
-    Held, escalation,
+    Held, diagnose, effects, escalation,
     moves::{Move, Plan, summaries},
     plan::Candidate,
     shown::Shown,
@@ -40,6 +48,9 @@ const SLOW_PROBE: Span = Span::mins(10);
 const GIVEN_UP: &str = "PersonNeeded";
 /// What an Incident waits for while one of its steps waits.
 pub(super) const WAITING_STEP: &str = "Wait";
+/// What it waits for while the source's workload is not available after a step acted on it.
+pub(super) const WAITING_WORKLOAD: &str = "Workload";
+const EFFECTS_KEPT: usize = 20;
 
 /// A status under way to its next version.
 pub(super) struct Record<'a> {
@@ -193,6 +204,49 @@ impl<'a> Record<'a> {
         self.next = Some(self.now);
     }
 
+    /// Stores what a step is about to do to a workload before it is done; the look after it does it.
+    pub(super) fn intend_effect(&mut self, effect: WorkloadEffect) {
+        let message = format!("step {} is about to act on {}", effect.step, effect.target);
+        self.set(ConditionType::Remediating, true, "Acting", &message);
+        self.status.step.clone_from(&effect.step);
+        self.status.message = text::message(&message);
+        self.status.effects.push(effect);
+        let surplus = self.status.effects.len().saturating_sub(EFFECTS_KEPT);
+        self.status.effects.drain(..surplus);
+        self.next = Some(self.now);
+    }
+
+    /// Stores what became of it.
+    pub(super) fn settle_effect(&mut self, effect: WorkloadEffect, step: &Step) {
+        let until = effects::until(step, &effect);
+        let message = format!("step {} acted on {}", effect.step, effect.target);
+        if effect.outcome == Some(EffectOutcome::Done) {
+            self.set(ConditionType::Remediating, true, "Waiting", &message);
+            self.waits_for(WAITING_WORKLOAD);
+            self.status.message = text::message(&message);
+            self.status.next_attempt_time = Some(Time(until));
+            self.next = Some(effects::SHORTEST_POLL.after(self.now));
+        } else {
+            self.next = Some(self.now);
+        }
+        let is_same = |stored: &&mut WorkloadEffect| {
+            (stored.attempt, &stored.policy, &stored.step)
+                == (effect.attempt, &effect.policy, &effect.step)
+        };
+        if let Some(stored) = self.status.effects.iter_mut().find(is_same) {
+            *stored = effect;
+        }
+    }
+
+    /// Says what is wrong with the source, where it was looked at.
+    pub(super) fn diagnose(&mut self, view: &View) {
+        if let Some(state) = &view.state {
+            let answer = view.source.as_ref();
+            let diagnosis = diagnose::of(state, answer, self.incident.spec.cause);
+            self.status.diagnosis = Some(diagnosis);
+        }
+    }
+
     pub(super) fn failed(&mut self, number: u32, why: &str, retry: &Retry) {
         self.attempt(number, AttemptOutcome::Failed, why);
         self.say_attempt(Reason::StepFailed, why);
@@ -330,6 +384,11 @@ impl<'a> Record<'a> {
         self.held(held);
     }
 
+    pub(super) fn would_act(&mut self, step: &Step) {
+        let message = format!("would begin with step {}: {}", step.name, step.kind.name());
+        self.set(ConditionType::Planned, true, "DryRun", &message);
+    }
+
     pub(super) fn mitigated(&mut self, message: &str) {
         if self.conditions.is_true(ConditionType::Mitigated) {
             return;
@@ -372,7 +431,8 @@ impl<'a> Record<'a> {
 
     /// Calls a person. What goes on by itself goes on.
     fn call(&mut self, reason: &str, why: &str) {
-        let message = escalation::advised(why, self.incident.spec.cause);
+        let found = self.status.diagnosis.as_ref().map(|diagnosis| diagnosis.cause);
+        let message = escalation::advised(why, found.unwrap_or(self.incident.spec.cause));
         let after = self.flipped_at(ConditionType::Escalated);
         if self.set(ConditionType::Escalated, true, reason, &message) {
             self.signals.push(Signal { after, ..self.signal_attempt(Reason::Escalated, &message) });

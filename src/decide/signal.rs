@@ -52,6 +52,8 @@ pub enum StepOutcome {
     Changed,
     /// Its time went by.
     Waited,
+    /// What it did to the source's workload took place.
+    Acted,
     /// It made nothing better.
     Failed,
 }

@@ -8,7 +8,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 mod approvals;
+<<<<<<< HEAD
 mod blame;
+=======
+mod effects;
+>>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
 mod episodes;
 mod gates;
 mod pin;
@@ -22,7 +26,7 @@ use super::{
     effective::Effective,
     fleet::Fleet,
     history::{Worth, worth},
-    moves::Plan,
+    moves::{Plan, WorkloadAct},
     ownership::{self, ServedIn, whose},
     requests::Annotations,
     select::Policy,
@@ -39,8 +43,11 @@ use crate::{
         contract::{EffectiveRef, Mode, WidgetContractStatus},
         incident::{Approval, ApprovalDecision, IncidentSpec, IncidentStatus, Never, State},
     },
-    domain::{Answer, Digest, Document, Doubt, DoubtReason, Probe, Probes, Span},
+    domain::{
+        Answer, Digest, Document, Doubt, DoubtReason, Probe, Probes, SourceState, Span, Workload,
+    },
     rules::schema,
+    steps::Act,
 };
 
 #[derive(Clone)]
@@ -65,6 +72,12 @@ struct World {
     guard: Result<(), String>,
     /// What people can read of the plan: its digest, its patch and the document.
     candidate: Option<Plan>,
+    /// The source's workload, and what it answers with while a pod of it is available.
+    workload: Option<Workload>,
+    source: Option<Value>,
+    /// May the policy's ServiceAccount act on it?
+    may_act: bool,
+    acts: Vec<(Act, String)>,
     /// Writes so far, and after which one the process dies.
     writes: usize,
     dies_after: Option<usize>,
@@ -109,6 +122,10 @@ impl World {
             written_back: None,
             guard: Ok(()),
             candidate: None,
+            workload: None,
+            source: None,
+            may_act: true,
+            acts: Vec::new(),
             writes: 0,
             dies_after: None,
             published: 0,
@@ -225,7 +242,13 @@ impl World {
             ended,
             history: None,
             source: None,
+            state: None,
+            rights: BTreeMap::new(),
         }
+    }
+
+    fn is_up(&self) -> bool {
+        self.workload.as_ref().is_some_and(|workload| workload.available > 0)
     }
 
     fn gather(&self, view: &mut View, need: Need) {
@@ -258,8 +281,20 @@ impl World {
             Need::Fleet(_) => view.fleet = Some(self.fleet.clone()),
             Need::ApprovalGuard => view.approval_guard = Some(self.guard.clone()),
             Need::Source => {
-                view.source = Some(Err(Doubt::new(DoubtReason::ReferenceUnavailable, "none")));
+                let answer = self.source.clone().filter(|_| self.is_up());
+                let answer = answer.map(|value| Arc::new(Document::from_value(value).unwrap()));
+                let silent = Doubt::new(DoubtReason::ReferenceUnavailable, "none");
+                view.source = Some(answer.ok_or(silent));
             }
+            Need::State => {
+                let down = "Service catalog has no endpoint that is ready".to_owned();
+                view.state = Some(SourceState {
+                    workload: self.workload.clone().map(Ok),
+                    pods: self.workload.is_some().then(|| Ok(Vec::new())),
+                    endpoints: Some(if self.is_up() { Ok(1) } else { Err(down) }),
+                });
+            }
+            Need::Right(right) => drop(view.rights.insert(right, self.may_act)),
             Need::Assets(assets) => {
                 for (url, _) in assets {
                     let gone = Probe::Answered(Answer { status: 404, ..Answer::default() });
@@ -334,6 +369,20 @@ impl World {
                 let digest = document.digest().clone();
                 self.contract["document"]["inline"] = document.value().clone();
                 self.written_back = Some(WrittenBack { digest, effect });
+            }
+            Write::Act(WorkloadAct { act, workload, key }) => {
+                let stored = self.workload.as_mut().unwrap();
+                assert_eq!(stored.version, workload.version, "not the version that was seen");
+                match act {
+                    Act::Restart => stored.restarted_for.clone_from(&key),
+                    Act::Scale(replicas) => {
+                        stored.wanted = replicas;
+                        stored.scaled_for.clone_from(&key);
+                    }
+                }
+                stored.generation += 1;
+                stored.version = stored.generation.to_string();
+                self.acts.push((act, key));
             }
             Write::Open { name, spec } => {
                 if !self.incidents.iter().any(|(known, ..)| *known == name) {

@@ -13,7 +13,9 @@ use crate::{
         incident::{Cause, IncidentSpec, IncidentStatus},
         refs::LocalRef,
     },
-    domain::{Digest, Document, Doubt, Probes, Severity, Verdict, Violation},
+    domain::{
+        Digest, Document, Doubt, Probes, Severity, SourceState, Verdict, Violation, WorkloadKind,
+    },
     rules::schema::CompiledSchema,
     steps::Revision,
 };
@@ -79,6 +81,28 @@ pub struct View {
     pub history: Option<Vec<Revision>>,
     /// What the system of record answered ([`Need::Source`]).
     pub source: Option<Result<Arc<Document>, Doubt>>,
+    /// The source inside the cluster ([`Need::State`]).
+    pub state: Option<SourceState>,
+    /// What each ServiceAccount of the namespace may do, as far as somebody asked ([`Need::Right`]).
+    pub rights: BTreeMap<Right, bool>,
+}
+
+/// The right to patch one workload.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Right {
+    /// The ServiceAccount whose right it is.
+    pub service_account: String,
+    /// The kind of the workload.
+    pub kind: WorkloadKind,
+    /// The workload.
+    pub name: String,
+}
+
+impl Right {
+    /// The verb; every effect is a patch.
+    pub const VERB: &'static str = "patch";
+    /// The API group of workloads.
+    pub const GROUP: &'static str = "apps";
 }
 
 /// An Incident that is not over.
@@ -243,8 +267,8 @@ pub struct Effect {
     pub attempt: u32,
     /// The step that made the last change.
     pub step: String,
-    /// What the attempt tried, for its trace: the names alone, a `!` before one that failed and a
-    /// `~` before one that waited.
+    /// What the attempt tried, for its trace: the names alone, a `!` before one that failed, a `~`
+    /// before one that waited and a `+` before one that acted on a workload.
     pub tried: Vec<Tried>,
 }
 
@@ -275,6 +299,7 @@ impl fmt::Display for Effect {
                 StepOutcome::Changed => "",
                 StepOutcome::Failed => "!",
                 StepOutcome::Waited => "~",
+                StepOutcome::Acted => "+",
             };
             write!(f, "{}{mark}{}", if at == 0 { '/' } else { ',' }, tried.step)?;
         }
@@ -292,9 +317,10 @@ impl FromStr for Effect {
         let step = part()?;
         let marked = part().unwrap_or_default();
         let tried = marked.split(',').filter(|name| !name.is_empty()).map(|name| {
-            let (outcome, step) = match (name.strip_prefix('!'), name.strip_prefix('~')) {
-                (Some(step), _) => (StepOutcome::Failed, step),
-                (_, Some(step)) => (StepOutcome::Waited, step),
+            let (outcome, step) = match name.split_at_checked(1) {
+                Some(("!", step)) => (StepOutcome::Failed, step),
+                Some(("~", step)) => (StepOutcome::Waited, step),
+                Some(("+", step)) => (StepOutcome::Acted, step),
                 _ => (StepOutcome::Changed, name),
             };
             Tried { step: step.to_owned(), outcome, why: String::new() }
@@ -351,6 +377,10 @@ pub enum Need {
     History,
     /// The system of record's answer.
     Source,
+    /// The source inside the cluster.
+    State,
+    /// Whether a ServiceAccount has this right.
+    Right(Right),
     /// The furthest mode that the namespace allows.
     MaxMode,
     /// What these policies, and no others, have to know of the other contracts of the namespace.
@@ -423,15 +453,21 @@ mod tests {
 
     #[test]
     fn what_is_noted_of_an_attempt_reads_back_as_it_was() {
+<<<<<<< HEAD
         for text in ["uk-1/2/restore", "uk-1/2/restore/!graft,~pause,restore"] {
             let note = format!("Repaired revision=3 effect={text} before=2 undoes");
+=======
+        for text in ["uk-1/2/restore", "uk-1/2/restore/!graft,~pause,+restart,restore"] {
+            let note = format!("Repaired revision=3 effect={text}");
+>>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
             assert_eq!(note.parse::<Note>().unwrap().to_string(), note);
         }
-        let effect: Effect = "uk-1/2/restore/!graft,~pause,restore".parse().unwrap();
+        let effect: Effect = "uk-1/2/restore/!graft,~pause,+restart,restore".parse().unwrap();
         let tried: Vec<_> = effect.tried.iter().map(|t| (t.step.as_str(), t.outcome)).collect();
         let expected = [
             ("graft", StepOutcome::Failed),
             ("pause", StepOutcome::Waited),
+            ("restart", StepOutcome::Acted),
             ("restore", StepOutcome::Changed),
         ];
         assert_eq!(tried, expected);

@@ -1,6 +1,6 @@
 //! Plain data that the whole house speaks in.
 //!
-//! Knows: documents, digests, verdicts, violations, durations, sizes, lists of URLs. Must not know: Kubernetes,
+//! Knows: documents, digests, verdicts, violations, durations, sizes, lists of URLs, workloads. Must not know: Kubernetes,
 //! any client, any clock (`now` is always an argument of whoever needs it), any step or rule kind.
 
 pub mod digest;
@@ -12,6 +12,7 @@ pub mod size;
 pub mod srcset;
 pub mod text;
 pub mod verdict;
+pub mod workload;
 
 pub use digest::Digest;
 pub use document::Document;
@@ -20,3 +21,4 @@ pub use patch::{Op, OpKind, ValueFrom};
 pub use probe::{Answer, Probe, Probes};
 pub use size::ByteSize;
 pub use verdict::{Doubt, DoubtReason, Severity, Verdict, Violation};
+pub use workload::{PodFault, SourceState, Workload, WorkloadKind};

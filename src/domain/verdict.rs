@@ -179,6 +179,8 @@ pub enum DoubtReason {
     HttpUnclear,
     /// The answer was larger or slower than allowed.
     ResponseTooLarge,
+    /// The source's Service has no endpoint that is ready.
+    SourceDown,
 }
 
 #[cfg(test)]

@@ -94,13 +94,22 @@ impl Request {
         self.set(name, value, true)
     }
 
-    /// Connects to exactly these addresses, which the caller knows to be those of a Service in
-    /// the contract's own namespace: they may be private, and plain http will do. Redirects to
-    /// another origin are then refused. No address means a request like any other.
-    #[must_use]
-    pub fn to_service(mut self, addresses: Vec<IpAddr>) -> Self {
+    /// Connects to exactly these addresses, which the caller knows to be those of the Service
+    /// `host` in the contract's own namespace: they may be private, and plain http will do.
+    /// Redirects to another origin are then refused.
+    ///
+    /// # Errors
+    /// [`OutboundError::Url`] without any address, which would be a request like any other, or
+    /// where `host` is none.
+    pub fn to_service(mut self, addresses: Vec<IpAddr>, host: &str) -> Result<Self, OutboundError> {
+        if addresses.is_empty() {
+            return Err(OutboundError::Url("is of a Service without an address"));
+        }
+        let host = host.parse().map_err(|_| OutboundError::Url("has no host"))?;
+        // The endpoint's port may be another than the one that the Service is known by.
+        self.hop.headers.insert(header::HOST, host);
         self.hop.service = addresses;
-        self
+        Ok(self)
     }
 
     fn set(mut self, name: &str, value: &str, secret: bool) -> Result<Self, OutboundError> {

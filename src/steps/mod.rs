@@ -1,8 +1,13 @@
 //! One file per step kind: its spec and what it proposes for a broken document. Pure.
 //!
 //! Knows: a [`View`] of the document, what is wrong with it, and facts that somebody else
-//! fetched. Must not know: Kubernetes, clients, incidents, other steps. A step never writes: it
-//! proposes [`Op`]s, and what all steps propose together is validated before one write.
+//! fetched. Must not know: Kubernetes, clients, incidents, other steps. A step never writes: a
+//! document step proposes [`Op`]s, and what all of them propose together is validated before one
+//! write; an effect step proposes an [`Act`] on something else, after which everything is looked at
+//! again.
+//!
+//! Whether an act has taken place is read from the key that it leaves on its object, and nowhere
+//! else: [`Proposal::Done`] is how a lost answer and a crash are made good without a repetition.
 //!
 //! A new kind is one file and one variant of [`StepKind`]; the compiler asks for the rest.
 
@@ -14,7 +19,9 @@ pub mod refetch_source;
 pub mod regenerate_metadata;
 pub mod repair_document;
 pub mod replace_asset;
+pub mod restart_workload;
 pub mod restore_revision;
+pub mod scale_workload;
 mod spelling;
 mod subschema;
 mod twins;
@@ -24,14 +31,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::{Digest, Op, Span, Violation};
+use crate::domain::{Digest, Op, SourceState, Span, Violation, Workload};
 
 pub use patch::Patch;
 pub use refetch_source::RefetchSource;
 pub use regenerate_metadata::RegenerateMetadata;
 pub use repair_document::RepairDocument;
 pub use replace_asset::ReplaceAsset;
+pub use restart_workload::RestartWorkload;
 pub use restore_revision::RestoreRevision;
+pub use scale_workload::ScaleWorkload;
 pub use wait::Wait;
 
 /// What a step does.
@@ -50,6 +59,10 @@ pub enum StepKind {
     RegenerateMetadata(RegenerateMetadata),
     /// Apply a JSON Patch (RFC 6902).
     Patch(Patch),
+    /// Restart the source's workload, and go on when it is available.
+    RestartWorkload(RestartWorkload),
+    /// Scale the source's workload up from zero, and go on when it is available.
+    ScaleWorkload(ScaleWorkload),
     /// Wait, then look again.
     Wait(Wait),
 }
@@ -112,6 +125,23 @@ pub struct View<'a> {
     pub fallbacks: &'a [Fallback],
     /// Values for `{{name}}` in texts of the spec: `revision`, `now`, `contract`, `widget`.
     pub variables: &'a [(&'a str, String)],
+    /// The source inside the cluster; only for effect steps.
+    pub state: Option<&'a SourceState>,
+    /// What an effect of this attempt leaves on its object: `<incident>/<attempt>`.
+    pub key: &'a str,
+}
+
+impl View<'_> {
+    /// The source's workload.
+    ///
+    /// # Errors
+    /// Why there is none to act on.
+    fn workload(&self) -> Result<&Workload, String> {
+        match self.state.and_then(|state| state.workload.as_ref()) {
+            Some(known) => known.as_ref().map_err(Clone::clone),
+            None => Err("spec.source.workloadRef names no workload; name one".to_owned()),
+        }
+    }
 }
 
 /// What a step proposes.
@@ -123,6 +153,19 @@ pub enum Proposal {
     Nothing(String),
     /// Look again after this time.
     Wait(Span),
+    /// Do this to the source's workload.
+    Act(Act),
+    /// The act of the view's key has taken place.
+    Done,
+}
+
+/// What an effect step does to the source's workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Have its pods replaced.
+    Restart,
+    /// Have it run this many pods.
+    Scale(i32),
 }
 
 /// A fact that a step cannot do without and that costs a request.
@@ -132,6 +175,8 @@ pub enum Need {
     Revisions,
     /// The system of record's answer.
     Source,
+    /// The source inside the cluster.
+    State,
 }
 
 impl StepKind {
@@ -145,6 +190,8 @@ impl StepKind {
             Self::ReplaceAsset(step) => step.plan(view),
             Self::RegenerateMetadata(step) => step.plan(view),
             Self::Patch(step) => step.plan(view),
+            Self::RestartWorkload(step) => step.plan(view),
+            Self::ScaleWorkload(step) => step.plan(view),
             Self::Wait(step) => step.plan(view),
         }
     }
@@ -160,7 +207,33 @@ impl StepKind {
             Self::RestoreRevision(_)
             | Self::RefetchSource(_)
             | Self::RepairDocument(_)
+            | Self::RestartWorkload(_)
+            | Self::ScaleWorkload(_)
             | Self::Wait(_) => None,
+        }
+    }
+
+    /// Does it act on something else than the document?
+    #[must_use]
+    pub fn is_effect(&self) -> bool {
+        self.need() == Some(Need::State)
+    }
+
+    /// Is an act that has taken place over, so that the next step can use what came of it?
+    ///
+    /// # Errors
+    /// What is missing, for people.
+    pub fn settled(&self, state: &SourceState) -> Result<(), String> {
+        match self {
+            Self::RestartWorkload(step) => step.settled(state),
+            Self::ScaleWorkload(_) => state.available(),
+            Self::RestoreRevision(_)
+            | Self::RefetchSource(_)
+            | Self::RepairDocument(_)
+            | Self::ReplaceAsset(_)
+            | Self::RegenerateMetadata(_)
+            | Self::Patch(_)
+            | Self::Wait(_) => Ok(()),
         }
     }
 
@@ -171,6 +244,7 @@ impl StepKind {
             // The previous asset of a dead URL comes from a stored revision.
             Self::RestoreRevision(_) | Self::ReplaceAsset(_) => Some(Need::Revisions),
             Self::RefetchSource(_) => Some(Need::Source),
+            Self::RestartWorkload(_) | Self::ScaleWorkload(_) => Some(Need::State),
             Self::RepairDocument(_)
             | Self::RegenerateMetadata(_)
             | Self::Patch(_)
@@ -188,6 +262,8 @@ impl StepKind {
             Self::ReplaceAsset(_) => "replaceAsset",
             Self::RegenerateMetadata(_) => "regenerateMetadata",
             Self::Patch(_) => "patch",
+            Self::RestartWorkload(_) => "restartWorkload",
+            Self::ScaleWorkload(_) => "scaleWorkload",
             Self::Wait(_) => "wait",
         }
     }
@@ -220,6 +296,8 @@ pub(crate) mod tests {
             source: None,
             fallbacks: &[],
             variables: &[],
+            state: None,
+            key: "",
         }
     }
 
@@ -255,6 +333,8 @@ pub(crate) mod tests {
             {"patch": {"ops": [{"op": "add", "path": "/a", "value": null}]}},
             {"patch": {"ops": [{"op": "replace", "path": "/a/0", "value": 1},
                                {"op": "remove", "path": "/b"}]}},
+            {"restartWorkload": {}},
+            {"scaleWorkload": {}},
             {"wait": {"for": "5s"}},
         ]);
         serde_json::from_value(all).unwrap()

@@ -37,7 +37,7 @@ async fn each_rule_of_the_crds_refuses_its_bad_manifest_in_words_that_name_the_f
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, "refuse").await;
     namespace.apply(&incident(&whole_incident())).await;
-    let contracts = bad_contracts().into_iter().chain(out_of_bounds());
+    let contracts = bad_contracts().into_iter().chain(bad_sources()).chain(out_of_bounds());
     let cases = contracts.chain(bad_classes()).chain(bad_policies()).chain(bad_incidents());
     let mut refusals = Vec::new();
     for (manifest, expected) in cases {
@@ -165,6 +165,25 @@ fn bad_contracts() -> Vec<(String, &'static str)> {
     ]
 }
 
+fn bad_sources() -> Vec<(String, &'static str)> {
+    let at = |service: &Value| contract_with("source", &json!({"serviceRef": service}));
+    let (one, url) = ("exactly one of url, serviceRef", "https://a.test");
+    let both = json!({"url": url, "serviceRef": {"name": "a", "port": 80}});
+    let daemons = json!({"url": url, "workloadRef": {"kind": "DaemonSet", "name": "a"}});
+    vec![
+        (contract_with("source", &json!({})), one),
+        (contract_with("source", &both), one),
+        (at(&json!({"name": "a.other-ns", "port": 80})), "serviceRef.name in body should match"),
+        (at(&json!({"name": "a", "port": 0})), "should be greater than or equal to 1"),
+        (at(&json!({"name": "a", "port": 65_536})), "should be less than or equal to 65535"),
+        (
+            at(&json!({"name": "a", "port": 80, "path": "@b.test/"})),
+            "serviceRef.path in body should match",
+        ),
+        (contract_with("source", &daemons), "Unsupported value: \"DaemonSet\""),
+    ]
+}
+
 fn contract_with(field: &str, value: &Value) -> String {
     contract(|m| m["spec"][field] = value.clone())
 }
@@ -230,6 +249,10 @@ fn bad_classes() -> Vec<(String, &'static str)> {
             "exactly one of inline, configMapKeyRef must be set",
         ),
         (
+            class("c", "source: {url: 'https://a.test', serviceRef: {name: a, port: 80}}"),
+            "exactly one of url, serviceRef",
+        ),
+        (
             class("c", "rules: [{name: a}]"),
             "exactly one of schema, cel, asset, metadata, freshness",
         ),
@@ -282,6 +305,18 @@ fn bad_policies() -> Vec<(String, &'static str)> {
             "exactly one of match, default: true",
         ),
         (policy("default: true, steps: []"), "should have at least 1 items"),
+        (
+            policy("default: true, steps: [{name: a, scaleWorkload: {minReplicas: 0}}]"),
+            "minReplicas in body should be greater than or equal to 1",
+        ),
+        (
+            policy("default: true, steps: [{name: a, scaleWorkload: {minReplicas: 101}}]"),
+            "minReplicas in body should be less than or equal to 100",
+        ),
+        (
+            policy("default: true, steps: [{name: a, restartWorkload: {waitFor: Luck}}]"),
+            "supported values: \"Available\", \"Nothing\"",
+        ),
         (
             policy("default: true, steps: [{name: a}]"),
             "exactly one of restoreRevision, refetchSource, repairDocument",

@@ -184,6 +184,15 @@ async fn is_healed(namespace: &Namespace) {
     namespace.served_when("uk", healed).await;
 }
 
+/// Installs the chart with these values.
+pub fn install(cluster: &Cluster, release: &str, namespace: &str, values: &[&str]) {
+    let install = ["install", release, "charts/kintsugi", "--namespace", namespace];
+    let sets = values.iter().flat_map(|value| ["--set", value]);
+    let args: Vec<&str> = install.into_iter().chain(sets).collect();
+    let (ok, output) = helm(cluster, &args);
+    assert!(ok, "{output}");
+}
+
 /// A kubeconfig with the rights of a ServiceAccount, in `folder`.
 pub fn kubeconfig_of(
     cluster: &Cluster,
@@ -236,10 +245,7 @@ async fn installed_for_two_namespaces_it_heals_in_both_and_may_not_read_a_third(
         Namespace::new(&cluster, "third").await,
     );
     let watched = format!("namespaces={{{},{}}}", shop.name, news.name);
-    let install = ["install", "two", "charts/kintsugi", "--namespace", &home.name];
-    let values = ["--set", "replicas=0,crds.install=false", "--set", &watched];
-    let (ok, output) = helm(&cluster, &[&install[..], &values].concat());
-    assert!(ok, "{output}");
+    install(&cluster, "two", &home.name, &["replicas=0,crds.install=false", &watched]);
 
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = kubeconfig_of(&cluster, &home.name, "two", &folder);

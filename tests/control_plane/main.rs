@@ -13,6 +13,7 @@ mod bad_input;
 mod chart;
 mod demo;
 mod documents;
+mod effects;
 mod healing;
 mod leadership;
 mod ownership;

@@ -4,6 +4,7 @@
 //! `make test` starts the control plane, installs the CRDs and the chart, and says where they are.
 
 pub mod web;
+pub mod workload;
 
 use std::{
     collections::BTreeMap,

@@ -51,12 +51,32 @@ pub struct Web {
 
 impl Web {
     pub async fn start() -> Self {
+        Self::start_at("127.0.0.1").await
+    }
+
+    /// On the machine's own address: an `EndpointSlice` may hold no loopback one.
+    pub async fn start_outside() -> Self {
+        // Nothing is sent: it only asks which address would be.
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.connect("192.0.2.1:9").unwrap();
+        Self::start_at(&socket.local_addr().unwrap().ip().to_string()).await
+    }
+
+    async fn start_at(ip: &str) -> Self {
         let shared = Shared::default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(format!("{ip}:0")).await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback(answer).with_state(shared.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { address, shared }
+    }
+
+    pub fn ip(&self) -> String {
+        self.address.ip().to_string()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -90,7 +90,7 @@ fn a_document_whose_numbers_do_not_survive_is_not_shortened_as_a_whole() {
         mode: Mode::Auto,
         steps: world.policies[0].spec.steps.clone(),
     };
-    let outcome = plan::candidate(&view, &[segment], Attempting::Again, world.now, world.now);
+    let outcome = plan::candidate(&view, &[segment], Attempting::First, world.now, world.now);
     let Outcome::None { why, .. } = outcome else { panic!("{outcome:?}") };
     assert!(why.contains("would not survive"), "{why}");
 }

@@ -317,8 +317,9 @@ async fn a_service_is_reached_at_its_addresses_and_cannot_lead_out_of_the_cluste
     let client = outbound(Config { allow_http: false, ..config() }, Arc::clone(&names));
     let fetch = |path: &str, address: &str| {
         let url = format!("http://catalog.shop.svc:{}{path}", server.address.port());
-        let request =
-            Request::get(&url, 10, LONG).unwrap().to_service(vec![address.parse().unwrap()]);
+        let request = Request::get(&url, 10, LONG).unwrap();
+        let request = request.to_service(vec![address.parse().unwrap()], "catalog.shop.svc");
+        let request = request.unwrap();
         client.fetch(request)
     };
     assert_eq!(fetch("/in", "127.0.0.1").await.unwrap().body, b"here");

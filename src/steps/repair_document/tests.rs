@@ -39,7 +39,7 @@ fn plan(schema: &Value, document: &Value, allow: &[Repair]) -> Proposal {
 fn repaired(schema: &Value, document: &Value, allow: &[Repair]) -> Option<Value> {
     match plan(schema, document, allow) {
         Proposal::Change(ops) => Some(apply(document, &ops).unwrap()),
-        Proposal::Nothing(_) | Proposal::Wait(_) => None,
+        Proposal::Nothing(_) | Proposal::Wait(_) | Proposal::Act(_) | Proposal::Done => None,
     }
 }
 

@@ -1,0 +1,221 @@
+//! Steps that act on the source's workload: intent, act, outcome, and no act twice.
+
+use super::*;
+use crate::api::incident::{Cause, EffectOutcome, WorkloadEffect};
+
+/// A contract whose document is broken beyond what history can mend, with a source that is down.
+fn down(steps: &str) -> World {
+    let mut world = World::new(&good());
+    world.contract["source"] = json!({
+        "serviceRef": {"name": "catalog", "port": 80},
+        "workloadRef": {"kind": "Deployment", "name": "catalog"},
+    });
+    let policy = format!(
+        "default: true\nsteps: {steps}\nserviceAccountName: healer\n\
+         retry: {{maxAttempts: 2, minHealthyPeriod: 5m, backoff: {{initial: 10s}}}}"
+    );
+    world.policies[0].spec = serde_saphyr::from_str(&policy).unwrap();
+    world.source = Some(with(|document| document["title"] = json!("from the source")));
+    world.workload = Some(Workload {
+        name: "catalog".to_owned(),
+        uid: "d".to_owned(),
+        version: "1".to_owned(),
+        generation: 1,
+        observed_generation: 1,
+        ..Workload::default()
+    });
+    world.settle().later(Span::secs(10));
+    world.assign(&with(|document| document["title"] = json!(7)));
+    world
+}
+
+const SCALE: &str = "[{name: scale, scaleWorkload: {}}, {name: refetch, refetchSource: {}}]";
+const RESTART: &str = "[{name: refetch, refetchSource: {}}, \
+                       {name: restart, timeout: 1m, restartWorkload: {}}, \
+                       {name: again, refetchSource: {}}]";
+
+impl World {
+    /// The controller of the workload has done all that its spec asks for.
+    fn roll_out(&mut self) -> &mut Self {
+        let workload = self.workload.as_mut().unwrap();
+        workload.observed_generation = workload.generation;
+        let wanted = workload.wanted;
+        (workload.total, workload.updated, workload.available) = (wanted, wanted, wanted);
+        self
+    }
+
+    fn effects(&self) -> &[WorkloadEffect] {
+        &self.incidents.last().unwrap().2.effects
+    }
+
+    /// Looks until something is about to be done to the workload.
+    fn until_intended(&mut self) -> &mut Self {
+        for _ in 0..10 {
+            if self.incidents.last().is_some_and(|(_, _, status)| !status.effects.is_empty()) {
+                return self;
+            }
+            self.look();
+        }
+        panic!("nothing is about to be done: {:?}", self.incidents)
+    }
+}
+
+#[test]
+fn a_source_scaled_to_zero_is_scaled_awaited_refetched_and_healed() {
+    let mut world = down(SCALE);
+    world.settle();
+    let key = format!("{}/1", world.incidents[0].0);
+    assert_eq!(world.acts, [(Act::Scale(1), key)]);
+    let status = &world.incidents[0].2;
+    assert_eq!((status.waiting.as_str(), world.state()), ("Workload", State::Remediating));
+    let diagnosis = status.diagnosis.as_ref().unwrap();
+    assert_eq!(diagnosis.cause, Cause::SourceDown);
+    assert!(diagnosis.evidence[0].message.contains("scaled to zero"), "{diagnosis:?}");
+    // While it is waited for nothing is written, however often it is looked at.
+    let writes = world.writes;
+    world.run_for(Span::secs(20));
+    assert_eq!((world.writes, world.published), (writes, 1));
+    world.roll_out().run_for(Span::secs(20));
+    assert_eq!(world.served_value()["title"], "from the source");
+    assert_eq!((world.state(), world.tries(), world.acts.len()), (State::Mitigated, 1, 1));
+    assert_eq!(world.effects()[0].outcome, Some(EffectOutcome::Done));
+}
+
+#[test]
+fn a_restart_is_awaited_before_the_source_is_asked_again() {
+    let mut world = down(RESTART);
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.settle();
+    assert_eq!(world.acts.len(), 1);
+    // The old pod still answers, and the new one is not there yet.
+    world.workload.as_mut().unwrap().available = 1;
+    world.run_for(Span::secs(20));
+    assert_eq!(world.published, 1);
+    world.roll_out().run_for(Span::secs(20));
+    assert_eq!(world.served_value()["title"], "from the source");
+    assert_eq!((world.acts.len(), world.tries()), (1, 1));
+}
+
+#[test]
+fn a_crash_after_any_write_acts_as_often_and_ends_as_no_crash_does() {
+    let story = |world: &mut World| {
+        world.settle().run_for(Span::secs(20)).roll_out().run_for(Span::secs(20));
+    };
+    for (steps, wanted) in [(SCALE, 0), (RESTART, 1)] {
+        let mut smooth = down(steps);
+        smooth.workload.as_mut().unwrap().wanted = wanted;
+        let before = smooth.writes;
+        let start = smooth.clone();
+        story(&mut smooth);
+        assert_eq!((smooth.acts.len(), smooth.state()), (1, State::Mitigated));
+        for nth in before + 1..=smooth.writes {
+            let mut crashing = start.clone();
+            crashing.dies_after = Some(nth);
+            story(&mut crashing);
+            assert_eq!(crashing.acts, smooth.acts, "killed after write {nth}");
+            assert_eq!(crashing.served_value(), smooth.served_value());
+            assert_eq!((crashing.state(), crashing.tries()), (smooth.state(), smooth.tries()));
+        }
+    }
+}
+
+#[test]
+fn what_may_have_been_done_and_undone_is_not_done_again_in_the_attempt() {
+    let mut world = down(SCALE);
+    world.until_intended();
+    // Somebody scales it up and down again before the process looks for its key.
+    let workload = world.workload.as_mut().unwrap();
+    (workload.generation, workload.version) = (3, "3".to_owned());
+    world.settle();
+    assert!(world.acts.is_empty());
+    let effect = &world.effects()[0];
+    assert_eq!(effect.outcome, Some(EffectOutcome::Unknown));
+    assert!(effect.message.contains("it is not repeated"), "{}", effect.message);
+    assert_eq!(world.tries(), 1);
+    // The next attempt has a key of its own.
+    world.run_for(Span::secs(30));
+    assert_eq!(world.acts.len(), 1);
+    assert!(world.acts[0].1.ends_with("/2"), "{:?}", world.acts);
+}
+
+#[test]
+fn nothing_is_done_without_a_right_to_it_and_the_attempt_says_which() {
+    for (policy, may_act, says) in [
+        (None, true, "NoServiceAccount: spec.serviceAccountName"),
+        (Some("healer"), false, "ServiceAccount healer may not patch deployments.apps catalog"),
+    ] {
+        let mut world = down(SCALE);
+        world.policies[0].spec.service_account_name = policy.map(ToOwned::to_owned);
+        world.may_act = may_act;
+        world.settle().run_for(Span::mins(1));
+        assert!(world.acts.is_empty() && world.effects().is_empty());
+        let message = &world.incidents[0].2.message;
+        assert!(world.state() == State::Escalated && message.contains(says), "{message}");
+    }
+}
+
+#[test]
+fn a_right_that_is_taken_away_after_the_intent_is_missed_before_the_act() {
+    let mut world = down(SCALE);
+    world.until_intended();
+    world.may_act = false;
+    world.settle();
+    assert!(world.acts.is_empty());
+    assert_eq!(world.effects()[0].outcome, Some(EffectOutcome::NotDone));
+    assert!(world.effects()[0].message.contains("may not patch"), "{:?}", world.effects());
+}
+
+#[test]
+fn a_workload_that_stays_down_is_restarted_once_in_each_attempt_and_then_left_to_a_person() {
+    let mut world = down(RESTART);
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.settle().run_for(Span::secs(59));
+    assert_eq!((world.acts.len(), world.tries()), (1, 0), "it is waited for");
+    world.run_for(Span::mins(60));
+    let keys: Vec<_> = world.acts.iter().map(|(_, key)| &key[key.len() - 2..]).collect();
+    assert_eq!(keys, ["/1", "/2"]);
+    assert_eq!(world.state(), State::Escalated);
+    let message = &world.incidents[0].2.message;
+    assert!(message.contains("bring the source back"), "{message}");
+}
+
+#[test]
+fn a_new_document_in_between_cancels_what_was_about_to_be_done() {
+    let mut world = down(SCALE);
+    world.until_intended();
+    world.assign(&good());
+    world.settle();
+    assert!(world.acts.is_empty());
+    assert_eq!(world.served_value(), good());
+}
+
+#[test]
+fn a_plan_that_is_only_shown_acts_on_nothing() {
+    let mut world = down(SCALE);
+    world.max_mode = Mode::DryRun;
+    world.settle().run_for(Span::mins(10));
+    assert!(world.acts.is_empty() && world.effects().is_empty());
+    let status = &world.incidents[0].2;
+    let planned = status.conditions.iter().find(|c| c.type_ == "Planned").unwrap();
+    assert_eq!(planned.message, "would begin with step scale: scaleWorkload");
+}
+
+#[test]
+fn a_wait_before_an_act_is_waited_once_and_one_behind_it_again() {
+    let mut world = down(
+        "[{name: before, wait: {for: 5s}}, {name: scale, scaleWorkload: {}}, \
+          {name: behind, wait: {for: 7s}}, {name: refetch, refetchSource: {}}]",
+    );
+    world.settle();
+    assert!(world.acts.is_empty() && world.incidents[0].2.step == "before");
+    world.run_for(Span::secs(10));
+    assert_eq!(world.acts.len(), 1);
+    world.roll_out();
+    world.run_for(Span::secs(4));
+    assert_eq!((world.incidents[0].2.step.as_str(), world.published), ("behind", 1));
+    world.run_for(Span::secs(10));
+    assert_eq!(
+        (world.served_value()["title"].clone(), world.acts.len()),
+        (json!("from the source"), 1)
+    );
+}
