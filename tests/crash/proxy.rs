@@ -92,8 +92,11 @@ impl Proxy {
 async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let body = to_bytes(body, MOST_BYTES).await.unwrap();
+    let path = parts.uri.path();
+    let is_question = path.contains("/localsubjectaccessreviews");
     let is_write = !matches!(parts.method, Method::GET | Method::HEAD)
-        && !parts.uri.path().contains("/leases");
+        && !is_question
+        && !path.contains("/leases");
     for name in [header::HOST, header::ACCEPT_ENCODING, header::CONTENT_LENGTH, header::CONNECTION]
     {
         parts.headers.remove(name);

@@ -1,6 +1,6 @@
 //! What happens in a run: how it begins, what then goes wrong, and how it ends.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
 use kintsugi::api::{Incident, WidgetContract};
 use kube::{
     ResourceExt,
@@ -10,7 +10,11 @@ use serde_json::{Value, json};
 
 use crate::{
     snapshot::Snapshot,
-    support::{Namespace, has, web::Web},
+    support::{
+        Namespace, has,
+        web::Web,
+        workload::{may_patch, workload},
+    },
 };
 
 pub struct Scenario {
@@ -26,6 +30,8 @@ pub struct Scenario {
     ends: Option<&'static str>,
     /// The path of a source that is asked by POST.
     source: Option<&'static str>,
+    /// How many pods the source's Deployment has; None when there is none.
+    pods: Option<u32>,
 }
 
 #[derive(Clone)]
@@ -59,6 +65,7 @@ pub fn all(web: &Web) -> Vec<Scenario> {
         fault: Fault::Document(bad),
         ends: Some("Mitigated"),
         source: None,
+        pods: None,
     };
     let untitled = edited(&good, |document| drop(document.remove("title")));
     let mut all = vec![
@@ -134,6 +141,17 @@ pub fn all(web: &Web) -> Vec<Scenario> {
     regenerate.contract["source"]["method"] = json!("POST");
     regenerate.source = Some("/export");
     all.push(regenerate);
+    for (name, step, pods) in [
+        ("scale", json!({"name": "act", "scaleWorkload": {}}), 0),
+        ("restart", json!({"name": "act", "restartWorkload": {}}), 1),
+    ] {
+        let refetch = json!({"name": "refetch", "refetchSource": {"scope": "Document"}});
+        let mut acts = base(name, json!([step, refetch]), untitled.clone());
+        acts.contract["source"]["workloadRef"] = json!({"kind": "Deployment", "name": "catalog"});
+        acts.policy.as_mut().unwrap()["serviceAccountName"] = json!("healer");
+        acts.pods = Some(pods);
+        all.push(acts);
+    }
     all.push(Scenario {
         policy: None,
         fault: Fault::Served,
@@ -227,6 +245,19 @@ impl Scenario {
         if let Some(document) = &self.config_map {
             namespace.config_map("contracts", &[("uk.json", &document.to_string())]).await;
         }
+        if let Some(pods) = self.pods {
+            may_patch(namespace, "healer", "deployments", "catalog").await;
+            namespace.apply(&workload("Deployment", "catalog", pods, "")).await;
+            let pods = i32::try_from(pods).unwrap();
+            let is_up = move |deployment: Option<&Deployment>| {
+                let status = deployment.and_then(|deployment| deployment.status.as_ref());
+                status.is_some_and(|status| {
+                    status.observed_generation.is_some()
+                        && status.available_replicas.unwrap_or(0) == pods
+                })
+            };
+            namespace.when::<Deployment>("catalog", "as it shall be", is_up).await;
+        }
         if let Some(policy) = &self.policy {
             namespace.apply(&object("RemediationPolicy", "heal", policy)).await;
         }
@@ -273,8 +304,14 @@ impl Scenario {
         }
     }
 
-    /// The effects outside of the cluster: requests to the source, by their key.
+    /// The effects on something else: changes of the source's workload, one for each of its
+    /// generations, and requests to the source, by their key.
     pub async fn effects(&self, namespace: &Namespace, web: &Web) -> Vec<String> {
+        if self.pods.is_some() {
+            let deployment = namespace.api::<Deployment>().get("catalog").await.unwrap();
+            let last = deployment.metadata.generation.unwrap();
+            return (2..=last).map(|generation| format!("generation {generation}")).collect();
+        }
         let Some(path) = self.source else { return Vec::new() };
         let incidents = namespace.api::<Incident>().list(&ListParams::default()).await.unwrap();
         let names: Vec<String> = incidents.items.iter().map(ResourceExt::name_any).collect();

@@ -99,7 +99,8 @@ fn without_times(mut value: Value) -> Value {
             map.retain(|key, _| {
                 let key = key.as_str();
                 let says_when = key.ends_with("At") || key.ends_with("Time") || key == "at";
-                let other = ["since", "validSince", "traceparent", "kintsugi.dev/recorded-at"];
+                let other =
+                    ["since", "validSince", "traceparent", "kintsugi.dev/recorded-at", "targetUID"];
                 !says_when && !other.contains(&key)
             });
             for inner in map.values_mut() {
