@@ -31,29 +31,18 @@ use crate::{
 };
 
 use super::{
-<<<<<<< HEAD
-    blame,
-=======
-    Held,
->>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
+    Held, blame,
     drift::PUT_BACK,
     effects::Turn,
     episode::{self, Episode},
     gates,
     gates::{Permit, Way},
-<<<<<<< HEAD
-    moves::{Move, OPS_SHOWN, Repair, intent, summaries},
-    pin,
-    plan::{self, Attempting, Candidate, Outcome},
-    publish::overwritten_by,
-    record::{Record, WAITING_STEP},
-    requests::{self, Request},
-=======
     moves::{Move, OPS_SHOWN, Repair, WorkloadAct, intent, summaries},
+    pin,
     plan::{self, Attempt, Attempting, Candidate, Outcome},
     publish::overwritten_by,
     record::{Record, WAITING_STEP, WAITING_WORKLOAD},
->>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
+    requests::{self, Request},
     select,
     shown::{self, Shown, Until},
     status, undo,
@@ -352,32 +341,20 @@ fn attempt(
     } else {
         record.conditions.remove(ConditionType::Held);
     }
-<<<<<<< HEAD
     let is_forced = !record.requests.is_empty();
     let due = record.status.next_attempt_time.as_ref().map(|at| at.0);
-    if let Some(at) = due.filter(|at| *at > now && !is_forced) {
-=======
-    let due = record.status.next_attempt_time.as_ref().map(|at| at.0).filter(|at| *at > now);
+    let due = due.filter(|at| *at > now && !is_forced);
     // What a workload is waited for ends as soon as it is available.
     if let Some(at) = due.filter(|_| record.status.waiting != WAITING_WORKLOAD) {
->>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
         record.conditions.remove(ConditionType::Held);
         record.next = Some(at);
         return finish(view, record);
     }
-<<<<<<< HEAD
-    let attempting = if is_forced || record.status.waiting == WAITING_STEP {
-        Attempting::AfterItsWait
-    } else {
-        Attempting::Again
-    };
-=======
->>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
     let attempt = record.next_number();
     let attempting = Attempting::Again(Attempt {
         number: attempt,
-        waited: record.status.waiting == WAITING_STEP,
-        is_probe: record.has_given_up(),
+        waited: is_forced || record.status.waiting == WAITING_STEP,
+        is_probe: record.has_given_up() && !is_forced,
     });
     let (outcome, shown) = match &way {
         Way::Open(_) => (plan::candidate(view, plan, attempting, now, now), None),
@@ -437,12 +414,8 @@ fn attempt(
         }
         Outcome::None { step, why, tried, escalate } => {
             record.conditions.remove(ConditionType::Held);
-<<<<<<< HEAD
-            if record.has_given_up() && !is_forced {
-=======
             record.diagnose(view);
-            if record.has_given_up() {
->>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
+            if record.has_given_up() && !is_forced {
                 record.probe_again_slowly();
             } else {
                 record.step = step;

@@ -12,16 +12,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{
         condition::{ConditionType, Conditions, whole_seconds},
-<<<<<<< HEAD
-        incident::{Attempt, IncidentStatus, Intent, Outcome as AttemptOutcome, Series, State},
-        policy::Retry,
-=======
         incident::{
-            Attempt, EffectOutcome, IncidentStatus, Intent, Outcome as AttemptOutcome, State,
-            WorkloadEffect,
+            Attempt, EffectOutcome, IncidentStatus, Intent, Outcome as AttemptOutcome, Series,
+            State, WorkloadEffect,
         },
         policy::{Retry, Step},
->>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
     },
     domain::{
         Digest, Span,

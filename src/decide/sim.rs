@@ -8,11 +8,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 mod approvals;
-<<<<<<< HEAD
 mod blame;
-=======
 mod effects;
->>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
 mod episodes;
 mod gates;
 mod pin;

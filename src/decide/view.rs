@@ -453,13 +453,8 @@ mod tests {
 
     #[test]
     fn what_is_noted_of_an_attempt_reads_back_as_it_was() {
-<<<<<<< HEAD
-        for text in ["uk-1/2/restore", "uk-1/2/restore/!graft,~pause,restore"] {
-            let note = format!("Repaired revision=3 effect={text} before=2 undoes");
-=======
         for text in ["uk-1/2/restore", "uk-1/2/restore/!graft,~pause,+restart,restore"] {
-            let note = format!("Repaired revision=3 effect={text}");
->>>>>>> 62afa6a (Steps act on the source's workload, once, with the policy's rights)
+            let note = format!("Repaired revision=3 effect={text} before=2 undoes");
             assert_eq!(note.parse::<Note>().unwrap().to_string(), note);
         }
         let effect: Effect = "uk-1/2/restore/!graft,~pause,+restart,restore".parse().unwrap();
