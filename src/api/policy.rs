@@ -87,6 +87,7 @@ pub struct RemediationPolicySpec {
     pub incidents: Option<IncidentLimits>,
     /// The ServiceAccount of this namespace whose rights the steps that act on workloads have:
     /// before each act it is asked whether this one may do it. Without it these steps do nothing.
+    /// Whoever writes the policy must be allowed to impersonate it.
     #[schemars(length(min = 1, max = 63))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,

@@ -1,11 +1,21 @@
 //! The source inside the cluster: asked by its Service, diagnosed, scaled and restarted.
 
+use std::path::Path;
+
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::apps::v1::{Deployment, StatefulSet},
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        core::v1::ServiceAccount,
+        rbac::v1::{Role, RoleBinding},
+    },
 };
 use kintsugi::api::{Incident, RemediationPolicy, incident::EffectOutcome};
-use kube::{Resource, ResourceExt as _};
+use kube::{
+    Client, Config, Resource, ResourceExt as _,
+    api::PostParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -170,19 +180,32 @@ async fn what_may_not_be_done_or_would_mend_nothing_is_refused_by_name() {
         deployment.and_then(|d| d.status.as_ref()?.unavailable_replicas) == Some(1)
     };
     namespace.when::<Deployment>("killed", "a pod that is killed", killed).await;
-    for (name, account) in [("nobody", None), ("healer", Some("healer"))] {
-        let manifest = json!({
+    namespace
+        .try_apply_as("argocd-controller", &workload("Deployment", "applied", 0, ""))
+        .await
+        .unwrap();
+    namespace.apply(&workload("Deployment", "scaled", 0, "")).await;
+    namespace
+        .apply(
+            "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: auto}, \
+             spec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: scaled}}}",
+        )
+        .await;
+    for (name, step, account) in [
+        ("nobody", "restartWorkload", None),
+        ("healer", "restartWorkload", Some("healer")),
+        ("scaler", "scaleWorkload", Some("healer")),
+    ] {
+        let mut manifest = json!({
             "apiVersion": "kintsugi.dev/v1alpha1", "kind": "RemediationPolicy",
             "metadata": {"name": name},
             "spec": {
                 "match": {"widgets": ["none"]}, "retry": {"maxAttempts": 1},
-                "steps": [{"name": "restart", "restartWorkload": {}}],
-                "serviceAccountName": account,
+                "steps": [{"name": "act", step: {}}],
             },
         });
-        let mut manifest = manifest;
-        if account.is_none() {
-            manifest["spec"].as_object_mut().unwrap().remove("serviceAccountName");
+        if let Some(account) = account {
+            manifest["spec"]["serviceAccountName"] = json!(account);
         }
         namespace.apply(&manifest.to_string()).await;
     }
@@ -191,6 +214,8 @@ async fn what_may_not_be_done_or_would_mend_nothing_is_refused_by_name() {
         ("b", "catalog", "healer", "ServiceAccount healer may not patch deployments.apps catalog"),
         ("c", "nowhere", "healer", "spec.source.workloadRef: Deployment nowhere does not exist"),
         ("d", "killed", "healer", "is OOMKilled, which no restart mends"),
+        ("e", "applied", "scaler", "Argo CD sets spec.replicas of Deployment applied"),
+        ("f", "scaled", "scaler", "HorizontalPodAutoscaler auto sets spec.replicas"),
     ];
     for (name, workload, policy, _) in cases {
         let manifest = contract(name, "Deployment", workload, |manifest| {
@@ -204,7 +229,8 @@ async fn what_may_not_be_done_or_would_mend_nothing_is_refused_by_name() {
         assert!(status.message.contains(says), "{}", status.message);
         assert!(status.effects.is_empty());
     }
-    assert_eq!(patches(&cluster, &namespace, "deployments"), 0);
+    let patched = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("patch depl"));
+    assert_eq!(patched.collect::<Vec<_>>(), [""; 0]);
     let stalled = |policy: Option<&RemediationPolicy>| {
         let conditions = policy.and_then(|policy| policy.status.as_ref()).map(|s| &s.conditions);
         conditions
@@ -213,6 +239,66 @@ async fn what_may_not_be_done_or_would_mend_nothing_is_refused_by_name() {
             .any(|c| c.type_ == "Stalled" && c.reason == "NoServiceAccount")
     };
     namespace.when::<RemediationPolicy>("nobody", "is stalled", stalled).await;
+}
+
+#[tokio::test]
+async fn a_policy_lends_only_the_rights_that_its_author_has() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "author").await;
+    let grant = async |name: &str, rule: Value| {
+        let role = json!({"metadata": {"name": name}, "rules": [rule]});
+        let binding = json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": "author", "namespace": namespace.name}],
+        });
+        let params = PostParams::default();
+        let role: Role = serde_json::from_value(role).unwrap();
+        let binding: RoleBinding = serde_json::from_value(binding).unwrap();
+        namespace.api().create(&params, &role).await.unwrap();
+        namespace.api().create(&params, &binding).await.unwrap();
+    };
+    let author: ServiceAccount =
+        serde_json::from_value(json!({"metadata": {"name": "author"}})).unwrap();
+    namespace.api().create(&PostParams::default(), &author).await.unwrap();
+    grant(
+        "policies",
+        json!({"apiGroups": ["kintsugi.dev"], "resources": ["remediationpolicies"],
+               "verbs": ["create", "patch"]}),
+    )
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = chart::kubeconfig_of(&cluster, &namespace.name, "author", &folder);
+    let theirs = Namespace { name: namespace.name.clone(), client: client(&kubeconfig).await };
+    let policy = |account: Option<&str>| {
+        let mut spec = json!({"default": true, "steps": [{"name": "a", "wait": {"for": "1s"}}]});
+        if let Some(account) = account {
+            spec["serviceAccountName"] = json!(account);
+        }
+        json!({
+            "apiVersion": "kintsugi.dev/v1alpha1", "kind": "RemediationPolicy",
+            "metadata": {"name": "p"}, "spec": spec,
+        })
+        .to_string()
+    };
+    theirs.apply(&policy(None)).await;
+    let refused = theirs.refusal(&policy(Some("healer"))).await;
+    assert!(refused.contains("must be allowed to impersonate ServiceAccount healer"), "{refused}");
+    grant(
+        "impersonate",
+        json!({"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": ["healer"],
+               "verbs": ["impersonate"]}),
+    )
+    .await;
+    theirs.apply(&policy(Some("healer"))).await;
+    theirs.refusal(&policy(Some("other"))).await;
+}
+
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    Client::try_from(config).unwrap()
 }
 
 #[tokio::test]
