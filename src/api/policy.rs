@@ -256,7 +256,7 @@ pub enum WindowKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalTerms {
-    /// From when a plan was first shown; then it is asked for anew. Default: 24h.
+    /// From when a plan was first shown; then it is asked for anew. Default: 24h; at least 1m.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Span>,
 }

@@ -1,5 +1,5 @@
 //! What a namespace looks like, without what differs between two runs of the same: times, UIDs,
-//! versions, and the names that are made from a UID.
+//! versions, the names and digests that are made from them, and the namespace's own name.
 
 use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
@@ -67,27 +67,31 @@ impl Snapshot {
             .collect();
         let mask = |value: Value| {
             let text = value.to_string().replace(&uid, "UID").replace(&web.url(""), "WEB");
+            let text = text.replace(&namespace.name, "NAMESPACE");
             let text = incidents.iter().fold(text, |text, incident| {
                 text.replace(&incident.name_any(), &format!("incident-{}", incident.spec.ordinal))
             });
             let text = plans.iter().fold(text, |text, plan| text.replace(plan, "PLAN"));
             without_times(serde_json::from_str(&text.replace(&uid[..6], "UID")).unwrap())
         };
+        let mut config_maps: Vec<Value> = config_maps
+            .iter()
+            .map(|object| {
+                mask(json!({
+                    "name": object.name_any(), "annotations": object.annotations(),
+                    "labels": object.labels(), "data": object.data,
+                }))
+            })
+            .collect();
+        // By what is left of their names: how they were sorted hangs on a UID.
+        config_maps.sort_by_key(|object| object["name"].to_string());
         Self {
             contract: mask(json!({"spec": contract.spec, "status": contract.status})),
             incidents: incidents
                 .iter()
                 .map(|incident| mask(json!({"spec": incident.spec, "status": incident.status})))
                 .collect(),
-            config_maps: config_maps
-                .iter()
-                .map(|object| {
-                    mask(json!({
-                        "name": object.name_any(), "annotations": object.annotations(),
-                        "labels": object.labels(), "data": object.data,
-                    }))
-                })
-                .collect(),
+            config_maps,
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::{
 };
 
 const TTL: Span = Span::mins(24 * 60);
+/// Less would be asked for anew before anybody has read it.
+const TTL_MIN: Span = Span::mins(1);
 /// Most of a name or a reason that a message shows: the command behind it is never cut.
 const SHOWN: usize = 48;
 
@@ -79,7 +81,7 @@ pub fn guarded(view: &View, segments: &[Segment]) -> Result<Result<(), Held>, Ne
 pub fn ttl(view: &View, segments: &[Segment]) -> Span {
     let given = policies(view, segments).filter_map(|(_, policy)| policy);
     let given = given.map(|policy| policy.spec.approval.as_ref().and_then(|terms| terms.ttl));
-    given.map(|ttl| ttl.unwrap_or(TTL)).min().unwrap_or(TTL)
+    given.map(|ttl| ttl.unwrap_or(TTL)).min().unwrap_or(TTL).max(TTL_MIN)
 }
 
 /// What was decided about the plan that writes `candidate`.
@@ -134,4 +136,51 @@ fn command(asked: &Question<'_>) -> String {
          \"by\":\"<you>\"{reason}}}}}}}'",
         incident.name
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_command_is_never_cut() {
+        let spec = json!({
+            "contractName": "c", "contractUID": "u", "widget": "w", "ordinal": 1, "severity": "Critical",
+            "documentDigest": "d", "fingerprint": "f", "rulesSummary": "", "cause": "DocumentChanged",
+            "openedAt": "2026-01-01T00:00:00Z",
+            "approval": {
+                "planDigest": "other", "decision": "Reject", "by": "é".repeat(128), "reason": "é",
+            },
+        });
+        let incident = OpenIncident {
+            name: "i".repeat(63),
+            spec: serde_json::from_value(spec).unwrap(),
+            status: crate::api::IncidentStatus::default(),
+            generation: 2,
+        };
+        let candidate = || Candidate {
+            document: crate::domain::Document::from_value(json!({})).unwrap().into(),
+            ops: Vec::new(),
+            step: String::new(),
+            tried: Vec::new(),
+            origin: crate::api::contract::Origin::Repaired,
+        };
+        let digest = Digest::of_bytes(b"");
+        for (lapsed, expected) in [(false, "PlanChanged"), (true, "Expired")] {
+            let asked = Question {
+                namespace: &"n".repeat(63),
+                incident: &incident,
+                digest: &digest,
+                expires: "2026-01-01T00:00:00Z".parse().unwrap(),
+                lapsed,
+            };
+            let answer = answer(Asks(()), &asked, candidate());
+            let Answer::No { reason, held } = answer else { panic!("{answer:?}") };
+            assert_eq!((reason, held.reason), (expected, "AwaitingApproval"));
+            assert_eq!(text::message(&held.message), held.message);
+            assert!(held.message.ends_with("\"reason\":null}}}'"), "{}", held.message);
+        }
+    }
 }

@@ -216,6 +216,14 @@ fn a_plan_that_nobody_approved_in_time_is_asked_for_anew() {
 }
 
 #[test]
+fn a_time_to_approve_that_nobody_could_keep_is_not_asked_for_again_and_again() {
+    let mut world = asking("approval: {ttl: 0s}");
+    let plan = plan_of(&world);
+    world.later(Span::secs(30)).settle();
+    assert_eq!(plan_of(&world), plan);
+}
+
+#[test]
 fn an_approval_that_was_given_expires_with_its_plan() {
     let mut world =
         asking("approval: {ttl: 1h}\nwindows: [{kind: Deny, schedule: '1 0 * * *', duration: 2h}]");
