@@ -25,7 +25,7 @@ use crate::{
         condition::{ConditionType, whole_seconds},
         contract::{Mode, WidgetContractStatus},
         incident::{Cause, IncidentSpec, Outcome as AttemptOutcome, RuleViolation, Segment, State},
-        policy::Retry,
+        policy::{Retry, Step},
     },
     domain::{Document, Severity, Span, Verdict, patch::OpSummary, text},
 };
@@ -310,24 +310,7 @@ fn attempt(
     }
     let way = match gates::pass(view, plan, incident.spec.cause, place, now) {
         Ok(way) => way,
-        Err(held) => {
-            record.held(&held);
-            if held.reason == "DryRun" {
-                record.conditions.remove(ConditionType::Approved);
-                match shown::today(view, &record, place, Until::Replaced) {
-                    (Outcome::Ask(need), _) => return (Move::Ask(need), None),
-                    (Outcome::Candidate(candidate), Some(shown)) => {
-                        record.show(&shown, &candidate, "DryRun");
-                    }
-                    (Outcome::Effect { step, .. }, _) => {
-                        record.plan_is_over();
-                        record.would_act(&step);
-                    }
-                    _ => record.plan_is_over(),
-                }
-            }
-            return finish(view, record);
-        }
+        Err(held) => return hold(view, record, place, &held),
     };
     if let Way::Asks(_) = &way {
         match gates::approval::guarded(view, plan) {
@@ -383,35 +366,7 @@ fn attempt(
             record.wait(wait, &step);
             finish(view, record)
         }
-        Outcome::Effect { step, turn } => {
-            // A person approves changes of a document, and is not asked about a workload.
-            let Way::Open(open) = way else {
-                record.plan_is_over();
-                record.would_act(&step);
-                record.held(&Held {
-                    reason: "ApprovalNotPossible",
-                    message: format!(
-                        "step {} acts on a workload, which cannot be approved; use Auto",
-                        step.name
-                    ),
-                    until: None,
-                });
-                return finish(view, record);
-            };
-            match turn.map(|turn| *turn) {
-                Some(Turn::Send { act, workload, key }) => {
-                    return (Move::Act(WorkloadAct::new(open, act, workload, key)), None);
-                }
-                Some(Turn::Intend(effect)) => {
-                    record.diagnose(view);
-                    record.intend_effect(effect);
-                }
-                Some(Turn::Settle { effect }) => record.settle_effect(effect, &step),
-                Some(Turn::Wait { look_at }) => record.next = Some(look_at),
-                Some(Turn::Ask(_) | Turn::Over | Turn::Failed(_)) | None => {}
-            }
-            finish(view, record)
-        }
+        Outcome::Effect { step, turn } => act(view, record, way, &step, turn.map(|turn| *turn)),
         Outcome::None { step, why, tried, escalate } => {
             record.conditions.remove(ConditionType::Held);
             record.diagnose(view);
@@ -428,6 +383,66 @@ fn attempt(
             finish(view, record)
         }
     }
+}
+
+/// A gate is shut; in mode `DryRun` people are shown what would be done.
+fn hold(
+    view: &View,
+    mut record: Record<'_>,
+    place: &Place,
+    held: &Held,
+) -> (Move, Option<Timestamp>) {
+    record.held(held);
+    if held.reason == "DryRun" {
+        record.conditions.remove(ConditionType::Approved);
+        match shown::today(view, &record, place, Until::Replaced) {
+            (Outcome::Ask(need), _) => return (Move::Ask(need), None),
+            (Outcome::Candidate(candidate), Some(shown)) => {
+                record.show(&shown, &candidate, "DryRun");
+            }
+            (Outcome::Effect { step, .. }, _) => {
+                record.plan_is_over();
+                record.would_act(&step);
+            }
+            _ => record.plan_is_over(),
+        }
+    }
+    finish(view, record)
+}
+
+/// The turn of a step that acts on a workload.
+fn act(
+    view: &View,
+    mut record: Record<'_>,
+    way: Way,
+    step: &Step,
+    turn: Option<Turn>,
+) -> (Move, Option<Timestamp>) {
+    // A person approves changes of a document, and is not asked about a workload.
+    let Way::Open(open) = way else {
+        record.plan_is_over();
+        record.would_act(step);
+        let name = &step.name;
+        record.held(&Held {
+            reason: "ApprovalNotPossible",
+            message: format!("step {name} acts on a workload, which cannot be approved; use Auto"),
+            until: None,
+        });
+        return finish(view, record);
+    };
+    match turn {
+        Some(Turn::Send { act, workload, key }) => {
+            return (Move::Act(WorkloadAct::new(open, act, workload, key)), None);
+        }
+        Some(Turn::Intend(effect)) => {
+            record.diagnose(view);
+            record.intend_effect(effect);
+        }
+        Some(Turn::Settle { effect }) => record.settle_effect(effect, step),
+        Some(Turn::Wait { look_at }) => record.next = Some(look_at),
+        Some(Turn::Ask(_) | Turn::Over | Turn::Failed(_)) | None => {}
+    }
+    finish(view, record)
 }
 
 /// The right to write `candidate`, or None when a person has to be waited for.

@@ -282,15 +282,20 @@ fn compose(
             tried,
         });
     }
+    nothing(step_name, tried, !ops.is_empty())
+}
+
+/// No step led to a document that may be served, although some may have changed something.
+fn nothing(step: String, tried: Vec<Tried>, changed: bool) -> Outcome {
     let mut why = whys(&tried);
-    if !ops.is_empty() {
+    if changed {
         let still = "what the steps made of it still fails";
         why = if why.is_empty() { still.to_owned() } else { format!("{why}; {still}") };
     }
     if why.is_empty() {
         "there is no step to try".clone_into(&mut why);
     }
-    Outcome::None { step: step_name, why, tried, escalate: false }
+    Outcome::None { step, why, tried, escalate: false }
 }
 
 /// The turn of an effect step: what came of it, or what has to happen before the plan goes on.

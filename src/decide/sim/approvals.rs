@@ -163,7 +163,7 @@ fn an_approval_is_void_when_anything_that_it_covers_has_changed() {
         let plan = plan_of(&world);
         let published = world.published;
         change(&mut world);
-        let of_its_owner = if what == "a fact" { 1 } else { 0 };
+        let of_its_owner = usize::from(what == "a fact");
         approve(&mut world, &plan);
         assert_eq!(world.published, published + of_its_owner, "{what}");
         assert_eq!(status(&world).waiting, "AwaitingApproval", "{what}");
