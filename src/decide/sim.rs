@@ -348,7 +348,9 @@ impl World {
                 );
             }
             Write::Serve { document, note, instead_of } => {
-                if let (Some(effect), None) = (&note.effect, instead_of) {
+                // To take back what was done is asked of nobody: it is a person who asked for it, or a
+                // repair that failed its verification.
+                if let (Some(effect), None, false) = (&note.effect, instead_of, note.undoes) {
                     self.assert_approved(&document, effect);
                 }
                 self.published += 1;

@@ -84,8 +84,11 @@ pub fn with_incident(
     incident: Option<&IncidentStatus>,
     now: Timestamp,
 ) {
+    // Of one that is over, too: the process may have died between its status and the contract's.
+    let last = view.ended.first().map(|last| last.ordinal);
+    let open = view.incident.as_ref().map(|open| open.spec.ordinal);
+    status.episodes = status.episodes.max(last).max(open);
     let Some(open) = &view.incident else { return };
-    status.episodes = Some(status.episodes.unwrap_or(0).max(open.spec.ordinal));
     status.policy = Some(text::bounded(&open.spec.policies_summary, 63));
     if status.incident_ref.is_none() {
         return;
