@@ -64,8 +64,8 @@ impl Open {
     }
 }
 
-/// Asks every gate but the last. Policies are read as they are now, not as they were when the plan was made:
-/// switching a bad one to Observe stops it at once.
+/// Asks every gate but the last. Policies are read as they are now, not as they were when the plan
+/// was made: switching a bad one to Observe stops it at once.
 ///
 /// # Errors
 /// The first gate that is shut.

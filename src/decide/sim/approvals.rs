@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::World;
+use super::{World, gates::document};
 use crate::{
     api::{
         condition::{ConditionType, Conditions},
@@ -23,15 +23,6 @@ fn asking(more: &str) -> World {
     world.assign(&document(&json!(7)));
     world.later(Span::secs(10)).settle();
     world
-}
-
-/// The good document, or an edit of it with a good and a bad part.
-fn document(title: &Value) -> Value {
-    let mut document = json!({"title": title, "hero": "https://cdn.test/hero.png"});
-    if !document["title"].is_string() {
-        document["new"] = json!(true);
-    }
-    document
 }
 
 fn status(world: &World) -> &IncidentStatus {

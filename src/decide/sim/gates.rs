@@ -22,7 +22,7 @@ fn world(more: &str) -> World {
 }
 
 /// The good document, or an edit of it with a good and a bad part.
-fn document(title: &Value) -> Value {
+pub(super) fn document(title: &Value) -> Value {
     let mut document = json!({"title": title, "hero": "https://cdn.test/hero.png"});
     if !document["title"].is_string() {
         document["new"] = json!(true);
