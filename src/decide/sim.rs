@@ -184,17 +184,7 @@ impl World {
             .incidents
             .iter()
             .filter(|(_, _, status)| is_over(status))
-            .map(|(name, spec, status)| EndedIncident {
-                name: name.clone(),
-                uid: name.clone(),
-                ordinal: spec.ordinal,
-                cause: spec.cause,
-                fingerprint: spec.fingerprint.clone(),
-                digest: spec.document_digest.clone(),
-                closed: spec.close,
-                never: crate::decide::undo::never(name, spec, status),
-                ended_at: status.resolved_at.as_ref().map(|time| time.0),
-            })
+            .map(|(name, spec, status)| EndedIncident::of(name, name, spec, status))
             .collect();
         ended.reverse();
         let subject = Subject {
@@ -850,6 +840,8 @@ proptest! {
             world.incidents.iter().map(|(name, _, status)| (name.clone(), status.state, status.tries)).collect()
         };
         prop_assert_eq!(states(&crashing), states(&smooth));
+        let remembered = |world: &World| (world.status.episodes, world.status.policy.clone());
+        prop_assert_eq!(remembered(&crashing), remembered(&smooth));
     }
 }
 

@@ -85,11 +85,12 @@ pub fn with_incident(
     now: Timestamp,
 ) {
     // Of one that is over, too: the process may have died between its status and the contract's.
-    let last = view.ended.first().map(|last| last.ordinal);
-    let open = view.incident.as_ref().map(|open| open.spec.ordinal);
-    status.episodes = status.episodes.max(last).max(open);
+    let last = view.ended.first().map(|last| (last.ordinal, &last.policies_summary));
+    let open = view.incident.as_ref().map(|open| (open.spec.ordinal, &open.spec.policies_summary));
+    let Some((ordinal, policies)) = open.or(last) else { return };
+    status.episodes = status.episodes.max(Some(ordinal));
+    status.policy = Some(text::bounded(policies, 63));
     let Some(open) = &view.incident else { return };
-    status.policy = Some(text::bounded(&open.spec.policies_summary, 63));
     if status.incident_ref.is_none() {
         return;
     }

@@ -27,6 +27,7 @@ use super::{
     requests::Annotations,
     select::Policy,
     signal::{StepOutcome, Tried},
+    undo,
     validate::{Judged, RuleResult, Rulebook},
 };
 
@@ -147,6 +148,27 @@ pub struct EndedIncident {
     pub ended_at: Option<Timestamp>,
     /// What a person took back of it.
     pub never: Option<NeverAgain>,
+    /// The policies that its plan came from.
+    pub policies_summary: String,
+}
+
+impl EndedIncident {
+    /// What is kept of an Incident that is over.
+    #[must_use]
+    pub fn of(name: &str, uid: &str, spec: &IncidentSpec, status: &IncidentStatus) -> Self {
+        Self {
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            ordinal: spec.ordinal,
+            cause: spec.cause,
+            fingerprint: spec.fingerprint.clone(),
+            digest: spec.document_digest.clone(),
+            closed: spec.close,
+            never: undo::never(name, spec, status),
+            ended_at: status.resolved_at.as_ref().map(|time| time.0),
+            policies_summary: spec.policies_summary.clone(),
+        }
+    }
 }
 
 /// Which contract a view is about.

@@ -9,7 +9,7 @@ use crate::{
     api::{Incident, incident::State as IncidentState},
     decide::{
         fleet::{Fleet, Trouble},
-        select, undo,
+        select,
         view::EndedIncident,
     },
 };
@@ -46,17 +46,8 @@ impl Index {
             contract_uid: object.spec.contract_uid.clone(),
             trouble: Arc::new(Trouble::of(&object.spec, &status)),
             state: if over {
-                Err(EndedIncident {
-                    name: object.name_any(),
-                    uid: object.uid().unwrap_or_default(),
-                    ordinal: object.spec.ordinal,
-                    cause: object.spec.cause,
-                    fingerprint: object.spec.fingerprint.clone(),
-                    digest: object.spec.document_digest.clone(),
-                    closed: object.spec.close,
-                    never: undo::never(&object.name_any(), &object.spec, &status),
-                    ended_at: status.resolved_at.map(|time| time.0),
-                })
+                let uid = object.uid().unwrap_or_default();
+                Err(EndedIncident::of(&object.name_any(), &uid, &object.spec, &status))
             } else {
                 Ok(Arc::new(object.clone()))
             },
