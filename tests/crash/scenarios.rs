@@ -31,7 +31,7 @@ pub struct Scenario {
     /// The path of a source that is asked by POST.
     source: Option<&'static str>,
     /// How many pods the source's Deployment has; None when there is none.
-    pods: Option<u32>,
+    pub pods: Option<u32>,
 }
 
 #[derive(Clone)]
@@ -302,6 +302,16 @@ impl Scenario {
                         || now.incidents.len() == 2)
             }
         }
+    }
+
+    /// How far the source's workload is, which may be what a run still waits for.
+    pub async fn workload(&self, namespace: &Namespace) -> String {
+        if self.pods.is_none() {
+            return String::new();
+        }
+        let deployment = namespace.api::<Deployment>().get("catalog").await.unwrap();
+        let generation = deployment.metadata.generation;
+        format!("Deployment catalog, generation {generation:?}: {:?}\n", deployment.status)
     }
 
     /// The effects on something else: changes of the source's workload, one for each of its
