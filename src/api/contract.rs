@@ -428,6 +428,10 @@ pub struct NeverAgain {
     /// The document that is not published again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidate: Option<Digest>,
+    /// The assigned document that is not repaired again by what comes out different each time: a
+    /// text with `{{revision}}` or `{{now}}` in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<Digest>,
     /// The kind of step that is not used for `rules`; without one, none is.
     #[schemars(length(max = 63))]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -416,6 +416,9 @@ pub struct Series {
 pub struct Undone {
     /// The attempt that was taken back; 0 when there was none.
     pub attempt: u32,
+    /// Digest of the assigned document that it had repaired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<Digest>,
     /// The revision that is served again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<u32>,

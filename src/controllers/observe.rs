@@ -149,6 +149,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
             spec: object.spec.clone(),
             status: object.status.clone().unwrap_or_default(),
             generation: object.meta().generation.unwrap_or(1),
+            version: object.resource_version().unwrap_or_default(),
         }),
         ended,
         history: None,

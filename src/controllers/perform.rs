@@ -66,7 +66,7 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
         Write::Open { name, spec } => open(ctx, seen, &name, *spec).await,
         Write::Candidate { incident, plan } => candidate::store(ctx, seen, &incident, &plan).await,
         Write::IncidentStatus { name, status } => {
-            write_incident_status(ctx, seen, &name, &status).await
+            write_incident_status(ctx, seen, view, &name, &status).await
         }
         Write::Forget(ended) => forget(ctx, seen, &ended).await,
         Write::Prune(number) => prune(ctx, seen, number).await,
@@ -133,10 +133,12 @@ async fn forget(ctx: &Ctx, seen: &Seen, ended: &EndedIncident) -> Result<(), Err
     Ok(())
 }
 
-/// Writes the status of the open Incident on exactly the version that was seen.
+/// Writes the status of the open Incident on exactly the version that was decided on, or that this very
+/// look opened.
 async fn write_incident_status(
     ctx: &Ctx,
     seen: &Seen,
+    view: &View,
     name: &str,
     status: &IncidentStatus,
 ) -> Result<(), Error> {
@@ -146,6 +148,11 @@ async fn write_incident_status(
         return Err(Error::Conflict { attempted });
     };
     let version = known.resource_version();
+    let decided_on = view.incident.as_ref().filter(|open| open.name == name);
+    // Another replica, or a person, has written it since.
+    if decided_on.is_some_and(|open| version.as_ref() != Some(&open.version)) {
+        return Err(Error::Conflict { attempted });
+    }
     let Some(patch) = status_patch(known.status.as_ref(), status, version.as_deref()) else {
         return Ok(());
     };
@@ -241,7 +248,8 @@ async fn store_revision(
             Ok(())
         }
         // Stored before a crash, its number not noted in status: the same document is as good as
-        // ours; another one was never referred to and makes room.
+        // ours; another one was never referred to and makes room, if the status is still as it was
+        // seen: a second replica may just have referred to it.
         Err(Error::Conflict { .. }) => {
             let found = ctx.find(&attempted, config_maps.get(&name)).await?;
             let Some(found) = found else { return Err(Error::Conflict { attempted }) };
@@ -250,7 +258,13 @@ async fn store_revision(
             {
                 return Ok(());
             }
-            delete(ctx, &config_maps, &attempted, &found).await?;
+            let contracts: Api<WidgetContract> =
+                Api::namespaced(ctx.client.clone(), &seen.key.namespace);
+            let contract = ctx.find(&attempted, contracts.get(&seen.key.name)).await?;
+            if contract.is_some_and(|now| now.resource_version() == seen.object.resource_version())
+            {
+                delete(ctx, &config_maps, &attempted, &found).await?;
+            }
             Err(Error::Conflict { attempted })
         }
         Err(error) => Err(error),

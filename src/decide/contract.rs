@@ -226,7 +226,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     let mut signals = signal::of_contract(view, &new);
     let mut last = Vec::new();
     let mut shown = None;
-    let mut ended = false;
+    let (mut ended, mut resolved) = (false, false);
     match incident {
         Move::Ask(need) => return Err(need),
         // What is served now is written down before anything takes its place: a repair made from
@@ -259,10 +259,17 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
             let stages = vec![vec![Write::Act(act)]];
             return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
         }
+        Move::Record { .. } if let Some(echo) = requests::past(view) => {
+            let status =
+                WidgetContractStatus { handled_requests: Some(echo), ..view.status.clone() };
+            let stages = vec![vec![Write::Status(Box::new(status))]];
+            return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
+        }
         Move::Record { name, status, signals: more, shows } => {
             // Before the status that names it: a person is never asked about what is not there.
             shown = shows.map(|plan| Write::Candidate { incident: name.clone(), plan });
             ended = status.state.is_some_and(State::is_over);
+            resolved = status.state == Some(State::Resolved);
             new.incident_ref = (!ended).then(|| LocalRef { name: name.clone() });
             signals.extend(more);
             last.push(Write::IncidentStatus { name, status });
@@ -275,7 +282,8 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
         Write::IncidentStatus { status, .. } => Some(&**status),
         _ => None,
     });
-    let idle = ended || incident::nothing_to_heal(view, &new, now);
+    // What supersedes an Incident may be the very trouble that somebody asks to heal.
+    let idle = resolved || (!ended && incident::nothing_to_heal(view, &new, now));
     let on_record = recorded.or(view.incident.as_ref().map(|open| &open.status));
     new.never = undo::remembered(view);
     new.handled_requests = requests::echo(view, on_record, idle);
@@ -284,6 +292,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     let is_open = new.incident_ref.is_some();
     let counts_next = status::counts_next(view, &new.checks);
     let mut stages = store(view, &mut new, now);
+    stages.extend(shown.map(|shown| vec![shown]));
     new.next_check_time = None;
     if new != view.status {
         // The echo says that the record is there.
@@ -292,7 +301,6 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
         }
         last.push(Write::Status(Box::new(new)));
     }
-    stages.extend(shown.map(|shown| vec![shown]));
     if !last.is_empty() {
         stages.push(last);
     }

@@ -229,11 +229,12 @@ fn cooldown(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Hel
         .filter_map(|(_, policy)| policy?.spec.cooldown)
         .max()
         .unwrap_or(Span::ZERO);
-    let Some(ended) = view.ended.first().and_then(|last| last.ended_at) else { return Ok(()) };
+    let last = view.ended.iter().find(|ended| ended.resolved);
+    let Some(ended) = last.and_then(|last| last.ended_at) else { return Ok(()) };
     let until = wait.after(ended);
     if until <= now {
         return Ok(());
     }
-    let message = format!("the last Incident ended less than {wait} ago");
+    let message = format!("the last Incident was resolved less than {wait} ago");
     Err(Held { reason: "Cooldown", message, until: Some(until) })
 }

@@ -230,6 +230,7 @@ fn go_on(
     let place = write_back::place(view, plan, &trouble.fingerprint, now);
     let written_back = write_back::attempt(view, incident);
     if incident.status.tries.is_none()
+        && incident.status.effects.is_empty()
         && published_attempt(view, incident).is_none()
         && written_back.is_none()
         && policies_of(plan) != policies_of(&plan::segments(view, trouble))

@@ -3,16 +3,20 @@
 //! Only a document that is there already can be pinned: the assigned one, or a stored revision. Must
 //! not know: what is served when no pin is in force.
 
+use std::{cmp::Reverse, sync::Arc};
+
 use jiff::Timestamp;
 
 use crate::{
     api::{PIN, contract::Origin},
-    domain::Digest,
+    domain::{Digest, Document, Verdict},
 };
 
 use super::{
+    plan,
     publish::{Serving, overwritten_by},
-    view::{Need, Note, Served, View},
+    undo,
+    view::{Need, Note, Served, ServedKey, View},
 };
 
 /// Fewest hex digits of a digest that name a document.
@@ -141,22 +145,38 @@ pub fn wrote(view: &View) -> bool {
 }
 
 /// What takes the place of a pinned document whose time is over, where the assigned one may not be
-/// served: the last known good one, as before.
+/// served: the last known good one, as before; where that fails by now, or a person took it back, the
+/// newest other one.
 #[must_use]
-pub fn after(view: &View) -> Serving {
-    let known_good = view.status.document.as_ref().and_then(|d| d.last_known_good.as_ref());
-    let Some(number) = known_good.map(|good| good.revision) else { return Serving::Keep };
-    let note = Note::plain(Origin::History, Some(number));
-    match (view.revisions.get(&number), &view.served) {
-        (None, _) => Serving::Ask(Need::Revision(number)),
-        (Some(Ok(document)), Served::Ours(key)) if key.raw_digest == *document.raw_digest() => {
-            Serving::Mark(note)
+pub fn after(view: &View, now: Timestamp) -> Serving {
+    let Some(documents) = &view.status.document else { return Serving::Keep };
+    let never = undo::remembered(view);
+    let known_good = documents.last_known_good.as_ref().map(|good| good.revision);
+    let mut stored: Vec<_> = documents.revisions.iter().collect();
+    stored.sort_by_key(|revision| Reverse((Some(revision.number) == known_good, revision.number)));
+    for revision in stored.iter().filter(|stored| !undo::is_forbidden(&never, &stored.digest)) {
+        let document = match view.revisions.get(&revision.number) {
+            None => return Serving::Ask(Need::Revision(revision.number)),
+            Some(Err(_)) => continue,
+            Some(Ok(document)) => document,
+        };
+        match plan::judge(view, Arc::clone(document), now) {
+            Err(need) => return Serving::Ask(need),
+            Ok(judged)
+                if judged.critical().any(|result| matches!(result.verdict, Verdict::Fail(_))) => {}
+            Ok(_) => return instead(view, document, revision.number),
         }
-        (Some(Ok(document)), _) => {
-            Serving::Write { document: document.clone(), note, instead_of: None }
-        }
-        (Some(Err(_)), _) => Serving::Keep,
     }
+    Serving::Keep
+}
+
+fn instead(view: &View, document: &Arc<Document>, revision: u32) -> Serving {
+    let note = Note::plain(Origin::History, Some(revision));
+    let is_there = |key: &ServedKey| key.raw_digest == *document.raw_digest();
+    if matches!(&view.served, Served::Ours(key) if is_there(key)) {
+        return Serving::Mark(note);
+    }
+    Serving::Write { document: Arc::clone(document), note, instead_of: None }
 }
 
 #[cfg(test)]

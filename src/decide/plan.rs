@@ -216,7 +216,8 @@ fn compose(
                 }
                 continue;
             }
-            if let Some(why) = passed_over(view, segments, step, attempting) {
+            let varied = undo::no_variation(view, &never, &step.kind);
+            if let Some(why) = varied.or_else(|| passed_over(view, segments, step, attempting)) {
                 tried.push(failed(step, why));
                 continue;
             }

@@ -10,8 +10,11 @@
 use std::sync::Arc;
 
 use crate::{
-    api::{contract::Origin, incident::Cause},
-    domain::{Document, Severity, Span, Verdict},
+    api::{
+        contract::Origin,
+        incident::{Attempt, Cause},
+    },
+    domain::{Digest, Document, Severity, Span, Verdict},
 };
 
 use jiff::Timestamp;
@@ -74,7 +77,7 @@ fn bytes(view: &View, now: Timestamp) -> Serving {
         Served::Ours(_) if pin::wrote(view) && overwritten_by(view).is_none() => {
             match publishable(view) {
                 Ok(true) => publish_assigned(view),
-                Ok(false) => pin::after(view),
+                Ok(false) => pin::after(view, now),
                 Err(need) => Serving::Ask(need),
             }
         }
@@ -145,17 +148,32 @@ fn put_back(view: &View) -> Serving {
         return Serving::Keep;
     };
     match view.revisions.get(&number) {
-        Some(Ok(document)) => Serving::Write {
-            document: Arc::clone(document),
-            note: Note::plain(
-                if served.revision.is_some() { served.origin } else { Origin::History },
-                Some(number),
-            ),
-            instead_of: Some(manager),
-        },
+        Some(Ok(document)) => {
+            let origin = if served.revision.is_some() { served.origin } else { Origin::History };
+            let note = noted_repair(view, &served.digest)
+                .filter(|_| served.revision.is_some())
+                .map_or_else(
+                    || Note::plain(origin, Some(number)),
+                    |note| Note { revision: Some(number), ..note.clone() },
+                );
+            let document = Arc::clone(document);
+            Serving::Write { document, note, instead_of: Some(manager) }
+        }
         Some(Err(_)) => Serving::Keep,
         None => Serving::Ask(Need::Revision(number)),
     }
+}
+
+/// What was noted beside the open Incident's repair `digest`, if whoever overwrote it left that there:
+/// without it nobody could take the repair back.
+fn noted_repair<'a>(view: &'a View, digest: &Digest) -> Option<&'a Note> {
+    let (Served::Ours(key), Some(open)) = (&view.served, &view.incident) else { return None };
+    let note = key.note.as_ref().filter(|note| !note.undoes)?;
+    let effect = note.effect.as_ref().filter(|effect| effect.incident == open.name)?;
+    let is_it = |attempt: &Attempt| {
+        attempt.number == effect.attempt && attempt.published.as_ref() == Some(digest)
+    };
+    open.status.attempts.iter().any(is_it).then_some(note)
 }
 
 /// Is what is served the open Incident's repair of this very document, and still needed? Then the

@@ -127,6 +127,24 @@ fn askers(view: &View) -> Vec<Asker<'_>> {
     askers
 }
 
+/// What has to be written down as handled before anything is of a new Incident, if it is not yet: what
+/// its policies were annotated with before it would be news to it otherwise, after a crash.
+#[must_use]
+pub fn past(view: &View) -> Option<HandledRequests> {
+    let stored = view.status.handled_requests.clone().unwrap_or_default();
+    let mut echo = stored.clone();
+    for asker in askers(view).iter().filter(|asker| asker.is_past) {
+        let Some(from) = &asker.from else { continue };
+        let [heal, reset, reconcile] =
+            [Request::Heal, Request::Reset, Request::Reconcile].map(|what| asker.token(what));
+        if heal.is_some() || reset.is_some() || reconcile.is_some() {
+            echo.shared.retain(|known| known.from != *from);
+            echo.shared.push(SharedRequests { from: from.clone(), heal, reset, reconcile });
+        }
+    }
+    (echo != stored).then_some(echo)
+}
+
 /// The requests of this kind that are to be done, as an attempt's record names them.
 #[must_use]
 pub fn pending(view: &View, what: Request) -> Vec<String> {

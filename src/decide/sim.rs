@@ -1,7 +1,11 @@
 //! A world in memory that the production `decide` runs in: its writes are applied one by one, so a
 //! crash can be put between any two, and the laws of the core are tested without a cluster.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -12,6 +16,7 @@ mod blame;
 mod effects;
 mod episodes;
 mod gates;
+mod model;
 mod pin;
 mod repairs;
 mod requests;
@@ -170,15 +175,9 @@ impl World {
     }
 
     fn view(&self) -> View {
-        let spec = serde_json::from_value(self.contract.clone()).unwrap();
-        let effective = Effective::merge("uk", None, &spec).unwrap();
-        let compiled = Arc::new(schema::compile(&self.contract["schema"]["inline"]).unwrap());
-        let digest = Digest::of_value(&self.contract["schema"]["inline"]);
-        let digest = effective.rules_digest(Some(&digest));
-        let book = Arc::new(Rulebook::compile(&effective, Some(&Ok(Arc::clone(&compiled)))));
-        let document = Document::from_value(self.contract["document"]["inline"].clone()).unwrap();
+        let Merged { effective, digest, compiled, book, document } = merged(&self.contract);
         let probes = self.probes();
-        let judged = book.judge(&effective.rules, Arc::new(document), &probes, self.now);
+        let judged = book.judge(&effective.rules, document, &probes, self.now);
         let open = self.incidents.iter().find(|(_, _, status)| !is_over(status));
         let mut ended: Vec<EndedIncident> = self
             .incidents
@@ -225,6 +224,7 @@ impl World {
                 spec: spec.clone(),
                 status: status.clone(),
                 generation: 1,
+                version: "1".to_owned(),
             }),
             ended,
             history: None,
@@ -380,6 +380,9 @@ impl World {
             }
             Write::Candidate { plan, .. } => self.candidate = Some(*plan),
             Write::IncidentStatus { name, status } => {
+                let shown = self.candidate.as_ref().map(|plan| &plan.digest);
+                let asks = status.plan_digest.as_ref();
+                assert!(asks.is_none() || asks == shown, "asked about what nobody can read");
                 let known = self.incidents.iter_mut().find(|(known, ..)| *known == name);
                 known.unwrap().2 = *status;
             }
@@ -480,6 +483,37 @@ impl World {
     fn tries(&self) -> u32 {
         self.incidents.last().unwrap().2.tries.unwrap_or(0)
     }
+}
+
+/// What a contract comes to.
+#[derive(Clone)]
+struct Merged {
+    effective: Effective,
+    digest: Digest,
+    compiled: Arc<schema::CompiledSchema>,
+    book: Arc<Rulebook>,
+    document: Arc<Document>,
+}
+
+/// Merged and compiled once, as in production: the model looks at the same few a million times.
+fn merged(contract: &Value) -> Merged {
+    thread_local! {
+        static KNOWN: RefCell<HashMap<Value, Merged>> = RefCell::default();
+    }
+    KNOWN.with_borrow_mut(|known| {
+        known.entry(contract.clone()).or_insert_with(|| merge(contract)).clone()
+    })
+}
+
+fn merge(contract: &Value) -> Merged {
+    let spec = serde_json::from_value(contract.clone()).unwrap();
+    let effective = Effective::merge("uk", None, &spec).unwrap();
+    let schema = &contract["schema"]["inline"];
+    let compiled = Arc::new(schema::compile(schema).unwrap());
+    let digest = effective.rules_digest(Some(&Digest::of_value(schema)));
+    let book = Arc::new(Rulebook::compile(&effective, Some(&Ok(Arc::clone(&compiled)))));
+    let document = Document::from_value(contract["document"]["inline"].clone()).unwrap();
+    Merged { effective, digest, compiled, book, document: Arc::new(document) }
 }
 
 fn is_over(status: &IncidentStatus) -> bool {

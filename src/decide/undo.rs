@@ -16,6 +16,7 @@ use crate::{
         incident::{Attempt, IncidentSpec, IncidentStatus, Never, Segment, Undone},
     },
     domain::{Digest, Document, text},
+    steps::StepKind,
 };
 
 use super::{
@@ -120,8 +121,13 @@ pub(super) fn asked(
     let mut record = Record::of(incident, digest.clone(), now);
     record.withdraw(ConditionType::Verified, "a person took it back");
     record.status.message = text::message(&format!("spec.undo: {message}"));
-    record.status.undone =
-        Some(Undone { attempt, revision, message, at: Time(whole_seconds(now)) });
+    record.status.undone = Some(Undone {
+        attempt,
+        document: Some(digest.clone()),
+        revision,
+        message,
+        at: Time(whole_seconds(now)),
+    });
     record.waits_for("");
     record.status.next_attempt_time = None;
     record.next = Some(now);
@@ -142,10 +148,16 @@ fn undone_attempt(status: &IncidentStatus) -> Option<&Attempt> {
 pub fn never(name: &str, spec: &IncidentSpec, status: &IncidentStatus) -> Option<NeverAgain> {
     let never = spec.undo.as_ref()?.never.unwrap_or_default();
     let attempt = undone_attempt(status);
-    let mut again =
-        NeverAgain { incident: name.to_owned(), candidate: None, step: None, rules: Vec::new() };
+    let mut again = NeverAgain {
+        incident: name.to_owned(),
+        candidate: None,
+        document: None,
+        step: None,
+        rules: Vec::new(),
+    };
     if never == Never::Candidate {
         again.candidate = Some(attempt?.published.clone()?);
+        again.document = status.undone.as_ref().and_then(|undone| undone.document.clone());
         return Some(again);
     }
     let has_step = |segment: &&Segment| {
@@ -193,6 +205,19 @@ pub(super) fn excludes(never: &[NeverAgain]) -> Vec<Exclude> {
         again.rules.iter().map(exclude).collect::<Vec<_>>()
     };
     never.iter().flat_map(of).collect()
+}
+
+/// Why a step that comes to another text each time is not used: its candidates cannot be told by
+/// their digests, and a person took back what one of them made of the assigned document.
+pub(super) fn no_variation(
+    view: &View,
+    never: &[NeverAgain],
+    step: &StepKind,
+) -> Option<&'static str> {
+    let assigned = view.assigned_document().map(|document| document.digest());
+    let was_taken_back = never.iter().any(|again| again.document.as_ref() == assigned);
+    (assigned.is_some() && step.varies() && was_taken_back)
+        .then_some("a person took a repair of this document back by spec.undo")
 }
 
 /// Is it a document that a person took back?

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     api::{
         contract::{EffectiveRef, Mode, NeverAgain, Origin, WidgetContractStatus},
-        incident::{Cause, IncidentSpec, IncidentStatus},
+        incident::{Cause, IncidentSpec, IncidentStatus, State},
         refs::LocalRef,
     },
     domain::{
@@ -117,6 +117,8 @@ pub struct OpenIncident {
     pub status: IncidentStatus,
     /// Its generation: more than 1 when a person has changed a field that is for people.
     pub generation: i64,
+    /// Its resourceVersion.
+    pub version: String,
 }
 
 impl OpenIncident {
@@ -146,6 +148,8 @@ pub struct EndedIncident {
     pub closed: bool,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// It was healed, and not only superseded.
+    pub resolved: bool,
     /// What a person took back of it.
     pub never: Option<NeverAgain>,
     /// The policies that its plan came from.
@@ -165,6 +169,7 @@ impl EndedIncident {
             digest: spec.document_digest.clone(),
             closed: spec.close,
             never: undo::never(name, spec, status),
+            resolved: status.state == Some(State::Resolved),
             ended_at: status.resolved_at.as_ref().map(|time| time.0),
             policies_summary: spec.policies_summary.clone(),
         }

@@ -219,6 +219,12 @@ impl StepKind {
         self.need() == Some(Need::State)
     }
 
+    /// Does it come to another text each time, whatever the document is?
+    #[must_use]
+    pub fn varies(&self) -> bool {
+        matches!(self, Self::RegenerateMetadata(step) if step.varies())
+    }
+
     /// Is an act that has taken place over, so that the next step can use what came of it?
     ///
     /// # Errors

@@ -67,6 +67,12 @@ impl RegenerateMetadata {
         })
     }
 
+    /// Is there a text in it whose value is another each time?
+    pub(super) fn varies(&self) -> bool {
+        let lasting = |name: &str| (!["revision", "now"].contains(&name)).then_some("");
+        self.set.iter().any(|(at, text)| fill(at, text, lasting).is_err())
+    }
+
     /// Asks what the CRD's schema cannot express; what stands in `{{}}` gets its value later.
     pub(super) fn validate(&self) -> Result<(), String> {
         let value_of = |name: &str| VARIABLES.contains(&name).then_some("");

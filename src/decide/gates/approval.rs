@@ -159,6 +159,7 @@ mod tests {
             spec: serde_json::from_value(spec).unwrap(),
             status: crate::api::IncidentStatus::default(),
             generation: 2,
+            version: "1".to_owned(),
         };
         let candidate = || Candidate {
             document: crate::domain::Document::from_value(json!({})).unwrap().into(),

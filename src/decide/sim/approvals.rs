@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{World, gates::document};
 use crate::{
     api::{
+        RECONCILE,
         condition::{ConditionType, Conditions},
         incident::{Approval, ApprovalDecision, IncidentStatus, State},
     },
@@ -309,4 +310,18 @@ fn a_plan_with_the_time_in_it_is_the_same_plan_a_minute_later() {
     assert_eq!(plan_of(&world), plan);
     approve(&mut world, &plan);
     assert_eq!(world.served_value()["at"], json!(stamp));
+}
+
+#[test]
+fn a_plan_can_be_read_before_it_is_asked_about_whatever_else_is_written() {
+    let world = asking("");
+    for dies_after in 1..4 {
+        let mut world = world.clone();
+        world.assign(&document(&json!(8)));
+        world.annotations.insert(RECONCILE.to_owned(), "monday".to_owned());
+        world.dies_after = Some(world.writes + dies_after);
+        // Each status that asks for an answer is held to it, see `World::apply`.
+        world.later(Span::secs(10)).settle();
+        assert_eq!(Some(plan_of(&world)), world.candidate.map(|plan| plan.digest));
+    }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::api::incident::{Cause, EffectOutcome, WorkloadEffect};
 
 /// A contract whose document is broken beyond what history can mend, with a source that is down.
-fn down(steps: &str) -> World {
+pub(super) fn down(steps: &str) -> World {
     let mut world = World::new(&good());
     world.contract["source"] = json!({
         "serviceRef": {"name": "catalog", "port": 80},
@@ -29,14 +29,15 @@ fn down(steps: &str) -> World {
     world
 }
 
-const SCALE: &str = "[{name: scale, scaleWorkload: {}}, {name: refetch, refetchSource: {}}]";
+pub(super) const SCALE: &str =
+    "[{name: scale, scaleWorkload: {}}, {name: refetch, refetchSource: {}}]";
 const RESTART: &str = "[{name: refetch, refetchSource: {}}, \
                        {name: restart, timeout: 1m, restartWorkload: {}}, \
                        {name: again, refetchSource: {}}]";
 
 impl World {
     /// The controller of the workload has done all that its spec asks for.
-    fn roll_out(&mut self) -> &mut Self {
+    pub(super) fn roll_out(&mut self) -> &mut Self {
         let workload = self.workload.as_mut().unwrap();
         workload.observed_generation = workload.generation;
         let wanted = workload.wanted;
@@ -218,4 +219,19 @@ fn a_wait_before_an_act_is_waited_once_and_one_behind_it_again() {
         (world.served_value()["title"].clone(), world.acts.len()),
         (json!("from the source"), 1)
     );
+}
+
+#[test]
+fn another_policy_in_the_middle_of_an_act_does_not_have_it_done_again() {
+    let mut world = down(RESTART);
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.settle();
+    assert_eq!(world.acts.len(), 1);
+    let mut another = world.policies[0].clone();
+    another.name = "another".to_owned();
+    another.spec.priority = Some(1);
+    world.policies.push(another);
+    world.run_for(Span::secs(20)).roll_out().run_for(Span::secs(20));
+    assert_eq!((world.acts.len(), world.incidents.len()), (1, 1));
+    assert_eq!(world.served_value()["title"], "from the source");
 }

@@ -8,7 +8,7 @@ use crate::{
     api::{
         PIN,
         condition::{ConditionType, Conditions},
-        incident::State,
+        incident::{Never, State},
     },
     domain::{Digest, Span},
 };
@@ -175,4 +175,21 @@ fn a_suspended_contract_serves_no_pin() {
         (world.served_value(), says(&world, ConditionType::Pinned).1),
         (two(), "PinPending".to_owned())
     );
+}
+
+#[test]
+fn what_a_person_took_back_does_not_come_after_a_pin() {
+    let mut world = world();
+    world.assign(&with(|document| {
+        document["title"] = json!(7);
+        document["new"] = json!(true);
+    }));
+    world.later(Span::secs(10)).settle();
+    let repaired = world.served_value();
+    assert_eq!((repaired["new"].clone(), world.state()), (json!(true), State::Mitigated));
+    pin(&mut world, &good(), Span::mins(30));
+    world.undo(Never::Candidate);
+    world.settle().run_for(Span::mins(40));
+    assert_eq!(world.served_value(), two());
+    assert_eq!(says(&world, ConditionType::Serving).1, "LastKnownGood");
 }

@@ -198,3 +198,38 @@ fn what_a_policy_was_asked_before_an_incident_is_not_asked_of_it() {
     assert_eq!(world.incidents.last().unwrap().2.waiting, "Cooldown");
     assert_eq!(echoed(&world).shared[0].heal.as_deref(), Some("last week"));
 }
+
+#[test]
+fn what_a_policy_was_asked_before_an_incident_forces_nothing_after_a_crash() {
+    for dies_after in 1..8 {
+        let mut world = World::new(&good());
+        world.contract["fallbackAssets"] = json!([]);
+        let policy = "default: true\nsteps: [{name: asset, replaceAsset: {}}]\n\
+                      retry: {maxAttempts: 2, backoff: {initial: 10s, max: 10s}}";
+        world.policies[0].spec = serde_saphyr::from_str(policy).unwrap();
+        world.policies[0].annotations.insert(HEAL.to_owned(), "last week".to_owned());
+        world.settle();
+        world.asset("hero", Some(404));
+        world.dies_after = Some(world.writes + dies_after);
+        world.later(Span::mins(1)).settle();
+        let asked: usize = world.incidents[0].2.attempts.iter().map(|a| a.requests.len()).sum();
+        assert_eq!((asked, world.tries()), (0, 1), "killed after write {dies_after}");
+    }
+}
+
+#[test]
+fn a_request_to_heal_outlives_an_incident_that_gives_way_to_another() {
+    let mut world = spent("");
+    world.policies[0].spec.suspend = true;
+    ask(&mut world, HEAL, "monday");
+    assert_eq!(echoed(&world).heal, None);
+    // Another fault: the first Incident is superseded, which is not what was asked for.
+    world.asset("hero", Some(200));
+    world.assign(&broken());
+    world.later(Span::secs(1)).settle();
+    assert_eq!((world.incidents.len(), echoed(&world).heal), (2, None));
+    world.policies[0].spec.suspend = false;
+    world.later(Span::secs(1)).settle();
+    assert_eq!(echoed(&world).heal.as_deref(), Some("monday"));
+    assert_eq!(world.incidents[1].2.attempts[0].requests, ["monday"]);
+}

@@ -180,3 +180,38 @@ fn an_attempt_whose_verification_fails_gives_way_to_what_was_served_before() {
     world.settle();
     assert_eq!(world.published, published);
 }
+
+#[test]
+fn a_repair_that_comes_out_different_each_time_is_not_made_again_either() {
+    let mut world = World::new(&with(|document| document["version"] = json!("1")));
+    world.contract["rules"] =
+        json!([{"name": "envelope", "metadata": {"expected": {"/locale": "en-GB"}}}]);
+    world.assign(&with(|document| document["locale"] = json!("en-GB")));
+    let policy = "default: true\nsteps: [{name: stamp, regenerateMetadata: \
+                  {set: {/locale: en-GB, /version: '{{ revision }}'}}}]";
+    world.policies[0].spec = serde_saphyr::from_str(policy).unwrap();
+    world.settle();
+    let before = world.served_value();
+    world.assign(&with(|document| {
+        document["version"] = json!("1");
+        document["locale"] = json!("de-DE");
+    }));
+    world.later(Span::secs(10)).settle();
+    assert_eq!(world.served_value()["version"], "2");
+    undone(&mut world, Never::Candidate);
+    assert_eq!(world.served_value(), before);
+    world.run_for(Span::mins(30));
+    assert_eq!(world.served_value(), before);
+    let message = &world.incidents[0].2.message;
+    assert!(message.contains("took a repair of this document back by spec.undo"), "{message}");
+}
+
+#[test]
+fn a_repair_that_somebody_overwrote_can_still_be_taken_back() {
+    let mut world = repaired(RESTORE);
+    world.vandal(&with(|document| document["title"] = json!("theirs")));
+    world.later(Span::secs(10)).settle();
+    assert_eq!(world.served_value()["new"], "a");
+    let (_, revision, message) = undone(&mut world, Never::Candidate);
+    assert_eq!((world.served_value(), revision), (good(), Some(1)), "{message}");
+}
