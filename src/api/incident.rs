@@ -10,7 +10,7 @@ use super::{
     policy::Step,
     refs::LocalRef,
 };
-use crate::domain::{Digest, Severity, patch::OpSummary};
+use crate::domain::{Digest, Severity, Span, patch::OpSummary};
 
 /// One episode. Written once, which `crd` sees to; only [`super::crd::FOR_PEOPLE`] may change.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -309,6 +309,9 @@ pub struct IncidentStatus {
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<WorkloadEffect>,
+    /// Which step asks the source again, as its `retries` allow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retried: Option<Retried>,
     /// What was found when the source was looked at, because it did not answer or a step was about
     /// to act on its workload.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -464,6 +467,22 @@ pub struct WorkloadEffect {
     pub message: String,
 }
 
+/// How often a step was tried again in an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retried {
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The policy whose step it is.
+    #[schemars(length(max = 63))]
+    pub policy: String,
+    /// The step.
+    #[schemars(length(max = 63))]
+    pub step: String,
+    /// How often so far.
+    pub times: u32,
+}
+
 /// What became of an effect, as read from the object that it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
 pub enum EffectOutcome {
@@ -547,6 +566,45 @@ pub struct Attempt {
     #[schemars(length(max = 32), inner(length(max = 191)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<String>,
+    /// The steps that had their turn in it. The first 20.
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepTaken>,
+}
+
+/// One step of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepTaken {
+    /// The policy whose step it is; none for built-in behaviour.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub policy: String,
+    /// Its name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// What came of it.
+    pub outcome: StepOutcome,
+    /// Of a step that changed the document, where the attempt succeeded: the time from its decision
+    /// until what it published was seen to pass. Of a step that acted on something else: the time
+    /// from its intent until the next step could use what came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took: Option<Span>,
+}
+
+/// What came of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
+pub enum StepOutcome {
+    /// It made the document better.
+    Changed,
+    /// Its time went by.
+    Waited,
+    /// What it did to something else than the document took place.
+    Acted,
+    /// It made nothing better.
+    Failed,
+    /// It was not its turn, by its `when`.
+    Skipped,
 }
 
 /// How an attempt ended.

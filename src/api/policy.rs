@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{contract::Mode, refs::Share};
+use super::{contract::Mode, incident::Cause, refs::Share};
 use crate::{
     domain::{Severity, Span},
     rules::RuleType,
@@ -29,6 +29,11 @@ use crate::{
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
+    printcolumn(name = "Matched", type_ = "integer", json_path = ".status.matched"),
+    printcolumn(name = "Unhealthy", type_ = "integer", json_path = ".status.unhealthy"),
+    printcolumn(name = "InFlight", type_ = "integer", json_path = ".status.inFlight"),
+    printcolumn(name = "Storm", type_ = "boolean", json_path = ".status.storm"),
+    printcolumn(name = "Healed", type_ = "integer", json_path = ".status.healed"),
     printcolumn(name = "Default", type_ = "boolean", json_path = ".spec.default", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1)
@@ -95,7 +100,7 @@ pub struct RemediationPolicySpec {
 
 /// Which failures a policy is for; all that is given must hold.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("has(self.widgets) || has(self.selector) || has(self.rules) || has(self.types) || has(self.keywords) || has(self.severities)").message("match must give at least one of widgets, selector, rules, types, keywords, severities; a policy for everything says default: true"))]
+#[x_kube(validation = Rule::new("has(self.widgets) || has(self.selector) || has(self.rules) || has(self.types) || has(self.keywords) || has(self.severities) || has(self.causes)").message("match must give at least one of widgets, selector, rules, types, keywords, severities, causes; a policy for everything says default: true"))]
 #[serde(rename_all = "camelCase")]
 pub struct Match {
     /// Widget types.
@@ -121,6 +126,11 @@ pub struct Match {
     #[schemars(length(max = 3))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub severities: Vec<Severity>,
+    /// Causes of Incidents (`spec.cause`), as they are found when one opens. What is found only
+    /// later (`status.diagnosis`) is for a step's `when`.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
 }
 
 /// One step, of exactly one kind.
@@ -130,12 +140,25 @@ pub struct Step {
     /// Its name, unique within the policy.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
+    /// Whether it is its turn: a CEL expression that returns a bool. `incident` has `cause`,
+    /// `severity`, `rules` (a list), `tries` (attempts made before this one), `widget`, and
+    /// `diagnosis` (the cause that was found by looking at the source; empty when nobody looked).
+    /// Default: always.
+    #[schemars(length(min = 1, max = 4096))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
     /// What happens when it has nothing to offer. Default: Next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
     /// How long a step that acts on a workload waits for it, at most an hour. Default: 2m.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
+    /// How often `refetchSource` asks a source that does not answer again, before the attempt goes
+    /// on: after a second, and twice as long each time, at most 30s. These are not attempts.
+    /// Default: 0.
+    #[schemars(range(max = 10))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
     /// What it does.
     #[serde(flatten)]
     pub kind: StepKind,
@@ -297,4 +320,46 @@ pub struct RemediationPolicyStatus {
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// How many contracts it could be for, by widget and labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matched: Option<u32>,
+    /// How many of its Incidents are open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unhealthy: Option<u32>,
+    /// How many of them are being repaired: Remediating or Verifying.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u32>,
+    /// Does any of them wait for a storm to end?
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storm: Option<bool>,
+    /// In how many Incidents a step of it had its part in a repair that passed. Counted, as the
+    /// steps are, over the Incidents that exist: the open ones, and of those that are over the ones
+    /// that `incidents` keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healed: Option<u32>,
+    /// What each step of the spec came to, by its name, over the last 20 attempts of each of those
+    /// Incidents.
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepMeasured>,
+}
+
+/// What one step came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepMeasured {
+    /// Its name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// What it does, such as `restoreRevision`.
+    #[schemars(length(max = 63))]
+    pub kind: String,
+    /// In how many attempts it had its turn.
+    pub tried: u32,
+    /// In how many of them it had its part in a repair that passed.
+    pub succeeded: u32,
+    /// The median of the times that it took where it succeeded; see `attempts.steps.took` of an
+    /// Incident.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub median_time: Option<Span>,
 }

@@ -26,7 +26,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// Works on contracts until the queue is closed.
 pub async fn work(ctx: Arc<Ctx>) {
     while let Some(key) = ctx.queue.take().await {
-        let look = AssertUnwindSafe(look(&ctx, &key)).catch_unwind();
+        let look = AssertUnwindSafe(Box::pin(look(&ctx, &key))).catch_unwind();
         if let Ok(outcome) = look.await {
             schedule(&ctx, &key, outcome);
         } else {

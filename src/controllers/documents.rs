@@ -159,7 +159,8 @@ pub async fn fetch(
         }
         DocumentSource::Url(WebUrl(url)) => {
             let field = "spec.document.url";
-            let fetched = match get(ctx, url).await {
+            let deadline = ctx.config.fetch_timeout.to_std();
+            let fetched = match get(ctx, url, deadline).await {
                 Ok(response) if response.status == 200 => from_bytes(response.body, field),
                 Ok(response) => Fetched::Unavailable(Doubt::new(
                     DoubtReason::HttpUnclear,
@@ -178,9 +179,9 @@ pub async fn fetch(
     }
 }
 
-async fn get(ctx: &Ctx, url: &str) -> Result<Response, OutboundError> {
+async fn get(ctx: &Ctx, url: &str, deadline: Duration) -> Result<Response, OutboundError> {
     // One byte more than a document may have: enough to say that it is too large.
-    let request = Request::get(url, MAX_BYTES + 1, ctx.config.fetch_timeout.to_std())?;
+    let request = Request::get(url, MAX_BYTES + 1, deadline)?;
     ctx.outbound.fetch(request).await
 }
 

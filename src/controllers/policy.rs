@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -17,6 +17,9 @@ use crate::{
     api::{RemediationPolicy, RemediationPolicyStatus},
     decide::{policy, select::Policy},
 };
+
+/// How long after a change its policies are counted anew: a storm of changes is one write.
+const COUNT_AFTER: Duration = Duration::from_secs(5);
 
 /// A RemediationPolicy whose spec is still to be read: one that cannot be has a status, too.
 #[derive(Resource, Clone, Debug, Deserialize)]
@@ -91,6 +94,16 @@ pub fn lost(ctx: &Ctx, key: &Key) -> Vec<Key> {
     ctx.index.lost_policy(key)
 }
 
+/// Something changed that a policy is measured by.
+pub fn counts(ctx: &Ctx, key: Key) {
+    ctx.policies.queue.at(key, Instant::now() + COUNT_AFTER);
+}
+
+/// The same, for every policy of a namespace.
+pub fn all_count(ctx: &Ctx, namespace: &str) {
+    ctx.index.policy_keys(namespace).into_iter().for_each(|key| counts(ctx, key));
+}
+
 /// Writes what each status should say, until the queue is closed.
 pub async fn work(ctx: Arc<Ctx>) {
     while let Some(key) = ctx.policies.queue.take().await {
@@ -109,14 +122,25 @@ pub async fn work(ctx: Arc<Ctx>) {
 }
 
 /// Writes the status of a policy if it differs from the one that was seen, on exactly that version:
-/// once for each generation, since what was written is equal when it comes back as an event.
+/// what was written is equal when it comes back as an event, so nothing is written twice.
 async fn say(ctx: &Ctx, key: &Key) -> Result<(), Error> {
     let Some(object) = ctx.policies.lock().get(key).map(|seen| Arc::clone(&seen.object)) else {
         return Ok(());
     };
-    let found = policy::read(&object.spec).and_then(|spec| policy::judge(&spec));
+    let found = match policy::read(&object.spec) {
+        Err(stall) => Err(stall),
+        // Expressions are tried out, so it is done where validation is.
+        Ok(spec) => {
+            let judged = ctx.documents.pool.run(move || policy::judge(&spec)).await;
+            judged.map_err(|_| Error::Timeout {
+                attempted: format!("judging RemediationPolicy {key}"),
+                after: ctx.documents.pool.patience().to_std(),
+            })?
+        }
+    };
     let generation = object.metadata.generation.unwrap_or(0);
-    let status = policy::status(&object.status, generation, &found, ctx.now());
+    let measured = ctx.index.measured(key);
+    let status = policy::status(&object.status, generation, &found, measured, ctx.now());
     let version = object.resource_version();
     let patch = perform::status_patch(Some(&object.status), &status, version.as_deref());
     let Some(patch) = patch else { return Ok(()) };

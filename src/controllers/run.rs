@@ -153,8 +153,9 @@ async fn lead(ctx: &Arc<Ctx>, health: &Health, spell: &CancellationToken) {
         for _ in 0..ctx.config.concurrency {
             workers.spawn(contract::work(Arc::clone(ctx)));
         }
-        workers.spawn(policy::work(Arc::clone(ctx)));
         watch::contracts(ctx, &mut watches, spell).await;
+        // What a policy says of itself is counted over all that is there.
+        workers.spawn(policy::work(Arc::clone(ctx)));
     };
     tokio::select! {
         () = start => {

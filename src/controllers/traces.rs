@@ -39,9 +39,9 @@ use opentelemetry_sdk::{
 };
 
 use crate::{
-    api::incident::IncidentSpec,
+    api::incident::{IncidentSpec, StepOutcome},
     decide::{
-        signal::{Reason, Signal, StepOutcome, Tried},
+        signal::{Reason, Signal, Tried},
         view::OpenIncident,
     },
     domain::text,
@@ -200,7 +200,7 @@ fn steps(signal: &Signal) -> Vec<Tried> {
         Reason::StepSucceeded => StepOutcome::Changed,
         _ => StepOutcome::Failed,
     };
-    vec![Tried { step: signal.step.clone(), outcome, why: String::new() }]
+    vec![Tried { segment: 0, step: signal.step.clone(), outcome, why: String::new() }]
 }
 
 fn step_attributes(spec: &IncidentSpec, signal: &Signal, tried: &Tried) -> Vec<KeyValue> {

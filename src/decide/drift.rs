@@ -35,6 +35,7 @@ pub fn effect(incident: &str) -> Effect {
         attempt: 1,
         step: PUT_BACK.to_owned(),
         tried: Vec::new(),
+        decided_at: None,
     }
 }
 

@@ -46,11 +46,9 @@ pub struct Episode {
 pub fn of(view: &View, checks: &[Check], now: Timestamp) -> (Option<Episode>, Option<Timestamp>) {
     let mut due = None;
     let mut failing = Vec::new();
-    let mut severity = Severity::Info;
-    let mut since = now;
     for result in view.assigned_results() {
         let Verdict::Fail(violations) = result.verdict else { continue };
-        if !opens_incident(view, &result.rule, result.severity, &violations) {
+        if !is_of_interest(view, &result.rule, result.severity, &violations, None) {
             continue;
         }
         let check = checks.iter().find(|c| c.rule == result.rule && c.result == CheckResult::Fail);
@@ -65,20 +63,25 @@ pub fn of(view: &View, checks: &[Check], now: Timestamp) -> (Option<Episode>, Op
                 continue;
             }
         }
-        severity = severity.max(result.severity);
-        since = since.min(began);
-        failing.push((result.severity, Failing { rule: result.rule, violations }));
+        failing.push((result.severity, began, Failing { rule: result.rule, violations }));
     }
-    if failing.is_empty() {
+    // What the cause is hangs on what fails; whether a lesser failure counts, on the cause.
+    let all: Vec<&Failing> = failing.iter().map(|(_, _, failing)| failing).collect();
+    let found = view.incident.as_ref().map_or_else(|| cause(view, &all), |open| open.spec.cause);
+    failing.retain(|(severity, _, failing)| {
+        is_of_interest(view, &failing.rule, *severity, &failing.violations, Some(found))
+    });
+    let Some(severity) = failing.iter().map(|(severity, ..)| *severity).max() else {
         return (None, due);
-    }
-    failing.sort_by(|a, b| (b.0, &a.1.rule).cmp(&(a.0, &b.1.rule)));
+    };
+    let since = failing.iter().map(|(_, began, _)| *began).fold(now, Timestamp::min);
+    failing.sort_by(|a, b| (b.0, &a.2.rule).cmp(&(a.0, &b.2.rule)));
     failing.truncate(RULES_MAX);
-    let failing: Vec<Failing> = failing.into_iter().map(|(_, failing)| failing).collect();
+    let failing: Vec<Failing> = failing.into_iter().map(|(_, _, failing)| failing).collect();
     let episode = Episode {
         fingerprint: fingerprint(&failing),
         digest: assigned_digest(view),
-        cause: cause(view, &failing),
+        cause: cause(view, &failing.iter().collect::<Vec<_>>()),
         severity,
         since,
         failing,
@@ -86,12 +89,18 @@ pub fn of(view: &View, checks: &[Check], now: Timestamp) -> (Option<Episode>, Op
     (Some(episode), due)
 }
 
-/// Critical failures do; lesser ones only where a policy matches them by severity.
-fn opens_incident(view: &View, rule: &str, severity: Severity, violations: &[Violation]) -> bool {
+/// Critical failures are; lesser ones only where a policy matches them by severity.
+pub(super) fn is_of_interest(
+    view: &View,
+    rule: &str,
+    severity: Severity,
+    violations: &[Violation],
+    cause: Option<Cause>,
+) -> bool {
     if severity == Severity::Critical {
         return true;
     }
-    let failure = failure(view, rule, severity, violations);
+    let failure = failure(view, rule, severity, violations, cause);
     let choice = select::choose(&view.policies, None, &failure);
     choice.winner.is_some_and(|winner| {
         winner.spec.r#match.as_ref().is_some_and(|m| m.severities.contains(&severity))
@@ -105,6 +114,7 @@ pub fn failure<'a>(
     rule: &'a str,
     severity: Severity,
     violations: &'a [Violation],
+    cause: Option<Cause>,
 ) -> Failure<'a> {
     Failure {
         widget: &view.effective.widget,
@@ -113,6 +123,7 @@ pub fn failure<'a>(
         rule_type: view.effective.rule(rule).map(|rule| rule.kind.rule_type()),
         severity,
         keywords: violations.iter().map(|violation| violation.keyword.as_str()).collect(),
+        cause,
     }
 }
 
@@ -134,7 +145,7 @@ fn assigned_digest(view: &View) -> Digest {
     }
 }
 
-fn cause(view: &View, failing: &[Failing]) -> Cause {
+fn cause(view: &View, failing: &[&Failing]) -> Cause {
     let documents = view.status.document.as_ref();
     let known_good = documents.and_then(|d| d.last_known_good.as_ref());
     let served = documents.and_then(|d| d.served.as_ref());

@@ -135,14 +135,14 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
     }
     let ordinal = episode::next_ordinal(view);
     let name = episode::name(&view.subject.name, &view.subject.uid, ordinal);
-    let segments = plan::segments(view, trouble);
-    if segments.iter().any(|segment| segment.mode == Mode::Off) {
-        return Move::Nothing;
-    }
     let cause = match blame::cause(view, trouble) {
         Ok(cause) => cause,
         Err(need) => return Move::Ask(need),
     };
+    let segments = plan::segments(view, trouble, cause);
+    if segments.iter().any(|segment| segment.mode == Mode::Off) {
+        return Move::Nothing;
+    }
     let place = write_back::place(view, &segments, &trouble.fingerprint, now);
     let mut first_intent = None;
     if let Some(need) = gates::lack(view, &segments) {
@@ -152,14 +152,15 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
         // Whoever is asked about the plan is shown it in the Incident, which comes first.
         Err(_) | Ok(Way::Asks(_)) => None,
         Ok(Way::Open(open)) => {
-            match plan::candidate(view, &segments, Attempting::First, now, now) {
+            match plan::candidate(view, &segments, Attempting::First(cause), now, now) {
                 Outcome::Ask(need) => return Move::Ask(need),
                 Outcome::Candidate(candidate) if !is_in_place(view, &candidate, &place) => {
                     first_intent = (place == Place::Assigned).then(|| intent(&candidate, 1));
-                    Some(Repair::new(&open.permit(candidate), &name, 1, &place))
+                    Some(Repair::new(&open.permit(candidate), &name, 1, &place, now))
                 }
                 Outcome::Candidate(_)
                 | Outcome::Wait { .. }
+                | Outcome::Retry(_)
                 | Outcome::Effect { .. }
                 | Outcome::None { .. } => None,
             }
@@ -233,7 +234,7 @@ fn go_on(
         && incident.status.effects.is_empty()
         && published_attempt(view, incident).is_none()
         && written_back.is_none()
-        && policies_of(plan) != policies_of(&plan::segments(view, trouble))
+        && policies_of(plan) != policies_of(&plan::segments(view, trouble, incident.spec.cause))
     {
         // Nothing was tried yet, and other policies are responsible now: plan anew.
         return (supersede(incident, now), None);
@@ -258,8 +259,7 @@ fn go_on(
         let Some(served) = &view.served_document else {
             return (Move::Ask(Need::ServedDocument), None);
         };
-        record.step.clone_from(&effect.step);
-        record.tried.clone_from(&effect.tried);
+        record.tell(effect);
         record.changes = changes(view, &served.document);
         if served.is_good() {
             record.succeeded(effect.attempt, served.document.digest(), &served_as(&place));
@@ -361,10 +361,14 @@ fn attempt(
                 record.intend(intent(permit.candidate(), attempt));
                 return finish(view, record);
             }
-            (Move::Publish(Repair::new(&permit, &incident.name, attempt, place)), None)
+            (Move::Publish(Repair::new(&permit, &incident.name, attempt, place, now)), None)
         }
         Outcome::Wait { wait, step } => {
             record.wait(wait, &step);
+            finish(view, record)
+        }
+        Outcome::Retry(retried) => {
+            record.retry_step(retried);
             finish(view, record)
         }
         Outcome::Effect { step, turn } => act(view, record, way, &step, turn.map(|turn| *turn)),

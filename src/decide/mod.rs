@@ -20,6 +20,7 @@ pub mod guard;
 pub mod history;
 pub mod incident;
 pub mod limits;
+pub mod measure;
 pub mod moves;
 pub mod ownership;
 pub mod pin;
@@ -35,6 +36,7 @@ pub mod status;
 pub mod undo;
 pub mod validate;
 pub mod view;
+pub mod when;
 pub mod windows;
 pub mod write_back;
 

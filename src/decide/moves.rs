@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
@@ -25,8 +26,8 @@ use super::{
 /// Most changes of one attempt that are shown.
 pub(super) const OPS_SHOWN: usize = 20;
 
-/// Most steps of one attempt that are noted beside what it writes.
-const STEPS_NOTED: usize = 20;
+/// Most steps of one attempt that are noted.
+pub(super) const STEPS_NOTED: usize = 20;
 
 /// What to do about the Incident.
 #[derive(Debug)]
@@ -88,7 +89,13 @@ pub struct Repair {
 }
 
 impl Repair {
-    pub(super) fn new(permit: &Permit, incident: &str, attempt: u32, place: &Place) -> Self {
+    pub(super) fn new(
+        permit: &Permit,
+        incident: &str,
+        attempt: u32,
+        place: &Place,
+        now: Timestamp,
+    ) -> Self {
         let candidate = permit.candidate();
         Self {
             document: Arc::clone(&candidate.document),
@@ -98,6 +105,7 @@ impl Repair {
                 attempt,
                 step: candidate.step.clone(),
                 tried: candidate.tried.iter().take(STEPS_NOTED).cloned().collect(),
+                decided_at: Some(now),
             },
             written_back: *place == Place::Assigned,
             undoes: None,

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use crate::{
     api::{
-        contract::{Exclude, Method, Mode, Origin},
-        incident::Segment,
+        contract::{Exclude, Method, Mode, NeverAgain, Origin},
+        incident::{Cause, Retried, Segment, StepOutcome},
         policy::{OnFailure, Step},
         refs::LocalRef,
     },
@@ -26,10 +26,11 @@ use super::{
     effects::{self, Turn},
     episode::{self, Episode},
     publish, select,
-    signal::{StepOutcome, Tried},
+    signal::Tried,
     undo,
     validate::{Judged, RuleResult},
     view::{Need, View},
+    when,
 };
 
 /// What came of planning.
@@ -46,6 +47,8 @@ pub enum Outcome {
         /// The step that waits.
         step: String,
     },
+    /// The source did not answer, and is asked again.
+    Retry(Retried),
     /// It is the turn of an effect step.
     Effect {
         /// The step.
@@ -81,14 +84,16 @@ pub struct Candidate {
     pub origin: Origin,
 }
 
-/// The segments of a plan for `episode`: ordered by the worst severity, then by rule.
+/// The segments of a plan for `episode`, whose cause this is: ordered by the worst severity, then by
+/// rule.
 #[must_use]
-pub fn segments(view: &View, episode: &Episode) -> Vec<Segment> {
+pub fn segments(view: &View, episode: &Episode, cause: Cause) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
     for failing in &episode.failing {
         let severity =
             view.effective.rule(&failing.rule).map_or(Severity::Critical, |r| r.severity);
-        let failure = episode::failure(view, &failing.rule, severity, &failing.violations);
+        let failure =
+            episode::failure(view, &failing.rule, severity, &failing.violations, Some(cause));
         let choice = select::choose(&view.policies, view.effective.policy.as_deref(), &failure);
         // A policy that is named and is not there holds the plan: see the gates.
         let name =
@@ -122,6 +127,8 @@ fn built_in(view: &View) -> Vec<Step> {
     }
     vec![Step {
         name: "fallback-assets".to_owned(),
+        when: None,
+        retries: None,
         on_failure: None,
         timeout: None,
         kind: StepKind::ReplaceAsset(ReplaceAsset::default()),
@@ -141,8 +148,8 @@ pub enum Attempting {
     /// To be shown: nothing may be asked of a source that acts on being asked, and what is shown
     /// is how it would be after its `wait` steps.
     Nothing,
-    /// With the Incident, which does not exist yet: neither may it then.
-    First,
+    /// With the Incident of this cause, which does not exist yet: neither may it then.
+    First(Cause),
     /// An attempt of an Incident that is on record.
     Again(Attempt),
 }
@@ -196,7 +203,10 @@ fn compose(
     let mut ops = Vec::new();
     let mut step_name = String::new();
     let mut tried = Vec::new();
-    for segment in segments {
+    for (nth, segment) in segments.iter().enumerate() {
+        let in_segment = |tried| Tried { segment: nth, ..tried };
+        let failed = |step: &Step, why: &str| in_segment(failed(step, why));
+        let done = |step: &Step, outcome| in_segment(done(step, outcome));
         for step in &segment.steps {
             let failing = failing_of(&current, &segment.rules);
             if failing.is_empty() {
@@ -205,32 +215,33 @@ fn compose(
             if excluded(&exclude, &segment.rules, step, &[]) {
                 continue;
             }
+            match skipped(view, segments, segment, step, attempting) {
+                Err(need) => return Outcome::Ask(need),
+                Ok(Some(why)) => {
+                    tried.push(Tried { outcome: StepOutcome::Skipped, ..failed(step, &why) });
+                    continue;
+                }
+                Ok(None) => {}
+            }
             if step.kind.is_effect() {
                 step_name.clone_from(&step.name);
                 match effect(view, segment, step, attempting, now) {
                     Err(outcome) => return *outcome,
-                    Ok(turn) => tried.push(turn),
+                    Ok(turn) => tried.push(in_segment(turn)),
                 }
                 if let Some(escalated) = escalated(step, &step_name, &tried) {
                     return escalated;
                 }
                 continue;
             }
-            let varied = undo::no_variation(view, &never, &step.kind);
-            if let Some(why) = varied.or_else(|| passed_over(view, segments, step, attempting)) {
-                tried.push(failed(step, why));
-                continue;
-            }
-            if let Some(need) = lacks(view, step) {
-                return Outcome::Ask(need);
-            }
             step_name.clone_from(&step.name);
-            if let (Some(StepNeed::Source), Some(Err(doubt))) = (step.kind.need(), &view.source) {
-                if view.state.is_none() && is_seen_into(view, attempting) {
-                    return Outcome::Ask(Need::State);
+            match hindered(view, &never, segments, segment, step, attempting) {
+                Err(outcome) => return *outcome,
+                Ok(Some(why)) => {
+                    tried.push(failed(step, &why));
+                    continue;
                 }
-                tried.push(failed(step, &doubt.message));
-                continue;
+                Ok(None) => {}
             }
             let why = match propose(view, step, &current, &failing, stamp) {
                 Proposal::Wait(_) if is_waited_for(view, segments, step, attempting) => {
@@ -336,6 +347,58 @@ fn escalated(step: &Step, name: &str, tried: &[Tried]) -> Option<Outcome> {
     })
 }
 
+/// Why it is not the turn of a step, by its `when`.
+///
+/// # Errors
+/// The fact to gather first.
+fn skipped(
+    view: &View,
+    segments: &[Segment],
+    segment: &Segment,
+    step: &Step,
+    attempting: Attempting,
+) -> Result<Option<String>, Need> {
+    if step.when.is_none() || has_begun(view, segment, step, attempting) {
+        return Ok(None);
+    }
+    let asks = when::asks_for_diagnosis(step) && view.state.is_none();
+    if asks && is_seen_into(view, attempting) {
+        return Err(Need::State);
+    }
+    Ok(when::passes_over(step, &when::of(view, segments, attempting)))
+}
+
+/// Why a step cannot propose anything, whatever it would.
+///
+/// # Errors
+/// What has to happen before that can be said.
+fn hindered(
+    view: &View,
+    never: &[NeverAgain],
+    segments: &[Segment],
+    segment: &Segment,
+    step: &Step,
+    attempting: Attempting,
+) -> Result<Option<String>, Box<Outcome>> {
+    let varied = undo::no_variation(view, never, &step.kind);
+    if let Some(why) = varied.or_else(|| passed_over(view, segments, step, attempting)) {
+        return Ok(Some(why.to_owned()));
+    }
+    if let Some(need) = lacks(view, step) {
+        return Err(Box::new(Outcome::Ask(need)));
+    }
+    let (Some(StepNeed::Source), Some(Err(doubt))) = (step.kind.need(), &view.source) else {
+        return Ok(None);
+    };
+    if let Some(retried) = asks_again(view, segment, step, attempting) {
+        return Err(Box::new(Outcome::Retry(retried)));
+    }
+    if view.state.is_none() && is_seen_into(view, attempting) {
+        return Err(Box::new(Outcome::Ask(Need::State)));
+    }
+    Ok(Some(doubt.message.clone()))
+}
+
 /// Why it is not the turn of a step that asks the source.
 fn passed_over(
     view: &View,
@@ -348,11 +411,22 @@ fn passed_over(
     }
     match attempting {
         Attempting::Again(attempt) => has_acted_behind(view, segments, step, attempt)
-            .then_some("a later step acted because of what the source said"),
-        Attempting::Nothing | Attempting::First => {
+            .then_some("a later step went on from what the source said"),
+        Attempting::Nothing | Attempting::First(_) => {
             acts_on_being_asked(view).then_some("would ask the source for a new document")
         }
     }
+}
+
+/// Is an act of the step on record in this attempt? Then its turn goes on, whatever it changed.
+fn has_begun(view: &View, segment: &Segment, step: &Step, attempting: Attempting) -> bool {
+    let Attempting::Again(attempt) = attempting else { return false };
+    let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
+    let mut effects = view.incident.iter().flat_map(|incident| &incident.status.effects);
+    effects.any(|effect| {
+        (effect.attempt, effect.policy.as_str(), &effect.step)
+            == (attempt.number, policy, &step.name)
+    })
 }
 
 /// Is more to be seen of a source that does not answer than that?
@@ -370,14 +444,44 @@ fn is_waited_for(view: &View, segments: &[Segment], step: &Step, attempting: Att
         }
         // Who is shown a plan is shown what it comes to.
         Attempting::Nothing => true,
-        Attempting::First => false,
+        Attempting::First(_) => false,
     }
 }
 
-/// Has a step behind this one acted in this attempt? Then this one had its turn before.
+/// The next time that a step asks a source that did not answer.
+fn asks_again(
+    view: &View,
+    segment: &Segment,
+    step: &Step,
+    attempting: Attempting,
+) -> Option<Retried> {
+    let Attempting::Again(Attempt { number: attempt, is_probe: false, .. }) = attempting else {
+        return None;
+    };
+    view.effective.source.as_ref()?;
+    let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
+    let known = view.incident.as_ref().and_then(|incident| incident.status.retried.as_ref());
+    let known = known.filter(|known| {
+        (known.attempt, known.policy.as_str(), &known.step) == (attempt, policy, &step.name)
+    });
+    let times = known.map_or(0, |known| known.times);
+    (times < step.retries.unwrap_or(0)).then(|| Retried {
+        attempt,
+        policy: policy.to_owned(),
+        step: step.name.clone(),
+        times: times.saturating_add(1),
+    })
+}
+
+/// Has a step behind this one acted or asked again in this attempt? Then this one had its turn
+/// before.
 fn has_acted_behind(view: &View, segments: &[Segment], step: &Step, attempt: Attempt) -> bool {
-    let effects = view.incident.iter().flat_map(|incident| &incident.status.effects);
-    let mut acted = effects.filter(|effect| effect.attempt == attempt.number);
+    let incident = view.incident.iter();
+    let effects = incident.clone().flat_map(|incident| &incident.status.effects);
+    let effects = effects.map(|effect| (effect.attempt, &effect.policy, &effect.step));
+    let retried = incident.filter_map(|incident| incident.status.retried.as_ref());
+    let retried = retried.map(|retried| (retried.attempt, &retried.policy, &retried.step));
+    let mut acted = effects.chain(retried).filter(|(number, ..)| *number == attempt.number);
     let steps = || {
         segments.iter().flat_map(|segment| {
             let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
@@ -385,21 +489,23 @@ fn has_acted_behind(view: &View, segments: &[Segment], step: &Step, attempt: Att
         })
     };
     let own = steps().position(|(_, known)| std::ptr::eq(known, step));
-    acted.any(|effect| {
-        steps().position(|(p, s)| (p, &s.name) == (effect.policy.as_str(), &effect.step)) > own
+    acted.any(|(_, policy, step)| {
+        steps().position(|(p, s)| (p, &s.name) == (policy.as_str(), step)) > own
     })
 }
 
+/// In the plan's first segment, until it is said which.
 fn failed(step: &Step, why: &str) -> Tried {
-    Tried { step: step.name.clone(), outcome: StepOutcome::Failed, why: text::message(why) }
+    let outcome = StepOutcome::Failed;
+    Tried { segment: 0, step: step.name.clone(), outcome, why: text::message(why) }
 }
 
 fn done(step: &Step, outcome: StepOutcome) -> Tried {
-    Tried { step: step.name.clone(), outcome, why: String::new() }
+    Tried { segment: 0, step: step.name.clone(), outcome, why: String::new() }
 }
 
 fn whys(tried: &[Tried]) -> String {
-    let failed = tried.iter().filter(|tried| tried.outcome == StepOutcome::Failed);
+    let failed = tried.iter().filter(|tried| !tried.why.is_empty());
     let whys: Vec<String> = failed.map(|tried| format!("{}: {}", tried.step, tried.why)).collect();
     whys.join("; ")
 }

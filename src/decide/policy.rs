@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
-use super::{Stall, effects::NO_SERVICE_ACCOUNT, windows};
+use super::{Stall, effects::NO_SERVICE_ACCOUNT, measure::Measured, when, windows};
 use crate::{
     api::{
         ConditionType, Conditions,
+        incident::Cause,
         policy::{RemediationPolicySpec, RemediationPolicyStatus, Step},
     },
     steps::StepKind,
@@ -25,9 +26,9 @@ pub fn read(spec: &Value) -> Result<RemediationPolicySpec, Stall> {
     // By themselves first: what is flattened into a step has no path in the error of the whole.
     for (nth, step) in steps.into_iter().flatten().enumerate() {
         let Value::Object(mut kind) = step.clone() else { continue };
-        kind.remove("name");
-        kind.remove("onFailure");
-        kind.remove("timeout");
+        for own in ["name", "when", "onFailure", "timeout", "retries"] {
+            kind.remove(own);
+        }
         let kind: Result<StepKind, _> = serde_path_to_error::deserialize(Value::Object(kind));
         kind.map_err(|error| {
             unreadable(&format!("spec.steps[{nth}].{}", error.path()), error.inner())
@@ -55,7 +56,15 @@ pub fn judge(spec: &RemediationPolicySpec) -> Result<(), Stall> {
         let message = format!("{unusable}; the policy does not act");
         return Err(Stall::new("WindowInvalid", &message));
     }
-    let fault_of = |(nth, step): (usize, &Step)| Some((nth, step.kind.fault()?));
+    let causes = spec.r#match.iter().flat_map(|wanted| &wanted.causes);
+    if let Some((nth, cause)) = causes.enumerate().find(|(_, cause)| is_never_asked(**cause)) {
+        let message = format!(
+            "spec.match.causes[{nth}]: no policy is asked about {cause}; take it out, or ask for \
+             incident.diagnosis in a step's when; the others count"
+        );
+        return Err(Stall::new("CauseInvalid", &message));
+    }
+    let fault_of = |(nth, step): (usize, &Step)| Some((nth, fault_of_step(step)?));
     match spec.steps.iter().enumerate().find_map(fault_of) {
         None => nobodys(spec),
         Some((nth, fault)) => Err(Stall::new(
@@ -63,6 +72,16 @@ pub fn judge(spec: &RemediationPolicySpec) -> Result<(), Stall> {
             &format!("spec.steps[{nth}].{fault}; this step does nothing, the others do"),
         )),
     }
+}
+
+/// Causes of which no plan is made: what is put back by itself, and what is found only later.
+fn is_never_asked(cause: Cause) -> bool {
+    matches!(cause, Cause::Overwritten | Cause::SourceDown)
+}
+
+/// The first fault of one step.
+fn fault_of_step(step: &Step) -> Option<String> {
+    step.kind.fault().or_else(|| when::fault(step.when.as_deref()?))
 }
 
 /// A step that acts on a workload has somebody's rights or does nothing.
@@ -101,12 +120,13 @@ fn selector_fault(selector: &LabelSelector) -> Option<String> {
     })
 }
 
-/// The status of a policy, given what was found and the status that is stored.
+/// The status of a policy, given what was found and counted, and the status that is stored.
 #[must_use]
 pub fn status(
     stored: &RemediationPolicyStatus,
     generation: i64,
     found: &Result<(), Stall>,
+    measured: Measured,
     now: Timestamp,
 ) -> RemediationPolicyStatus {
     let mut conditions = Conditions::of(Some(&stored.conditions));
@@ -121,9 +141,16 @@ pub fn status(
             conditions.set(ConditionType::Stalled, true, reason, message, generation, now);
         }
     }
+    let Measured { matched, unhealthy, in_flight, storm, healed, steps } = measured;
     RemediationPolicyStatus {
         observed_generation: Some(generation),
         conditions: conditions.into_list(),
+        matched: Some(matched),
+        unhealthy: Some(unhealthy),
+        in_flight: Some(in_flight),
+        storm: Some(storm),
+        healed: Some(healed),
+        steps,
     }
 }
 
@@ -221,9 +248,49 @@ mod tests {
             ),
         ];
         for (spec, reason, field, fix) in cases {
-            let Err(stall) = found(&spec) else { panic!("found good: {spec}") };
-            assert_eq!(stall.reason, reason, "{stall}");
-            assert!(stall.message.starts_with(field) && stall.message.contains(fix), "{stall}");
+            is_told(&spec, reason, field, fix);
+        }
+    }
+
+    fn is_told(spec: &str, reason: &str, field: &str, fix: &str) {
+        let Err(stall) = found(spec) else { panic!("found good: {spec}") };
+        assert_eq!(stall.reason, reason, "{stall}");
+        assert!(stall.message.starts_with(field) && stall.message.contains(fix), "{stall}");
+    }
+
+    #[test]
+    fn what_cannot_be_asked_of_an_incident_is_told_by_its_field_and_fix() {
+        let when = |when: &str| {
+            format!("{{default: true, steps: [{{name: a, when: \"{when}\", wait: {{for: 1s}}}}]}}")
+        };
+        for (spec, reason, field, fix) in [
+            (
+                when("incident.weather == 'fine'"),
+                "StepInvalid",
+                "spec.steps[0].when cannot be evaluated",
+                "the key \"weather\" is missing; this step does nothing",
+            ),
+            (
+                when("incident.cause =="),
+                "StepInvalid",
+                "spec.steps[0].when does not compile",
+                "this step does nothing, the others do",
+            ),
+            (
+                when(&"(".repeat(40)),
+                "StepInvalid",
+                "spec.steps[0].when",
+                "this step does nothing, the others do",
+            ),
+            (
+                "{match: {causes: [Stale, SourceDown]}, steps: [{name: a, wait: {for: 1s}}]}"
+                    .to_owned(),
+                "CauseInvalid",
+                "spec.match.causes[1]",
+                "incident.diagnosis",
+            ),
+        ] {
+            is_told(&spec, reason, field, fix);
         }
     }
 
@@ -235,7 +302,7 @@ mod tests {
              {name: c, repairDocument: {allow: [Truncate]}}, {name: d, replaceAsset: {}}, \
              {name: e, regenerateMetadata: {set: {/a: '{{revision}} {{now}} {{contract}} {{widget}}'}}}, \
              {name: f, patch: {ops: [{op: add, path: /a, value: null}]}}, {name: g, wait: {for: 5s}}, \
-             {name: h, timeout: 3m, restartWorkload: {}}, {name: i, scaleWorkload: {}}], \
+             {name: h, timeout: 3m, when: '\"schema\" in incident.rules', restartWorkload: {}}, {name: i, scaleWorkload: {}}], \
              serviceAccountName: healer}";
         assert_eq!(found(good), Ok(()));
     }
@@ -245,6 +312,9 @@ mod tests {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
         let bad = Err(Stall::new("SpecInvalid", "spec.cooldown: no"));
         let (ready, stalled) = (ConditionType::Ready, ConditionType::Stalled);
+        let status = |stored: &_, generation, found: &_, now| {
+            super::status(stored, generation, found, Measured::default(), now)
+        };
         let first = status(&RemediationPolicyStatus::default(), 1, &bad, at(1));
         let conditions = Conditions::of(Some(&first.conditions));
         assert!(!conditions.is_true(ready) && conditions.is_true(stalled));

@@ -13,8 +13,8 @@ use crate::{
     api::{
         condition::{ConditionType, Conditions, whole_seconds},
         incident::{
-            Attempt, EffectOutcome, IncidentStatus, Intent, Outcome as AttemptOutcome, Series,
-            State, WorkloadEffect,
+            Attempt, EffectOutcome, IncidentStatus, Intent, Outcome as AttemptOutcome, Retried,
+            Series, State, StepOutcome, StepTaken, WorkloadEffect,
         },
         policy::{Retry, Step},
     },
@@ -27,7 +27,7 @@ use crate::{
 
 use super::{
     Held, diagnose, effects, escalation,
-    moves::{Move, Plan, summaries},
+    moves::{Move, Plan, STEPS_NOTED, summaries},
     plan::Candidate,
     shown::Shown,
     signal::{Reason, Signal, Tried},
@@ -46,6 +46,8 @@ pub(super) const WAITING_STEP: &str = "Wait";
 /// What it waits for while the source's workload is not available after a step acted on it.
 pub(super) const WAITING_WORKLOAD: &str = "Workload";
 const EFFECTS_KEPT: usize = 20;
+/// The longest wait before a step asks again.
+const LONGEST_RETRY: Span = Span::secs(30);
 
 /// A status under way to its next version.
 pub(super) struct Record<'a> {
@@ -57,6 +59,8 @@ pub(super) struct Record<'a> {
     pub(super) changes: Vec<OpSummary>,
     pub(super) step: String,
     pub(super) tried: Vec<Tried>,
+    /// When what it published was decided.
+    decided_at: Option<Timestamp>,
     /// A plan that people have not seen yet.
     shows: Option<Box<Plan>>,
     /// The requests that an attempt is made for.
@@ -77,6 +81,7 @@ impl<'a> Record<'a> {
             changes: Vec::new(),
             step: String::new(),
             tried: Vec::new(),
+            decided_at: None,
             shows: None,
             requests: Vec::new(),
             now,
@@ -142,11 +147,38 @@ impl<'a> Record<'a> {
             published: None,
             approved_by: self.status.approved_by.take(),
             requests: std::mem::take(&mut self.requests),
+            steps: self.steps_taken(number, outcome),
         });
         self.plan_is_over();
         let surplus = self.status.attempts.len().saturating_sub(ATTEMPTS_KEPT);
         self.status.attempts.drain(..surplus);
         self.status.message = text::message(message);
+    }
+
+    /// What the steps of the attempt came to, and how long each that counts took.
+    fn steps_taken(&self, number: u32, outcome: AttemptOutcome) -> Vec<StepTaken> {
+        let decided_at = self.decided_at.unwrap_or(self.now);
+        let taken = self.tried.iter().take(STEPS_NOTED).map(|tried| {
+            let segment = self.incident.spec.plan.get(tried.segment);
+            let policy = segment.and_then(|segment| segment.policy_ref.as_ref());
+            let policy = policy.map_or_else(String::new, |policy| policy.name.clone());
+            let acted = self.status.effects.iter().find(|effect| {
+                (effect.attempt, &effect.policy, &effect.step) == (number, &policy, &tried.step)
+            });
+            let since = match tried.outcome {
+                StepOutcome::Changed if outcome == AttemptOutcome::Succeeded => {
+                    self.decided_at.map(|at| (at, self.now))
+                }
+                StepOutcome::Acted => acted.map(|effect| (effect.intended_at.0, decided_at)),
+                StepOutcome::Changed
+                | StepOutcome::Waited
+                | StepOutcome::Failed
+                | StepOutcome::Skipped => None,
+            };
+            let took = since.map(|(since, until)| Span::between(since, until));
+            StepTaken { policy, name: tried.step.clone(), outcome: tried.outcome, took }
+        });
+        taken.collect()
     }
 
     /// Takes back a condition that was true.
@@ -181,10 +213,16 @@ impl<'a> Record<'a> {
         self.status.next_attempt_time = None;
     }
 
-    /// What an attempt did, from what was stored before it: the evidence is overwritten.
-    pub(super) fn tell_intent(&mut self, effect: &Effect) {
+    /// Which attempt it is that is written down next, from what is noted beside what it wrote.
+    pub(super) fn tell(&mut self, effect: &Effect) {
         self.step.clone_from(&effect.step);
         self.tried.clone_from(&effect.tried);
+        self.decided_at = effect.decided_at;
+    }
+
+    /// What an attempt did, from what was stored before it: the evidence is overwritten.
+    pub(super) fn tell_intent(&mut self, effect: &Effect) {
+        self.tell(effect);
         if let Some(intent) = write_back::intent(self.incident, effect.attempt) {
             self.changes.clone_from(&intent.ops);
         }
@@ -279,6 +317,17 @@ impl<'a> Record<'a> {
         self.waits_for(WAITING_STEP);
         step.clone_into(&mut self.status.step);
         self.next_attempt(wait);
+    }
+
+    /// A step of the attempt under way is about to be tried again.
+    pub(super) fn retry_step(&mut self, retried: Retried) {
+        let message = format!("step {} asks the source again", retried.step);
+        self.set(ConditionType::Remediating, true, "Retrying", &message);
+        self.waits_for("Retry");
+        self.status.step.clone_from(&retried.step);
+        let doublings = i32::try_from(retried.times.saturating_sub(1)).unwrap_or(i32::MAX);
+        self.next_attempt(Span::secs(1).times(2_f64.powi(doublings), LONGEST_RETRY));
+        self.status.retried = Some(retried);
     }
 
     pub(super) fn next_attempt(&mut self, wait: Span) {

@@ -8,7 +8,7 @@
 //! | 6 | widget and rule |
 //! | 5 | rule |
 //! | 4 | widget |
-//! | 3 | type, keyword or severity |
+//! | 3 | type, keyword, severity or cause |
 //! | 2 | labels |
 //! | 1 | `default: true` |
 
@@ -19,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::{
     api::{
-        incident::Segment,
+        incident::{Cause, Segment},
         policy::{Match, RemediationPolicySpec, Retry},
     },
     domain::{Severity, Span, text},
@@ -60,6 +60,8 @@ pub struct Failure<'a> {
     pub severity: Severity,
     /// The keywords of its violations.
     pub keywords: Vec<&'a str>,
+    /// The cause of the Incident that it is, or would be, in; None while that is not known.
+    pub cause: Option<Cause>,
 }
 
 /// The winner, if any, and why it won.
@@ -155,7 +157,8 @@ fn specificity(policy: &RemediationPolicySpec, failure: &Failure<'_>) -> Option<
     let by_widget = given(wanted.widgets.is_empty());
     let by_kind = given(wanted.types.is_empty())
         || given(wanted.keywords.is_empty())
-        || given(wanted.severities.is_empty());
+        || given(wanted.severities.is_empty())
+        || given(wanted.causes.is_empty());
     Some(match (by_widget, by_rule, by_kind) {
         (true, true, _) => 6,
         (false, true, _) => 5,
@@ -190,6 +193,7 @@ fn matches(wanted: &Match, failure: &Failure<'_>) -> bool {
     named(&wanted.widgets, failure.widget)
         && named(&wanted.rules, failure.rule)
         && severity
+        && (wanted.causes.is_empty() || failure.cause.is_none_or(|c| wanted.causes.contains(&c)))
         && (wanted.types.is_empty() || failure.rule_type.is_some_and(|t| wanted.types.contains(&t)))
         && (wanted.keywords.is_empty()
             || failure.keywords.iter().any(|keyword| wanted.keywords.iter().any(|k| k == keyword)))
@@ -238,6 +242,7 @@ mod tests {
             rule_type: Some(RuleType::Schema),
             severity: Severity::Critical,
             keywords: vec!["required"],
+            cause: Some(Cause::DocumentChanged),
         }
     }
 
@@ -287,12 +292,16 @@ mod tests {
             "match: {rules: [schema], types: [Asset]}",
             "match: {rules: [schema], severities: [Warning]}",
             "match: {selector: {matchLabels: {shop: de}}}",
+            "match: {rules: [schema], causes: [SchemaChanged]}",
             "match: {selector: {matchExpressions: [{key: shop, operator: NotIn, values: [uk]}]}}",
         ] {
             assert_eq!(winner(&[policy("p", 1, spec)], None), "none", "{spec}");
         }
-        let spec =
-            "match: {selector: {matchExpressions: [{key: shop, operator: In, values: [uk]}]}}";
-        assert_eq!(winner(&[policy("p", 1, spec)], None), "p");
+        for spec in [
+            "match: {selector: {matchExpressions: [{key: shop, operator: In, values: [uk]}]}}",
+            "match: {causes: [Stale, DocumentChanged]}",
+        ] {
+            assert_eq!(winner(&[policy("p", 1, spec)], None), "p", "{spec}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     api::{
         condition::{ConditionType, Conditions},
         contract::WidgetContractStatus,
+        incident::StepOutcome,
     },
     domain::text,
 };
@@ -37,25 +38,14 @@ pub struct Signal {
 /// One step of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {
+    /// Which segment of the plan it is in.
+    pub segment: usize,
     /// Its name.
     pub step: String,
     /// What came of it.
     pub outcome: StepOutcome,
     /// Why nothing did; empty when something did.
     pub why: String,
-}
-
-/// What came of one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
-pub enum StepOutcome {
-    /// It made the document better.
-    Changed,
-    /// Its time went by.
-    Waited,
-    /// What it did to the source's workload took place.
-    Acted,
-    /// It made nothing better.
-    Failed,
 }
 
 /// The stable reasons of Events.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     api::{
         contract::{EffectiveRef, Mode, NeverAgain, Origin, WidgetContractStatus},
-        incident::{Cause, IncidentSpec, IncidentStatus, State},
+        incident::{Cause, IncidentSpec, IncidentStatus, State, StepOutcome},
         refs::LocalRef,
     },
     domain::{
@@ -26,7 +26,7 @@ use super::{
     ownership::ServedIn,
     requests::Annotations,
     select::Policy,
-    signal::{StepOutcome, Tried},
+    signal::Tried,
     undo,
     validate::{Judged, RuleResult, Rulebook},
 };
@@ -294,9 +294,11 @@ pub struct Effect {
     pub attempt: u32,
     /// The step that made the last change.
     pub step: String,
-    /// What the attempt tried, for its trace: the names alone, a `!` before one that failed, a `~`
-    /// before one that waited and a `+` before one that acted on a workload.
+    /// What the attempt tried: the names alone, a `!` before one that failed, a `~` before one that
+    /// waited, a `+` before one that acted on a workload and a `-` before one that was skipped; then `<n>:` for one of a later segment.
     pub tried: Vec<Tried>,
+    /// When it was decided, as `@<milliseconds since 1970>`; of a put-back key that is not noted.
+    pub decided_at: Option<Timestamp>,
 }
 
 impl fmt::Display for Note {
@@ -327,10 +329,15 @@ impl fmt::Display for Effect {
                 StepOutcome::Failed => "!",
                 StepOutcome::Waited => "~",
                 StepOutcome::Acted => "+",
+                StepOutcome::Skipped => "-",
             };
-            write!(f, "{}{mark}{}", if at == 0 { '/' } else { ',' }, tried.step)?;
+            write!(f, "{}{mark}", if at == 0 { '/' } else { ',' })?;
+            if tried.segment > 0 {
+                write!(f, "{}:", tried.segment)?;
+            }
+            write!(f, "{}", tried.step)?;
         }
-        Ok(())
+        self.decided_at.map_or(Ok(()), |at| write!(f, "@{}", at.as_millisecond()))
     }
 }
 
@@ -338,6 +345,11 @@ impl FromStr for Effect {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
+        let (text, millis) = match text.split_once('@') {
+            Some((text, millis)) => (text, Some(millis.parse().map_err(|_| ())?)),
+            None => (text, None),
+        };
+        let decided_at = millis.map(Timestamp::from_millisecond).transpose().map_err(|_| ())?;
         let mut parts = text.split('/').map(str::to_owned);
         let mut part = || parts.next().ok_or(());
         let (incident, attempt) = (part()?, part()?.parse().map_err(|_| ())?);
@@ -348,11 +360,14 @@ impl FromStr for Effect {
                 Some(("!", step)) => (StepOutcome::Failed, step),
                 Some(("~", step)) => (StepOutcome::Waited, step),
                 Some(("+", step)) => (StepOutcome::Acted, step),
+                Some(("-", step)) => (StepOutcome::Skipped, step),
                 _ => (StepOutcome::Changed, name),
             };
-            Tried { step: step.to_owned(), outcome, why: String::new() }
+            let (segment, step) = step.split_once(':').unwrap_or(("0", step));
+            let segment = segment.parse().unwrap_or(0);
+            Tried { segment, step: step.to_owned(), outcome, why: String::new() }
         });
-        Ok(Self { incident, attempt, step, tried: tried.collect() })
+        Ok(Self { incident, attempt, step, tried: tried.collect(), decided_at })
     }
 }
 
@@ -480,7 +495,11 @@ mod tests {
 
     #[test]
     fn what_is_noted_of_an_attempt_reads_back_as_it_was() {
-        for text in ["uk-1/2/restore", "uk-1/2/restore/!graft,~pause,+restart,restore"] {
+        for text in [
+            "uk-1/2/restore",
+            "uk-1/2/restore/!graft,~pause,+restart,restore",
+            "uk-1/2/restore/!graft,~1:pause,+1:restart,-1:scale,2:restore@1767225600123",
+        ] {
             let note = format!("Repaired revision=3 effect={text} before=2 undoes");
             assert_eq!(note.parse::<Note>().unwrap().to_string(), note);
         }

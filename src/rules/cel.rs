@@ -12,6 +12,7 @@
 //! - `map`, `filter`, `all` and `exists` are functions of `each.rs`.
 
 mod checks;
+mod condition;
 mod corrected;
 mod each;
 mod equal;
@@ -29,6 +30,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::condition::{Condition, condition};
 use self::{
     checks::{check_names, evidently_not_bool},
     corrected::corrected,
@@ -54,6 +56,17 @@ pub struct CelRule {
     pub message_expression: Option<String>,
 }
 
+/// What an expression is about.
+#[derive(Debug)]
+pub struct Root {
+    /// What it is called in the expression.
+    pub name: &'static str,
+    /// What that is, for people.
+    pub is: &'static str,
+}
+
+static DOCUMENT: Root = Root { name: "self", is: "the document" };
+
 /// A rule whose expressions passed the cost gate and compiled.
 #[derive(Debug)]
 pub struct Expression {
@@ -76,14 +89,14 @@ static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
 /// [`DoubtReason::ExpressionTooCostly`] from the cost gate; [`DoubtReason::ExpressionInvalid`]
 /// where an expression does not parse, names what is not there, or cannot return what it must.
 pub fn compile(rule: &CelRule) -> Result<Expression, Doubt> {
-    let condition = Program::compile("cel.expression", &rule.expression)?;
+    let condition = Program::compile("cel.expression", &DOCUMENT, &rule.expression)?;
     if let Some(what) = evidently_not_bool(&condition.expression) {
         return Err(invalid(&format!("cel.expression returns {what}; it must return a bool")));
     }
     let message = rule
         .message_expression
         .as_deref()
-        .map(|source| Program::compile("cel.messageExpression", source))
+        .map(|source| Program::compile("cel.messageExpression", &DOCUMENT, source))
         .transpose()?;
     Ok(Expression { rule: rule.clone(), condition, message })
 }
@@ -136,6 +149,7 @@ fn failed(message: &str) -> Verdict {
 #[derive(Debug)]
 struct Program {
     field: &'static str,
+    root: &'static Root,
     source: String,
     expression: IdedExpr,
 }
@@ -149,13 +163,13 @@ enum Stop {
 }
 
 impl Program {
-    fn compile(field: &'static str, source: &str) -> Result<Self, Doubt> {
+    fn compile(field: &'static str, root: &'static Root, source: &str) -> Result<Self, Doubt> {
         source::check_source(field, source)?;
-        let expression = with_deep_stack(field, || Self::parsed(field, source))??;
-        Ok(Self { field, source: source.to_owned(), expression })
+        let expression = with_deep_stack(field, || Self::parsed(field, root, source))??;
+        Ok(Self { field, root, source: source.to_owned(), expression })
     }
 
-    fn parsed(field: &str, source: &str) -> Result<IdedExpr, Doubt> {
+    fn parsed(field: &str, root: &'static Root, source: &str) -> Result<IdedExpr, Doubt> {
         let nesting = u16::try_from(cost::MAX_NESTING + 4).unwrap_or(u16::MAX);
         let parsed =
             Parser::new().max_recursion_depth(nesting).parse(source).map_err(|errors| {
@@ -165,16 +179,17 @@ impl Program {
                 invalid(&format!("{field} does not compile, line {line} column {column}: {what}"))
             })?;
         cost::check_shape(field, &parsed)?;
-        check_names(field, &parsed, &mut vec!["self"])?;
+        check_names(field, root, &parsed, &mut vec![root.name])?;
         Ok(corrected(parsed))
     }
 
     fn run(&self, document: &Value) -> Result<CelValue, Stop> {
-        meter::check_cost(self.field, &self.expression, document).map_err(Stop::Doubt)?;
+        meter::check_cost(self.field, self.root.name, &self.expression, document)
+            .map_err(Stop::Doubt)?;
         let value = to_cel(document);
         let result = with_deep_stack(self.field, || {
             let mut context = FUNCTIONS.new_inner_scope();
-            context.add_variable_from_value("self", value);
+            context.add_variable_from_value(self.root.name, value);
             CelValue::resolve(&self.expression, &context)
         });
         result.map_err(Stop::Doubt)?.map_err(|error| self.stop(&error))

@@ -7,12 +7,12 @@ use k8s_openapi::api::{
     rbac::v1::{ClusterRole, Role, RoleBinding},
 };
 use kintsugi::api::{Incident, RemediationPolicy};
-use kube::api::{DynamicObject, PostParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::{
     chart,
-    support::{Cluster, Namespace, Operator, PATIENCE, storefinder},
+    support::{Cluster, Namespace, Operator, PATIENCE, has, storefinder},
 };
 
 fn policy_says(
@@ -166,6 +166,68 @@ async fn a_status_that_could_not_be_written_is_written_when_it_may_be() {
     let patch = json!([{"apiGroups": ["kintsugi.dev"], "resources": [status], "verbs": ["patch"]}]);
     grant(&namespace, "status", &patch).await;
     policy_when(&namespace, "heal", policy_says("True", "Usable")).await;
+}
+
+#[tokio::test]
+async fn a_policy_says_what_its_steps_came_to_and_a_restart_changes_nothing_of_it() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "measured").await;
+    let operator = Operator::start(&cluster, &namespace, &[]);
+    let in_vain = json!({"ops": [{"op": "replace", "path": "/title", "value": 8}]});
+    let now = "incident.cause == 'DocumentChanged' && incident.tries == 0";
+    let steps = json!([
+        {"name": "never", "when": "incident.tries > 9", "retries": 2, "refetchSource": {}},
+        {"name": "vain", "when": now, "patch": in_vain},
+        {"name": "restore", "restoreRevision": {}},
+    ]);
+    let manifest = policy("heal", &steps).replace("DryRun", "Auto");
+    namespace.apply(&manifest).await;
+    namespace.apply(&storefinder("uk", &json!({"title": "Shops"}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    namespace.apply(&storefinder("uk", &json!({"title": 7, "new": "and good"}))).await;
+    let says = |expected: Value| {
+        move |policy: Option<&DynamicObject>| {
+            let Some(policy) = policy else { return false };
+            let mut status = policy.data["status"].clone();
+            let times =
+                status["steps"][2].as_object_mut().and_then(|step| step.remove("medianTime"));
+            let has_taken =
+                times.is_some_and(|time| time.as_str().is_some_and(|time| time != "0s"));
+            let healed = expected["healed"] == 1;
+            has_taken == healed
+                && expected
+                    .as_object()
+                    .unwrap()
+                    .iter()
+                    .all(|(field, value)| status[field] == *value)
+        }
+    };
+    let healed = |matched: u32| {
+        json!({
+            "matched": matched, "unhealthy": 1, "inFlight": 0, "storm": false, "healed": 1,
+            "steps": [
+                {"name": "never", "kind": "refetchSource", "tried": 0, "succeeded": 0},
+                {"name": "vain", "kind": "patch", "tried": 1, "succeeded": 0},
+                {"name": "restore", "kind": "restoreRevision", "tried": 1, "succeeded": 1},
+            ],
+        })
+    };
+    let before = policy_when(&namespace, "heal", says(healed(1))).await;
+
+    drop(operator);
+    let _operator = Operator::start_as(&cluster, &namespace, "operator", &[]);
+    namespace.apply(&storefinder("de", &json!({"title": "Filialen"}))).await;
+    let after = policy_when(&namespace, "heal", says(healed(2))).await;
+    let median = |policy: &DynamicObject| policy.data["status"]["steps"][2]["medianTime"].clone();
+    assert_eq!(median(&before), median(&after));
+
+    // What is gone is not counted any more.
+    let params = DeleteParams::default();
+    namespace.contracts().delete("uk", &params).await.unwrap();
+    let all = ListParams::default();
+    namespace.api::<Incident>().delete_collection(&params, &all).await.unwrap();
+    let none = json!({"matched": 1, "unhealthy": 0, "healed": 0});
+    policy_when(&namespace, "heal", says(none)).await;
 }
 
 /// Lets the ServiceAccount `less` do more.

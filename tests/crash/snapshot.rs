@@ -103,8 +103,14 @@ fn without_times(mut value: Value) -> Value {
             map.retain(|key, _| {
                 let key = key.as_str();
                 let says_when = key.ends_with("At") || key.ends_with("Time") || key == "at";
-                let other =
-                    ["since", "validSince", "traceparent", "kintsugi.dev/recorded-at", "targetUID"];
+                let other = [
+                    "since",
+                    "validSince",
+                    "took",
+                    "traceparent",
+                    "kintsugi.dev/recorded-at",
+                    "targetUID",
+                ];
                 !says_when && !other.contains(&key)
             });
             for inner in map.values_mut() {
@@ -115,6 +121,12 @@ fn without_times(mut value: Value) -> Value {
             for inner in list {
                 *inner = without_times(inner.take());
             }
+        }
+        // «…/<step>@<milliseconds>», and what may follow it
+        Value::String(text) if text.contains("@1") || text.contains("@2") => {
+            let (effect, after) = text.split_once('@').unwrap_or_default();
+            let after = after.trim_start_matches(|c: char| c.is_ascii_digit());
+            value = Value::String(format!("{effect}{after}"));
         }
         // «until <time>: what to do»
         Value::String(text) if text.starts_with("until 20") => {

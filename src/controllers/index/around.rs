@@ -30,6 +30,12 @@ impl Index {
         state.policies.keys().filter(in_scope).filter(|k| !listed.contains(*k)).cloned().collect()
     }
 
+    /// The names of the policies of a namespace.
+    pub fn policy_keys(&self, namespace: &str) -> Vec<Key> {
+        let state = self.lock();
+        state.policies.keys().filter(|key| &*key.namespace == namespace).cloned().collect()
+    }
+
     /// The policies of a namespace.
     pub fn policies(&self, namespace: &str) -> Vec<Policy> {
         let state = self.lock();

@@ -9,6 +9,7 @@ use crate::{
     api::{Incident, incident::State as IncidentState},
     decide::{
         fleet::{Fleet, Trouble},
+        measure::{self, Account, Measured},
         select,
         view::EndedIncident,
     },
@@ -22,6 +23,8 @@ pub(super) struct IncidentEntry {
     contract_uid: String,
     /// What the other contracts of the namespace need to know of it.
     trouble: Arc<Trouble>,
+    /// What its policies are measured by.
+    account: Account,
     /// The object while it is open, since every look at its contract needs it; else its end.
     state: Result<Arc<Incident>, EndedIncident>,
 }
@@ -45,6 +48,7 @@ impl Index {
             version,
             contract_uid: object.spec.contract_uid.clone(),
             trouble: Arc::new(Trouble::of(&object.spec, &status)),
+            account: Account::of(&object.spec, &status),
             state: if over {
                 let uid = object.uid().unwrap_or_default();
                 Err(EndedIncident::of(&object.name_any(), &uid, &object.spec, &status))
@@ -124,6 +128,19 @@ impl Index {
         }
         state.repairing.insert(own.clone(), policies);
         fleet
+    }
+
+    /// What the Incidents and contracts of its namespace say of a policy.
+    pub fn measured(&self, policy: &Key) -> Measured {
+        let state = self.lock();
+        let Some(known) = state.policies.get(policy) else { return Measured::default() };
+        let here = |key: &Key| key.namespace == policy.namespace;
+        let matched = state.contracts.iter().filter(|(contract, entry)| {
+            here(contract) && select::is_for(&known.spec, &entry.widget, &entry.labels)
+        });
+        let incidents = state.incidents.iter().filter(|(contract, _)| here(contract));
+        let accounts = incidents.flat_map(|(_, all)| all.values().map(|entry| &entry.account));
+        measure::count(&policy.name, &known.spec.steps, matched.count(), accounts)
     }
 
     /// No repair of this contract is under way any more.

@@ -33,6 +33,7 @@ impl Sink<WidgetContract> for Contracts {
 
     fn saw(&mut self, ctx: &Ctx, object: WidgetContract) {
         let (key, version) = (Key::of(&object), version_of(object.resource_version().as_deref()));
+        policy::all_count(ctx, &key.namespace);
         let news = ctx.index.saw_contract(object);
         look_at(ctx, news.filter(|_| !ctx.echoes.waits(&Object::Contract(key), version)));
     }
@@ -41,12 +42,14 @@ impl Sink<WidgetContract> for Contracts {
         let key = Key::of(object);
         ctx.index.lost_contract(&key);
         ctx.queue.forget(&key);
+        policy::all_count(ctx, &key.namespace);
     }
 
     fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>) {
         for key in ctx.index.contracts_not_in(seen, scope) {
             ctx.index.lost_contract(&key);
             ctx.queue.forget(&key);
+            policy::all_count(ctx, &key.namespace);
         }
     }
 }
@@ -97,17 +100,26 @@ impl Sink<policy::Unread> for Policies {
 
 pub(super) struct Incidents;
 
+/// Has the policies of an Incident counted anew. Its own writes, too, come by as events.
+fn measured_by(ctx: &Ctx, incident: &Incident) {
+    let key = Key::of(incident);
+    let named = incident.spec.plan.iter().filter_map(|segment| segment.policy_ref.as_ref());
+    named.for_each(|policy| policy::counts(ctx, key.beside(&policy.name)));
+}
+
 impl Sink<Incident> for Incidents {
     const COUNTS: bool = false;
 
     fn saw(&mut self, ctx: &Ctx, object: Incident) {
         let (key, version) = (Key::of(&object), version_of(object.resource_version().as_deref()));
         let news = ctx.index.saw_incident(&object);
+        measured_by(ctx, &object);
         look_at(ctx, news.filter(|_| !ctx.echoes.waits(&Object::Incident(key), version)));
     }
 
     fn lost(&mut self, ctx: &Ctx, object: &Incident) {
         look_at(ctx, ctx.index.lost_incident(object));
+        measured_by(ctx, object);
     }
 
     fn listed(&mut self, _: &Ctx, _: &BTreeSet<Key>, _: Option<&str>) {

@@ -1,7 +1,7 @@
 //! Steps that act on the source's workload: intent, act, outcome, and no act twice.
 
 use super::*;
-use crate::api::incident::{Cause, EffectOutcome, WorkloadEffect};
+use crate::api::incident::{Cause, EffectOutcome, StepOutcome, WorkloadEffect};
 
 /// A contract whose document is broken beyond what history can mend, with a source that is down.
 pub(super) fn down(steps: &str) -> World {
@@ -80,6 +80,60 @@ fn a_source_scaled_to_zero_is_scaled_awaited_refetched_and_healed() {
     assert_eq!(world.served_value()["title"], "from the source");
     assert_eq!((world.state(), world.tries(), world.acts.len()), (State::Mitigated, 1, 1));
     assert_eq!(world.effects()[0].outcome, Some(EffectOutcome::Done));
+    let scaled = &world.incidents[0].2.attempts[0].steps[0];
+    assert_eq!((scaled.name.as_str(), scaled.outcome), ("scale", StepOutcome::Acted));
+    assert!(scaled.took.is_some_and(|took| took >= Span::secs(20)), "{scaled:?}");
+}
+
+#[test]
+fn a_step_can_ask_what_is_wrong_with_the_source_and_its_turn_goes_on_when_that_is_mended() {
+    let steps = "[{name: scale, when: \"incident.diagnosis == 'SourceDown'\", scaleWorkload: {}}, \
+                 {name: refetch, refetchSource: {}}]";
+    let mut world = down(steps);
+    world.settle();
+    assert_eq!(world.acts.len(), 1);
+    world.roll_out().run_for(Span::secs(20));
+    assert_eq!(world.served_value()["title"], "from the source");
+    assert_eq!(world.incidents[0].2.attempts[0].steps[0].outcome, StepOutcome::Acted);
+
+    let mut world = down(steps);
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.roll_out().settle();
+    assert_eq!(
+        (world.acts.len(), world.served_value()["title"].as_str()),
+        (0, Some("from the source"))
+    );
+}
+
+#[test]
+fn a_source_that_does_not_answer_is_asked_again_within_the_attempt() {
+    let steps = "[{name: pause, wait: {for: 30s}}, {name: refetch, retries: 3, refetchSource: {}}, \
+                 {name: rest, wait: {for: 40s}}, {name: again, retries: 1, refetchSource: {}}]";
+    let asked = |world: &World| {
+        let retried = world.incidents[0].2.retried.clone();
+        retried.map(|retried| (retried.attempt, retried.step, retried.times))
+    };
+    let mut world = down(steps);
+    world.settle();
+    assert_eq!((asked(&world), world.incidents[0].2.waiting.as_str()), (None, "Wait"));
+    world.run_for(Span::secs(32));
+    assert_eq!(asked(&world), Some((1, "refetch".to_owned(), 2)));
+    let mut silent = world.clone();
+    // It answers, and neither the wait before nor a new attempt was needed.
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.roll_out().run_for(Span::secs(5));
+    assert_eq!(
+        (world.served_value()["title"].as_str(), world.tries()),
+        (Some("from the source"), 1)
+    );
+
+    // It does not: the attempt goes on, the wait behind has its turn, and then it has failed once.
+    silent.run_for(Span::secs(12));
+    assert_eq!((asked(&silent), silent.tries()), (Some((1, "refetch".to_owned(), 3)), 0));
+    assert_eq!(silent.incidents[0].2.waiting, "Wait");
+    silent.run_for(Span::secs(45));
+    assert_eq!(asked(&silent), Some((1, "again".to_owned(), 1)));
+    assert_eq!(silent.tries(), 1);
 }
 
 #[test]

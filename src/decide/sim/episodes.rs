@@ -6,7 +6,7 @@ use super::{World, broken, good, with};
 use crate::{
     api::{
         contract::{CheckResult, Mode},
-        incident::State,
+        incident::{State, StepOutcome},
     },
     decide::signal::Reason,
     domain::Span,
@@ -38,6 +38,33 @@ const TWICE: &str =
 fn hero(world: &mut World, status: Option<u16>) {
     world.asset("hero", status);
     world.later(MINUTE).settle();
+}
+
+#[test]
+fn an_attempt_says_what_each_of_its_steps_came_to() {
+    let mut world = World::new(&good());
+    world.policies[0].spec = serde_saphyr::from_str(
+        "default: true\nsteps: [{name: asset, replaceAsset: {}}, {name: restore, restoreRevision: {}}]",
+    )
+    .unwrap();
+    world.settle().later(Span::secs(10));
+    world.assign(&with(|document| {
+        document["title"] = json!(7);
+        document["new"] = json!("good");
+    }));
+    // Decided and written at one moment, seen at another.
+    world.look();
+    world.later(Span::millis(40)).settle();
+    let steps = &world.incidents[0].2.attempts[0].steps;
+    let said: Vec<_> = steps
+        .iter()
+        .map(|step| (step.policy.as_str(), step.name.as_str(), step.outcome, step.took))
+        .collect();
+    let expected = [
+        ("heal", "asset", StepOutcome::Failed, None),
+        ("heal", "restore", StepOutcome::Changed, Some(Span::millis(40))),
+    ];
+    assert_eq!(said, expected);
 }
 
 #[test]

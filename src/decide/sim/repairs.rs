@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 
 use super::World;
 use crate::{
-    api::{contract::Mode, incident::Segment},
+    api::{
+        contract::Mode,
+        incident::{Cause, Segment},
+    },
     decide::{
         plan::{self, Attempting, Outcome},
         view::Assigned,
@@ -90,7 +93,8 @@ fn a_document_whose_numbers_do_not_survive_is_not_shortened_as_a_whole() {
         mode: Mode::Auto,
         steps: world.policies[0].spec.steps.clone(),
     };
-    let outcome = plan::candidate(&view, &[segment], Attempting::First, world.now, world.now);
+    let first = Attempting::First(Cause::DocumentChanged);
+    let outcome = plan::candidate(&view, &[segment], first, world.now, world.now);
     let Outcome::None { why, .. } = outcome else { panic!("{outcome:?}") };
     assert!(why.contains("would not survive"), "{why}");
 }

@@ -5,7 +5,7 @@ use kube::core::cel::cel::{
     common::ast::{CallExpr, Expr, LiteralValue, operators},
 };
 
-use super::{FUNCTIONS, each, invalid};
+use super::{FUNCTIONS, Root, each, invalid};
 use crate::{domain::Doubt, rules::cost::expression::children};
 
 /// Functions of a time that the language lets take a time zone.
@@ -22,9 +22,10 @@ const TIMES: [&str; 10] = [
     "getMilliseconds",
 ];
 
-/// Refuses names that are neither `self` nor a loop's variable nor a function.
+/// Refuses names that are neither the root's nor a loop's variable nor a function.
 pub(super) fn check_names<'e>(
     field: &str,
+    root: &Root,
     expression: &'e IdedExpr,
     scope: &mut Vec<&'e str>,
 ) -> Result<(), Doubt> {
@@ -32,13 +33,14 @@ pub(super) fn check_names<'e>(
         Expr::Struct(_) => {
             Err(invalid(&format!("{field} makes a message type; make a map instead")))
         }
-        Expr::Ident(name) if !name.starts_with('@') && !scope.contains(&name.as_str()) => Err(
-            invalid(&format!("{field} names {name:?}, which is not there; self is the document")),
-        ),
+        Expr::Ident(name) if !name.starts_with('@') && !scope.contains(&name.as_str()) => {
+            let Root { name: known, is } = root;
+            Err(invalid(&format!("{field} names {name:?}, which is not there; {known} is {is}")))
+        }
         Expr::Comprehension(loop_) => {
-            check_names(field, &loop_.iter_range, scope)?;
+            check_names(field, root, &loop_.iter_range, scope)?;
             scope.push(&loop_.iter_var);
-            let checked = check_names(field, &loop_.loop_step, scope);
+            let checked = check_names(field, root, &loop_.loop_step, scope);
             scope.pop();
             checked
         }
@@ -63,11 +65,11 @@ pub(super) fn check_names<'e>(
             target
                 .into_iter()
                 .chain(&call.args)
-                .try_for_each(|inner| check_names(field, inner, scope))
+                .try_for_each(|inner| check_names(field, root, inner, scope))
         }
-        _ => {
-            children(expression).into_iter().try_for_each(|inner| check_names(field, inner, scope))
-        }
+        _ => children(expression)
+            .into_iter()
+            .try_for_each(|inner| check_names(field, root, inner, scope)),
     }
 }
 

@@ -20,12 +20,17 @@ pub(crate) const EXISTS: &str = "@exists";
 /// What compiling a regular expression costs at least, and more per byte of it.
 const PATTERN_UNITS: (u64, u64) = (1_000, 50);
 
-/// Checks what evaluating `expression` on `document` will cost.
+/// Checks what evaluating `expression` on `document`, which it knows as `root`, will cost.
 ///
 /// # Errors
 /// [`crate::domain::DoubtReason::ExpressionTooCostly`] names the estimate and the limit.
-pub fn check_cost(field: &str, expression: &IdedExpr, document: &Value) -> Result<(), Doubt> {
-    let cost = estimate(expression, document);
+pub fn check_cost(
+    field: &str,
+    root: &'static str,
+    expression: &IdedExpr,
+    document: &Value,
+) -> Result<(), Doubt> {
+    let cost = estimate(root, expression, document);
     if cost <= MAX_COST {
         return Ok(());
     }
@@ -40,10 +45,10 @@ pub fn check_cost(field: &str, expression: &IdedExpr, document: &Value) -> Resul
 
 /// An upper bound, in units of [`MAX_COST`], of what evaluating `expression` on `document` costs.
 #[must_use]
-pub fn estimate(expression: &IdedExpr, document: &Value) -> u64 {
+pub fn estimate(root: &'static str, expression: &IdedExpr, document: &Value) -> u64 {
     let mut meter = Meter { units: 0, variables: HashMap::new(), loops: 0 };
     let whole = Reach { values: vec![document], ..Reach::scalar() };
-    meter.variables.insert("self", (whole, 0));
+    meter.variables.insert(root, (whole, 0));
     // The document is copied into the interpreter's own form first.
     meter.units = weight(document);
     meter.measure(expression, 1);
