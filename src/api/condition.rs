@@ -41,7 +41,8 @@ pub enum ConditionType {
     Mitigated,
     /// Incident: the assigned document is good, too.
     Resolved,
-    /// Incident: automation has nothing left; a person is needed.
+    /// Incident: automation has nothing left; a person is needed. Contract: a check has stayed
+    /// Unknown for too long; exists only while true.
     Escalated,
     /// Incident: a gate is shut.
     Held,

@@ -364,8 +364,8 @@ pub struct WidgetContractStatus {
     /// The generation that this status is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Valid, Serving, Paused; Reconciling and Stalled while they are true; Pinned while the
-    /// contract has the annotation `kintsugi.dev/pin`.
+    /// Ready, Valid, Serving, Paused; Reconciling and Stalled while they are true; Escalated while a
+    /// check has been Unknown for longer than the policy's `unknownAfter`; Pinned while the contract has the annotation `kintsugi.dev/pin`.
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -413,6 +413,9 @@ pub struct WidgetContractStatus {
     /// The requests by annotation that were handled last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled_requests: Option<HandledRequests>,
+    /// When a person was called last because of a check that stays Unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub called_at: Option<Time>,
     /// When something open is looked at again, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_check_time: Option<Time>,

@@ -338,6 +338,9 @@ pub struct IncidentStatus {
     /// When the assigned document was good, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Time>,
+    /// When a person was called last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub called_at: Option<Time>,
 }
 
 /// A summary of an Incident's conditions. Readers must accept values that they do not know.

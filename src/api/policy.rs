@@ -294,6 +294,14 @@ pub struct Escalation {
     /// The assigned document still bad after this long. Default: 24h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unresolved_after: Option<Span>,
+    /// A check could not be made for this long: the contract says so, since Unknown opens no
+    /// Incident. Default: 15m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_after: Option<Span>,
+    /// Nobody has answered for this long since a person was called: it is said again. Default: 4h;
+    /// at least 1m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat_every: Option<Span>,
 }
 
 /// How many ended Incidents are kept, and how long.

@@ -291,6 +291,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     status::keep_times(&mut new, &view.status);
     let is_open = new.incident_ref.is_some();
     let counts_next = status::counts_next(view, &new.checks);
+    let calls_next = status::calls_next(view, &new);
     let mut stages = store(view, &mut new, now);
     stages.extend(shown.map(|shown| vec![shown]));
     new.next_check_time = None;
@@ -313,7 +314,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
         stages.push(surplus.into_iter().map(Write::Forget).collect());
     }
     let pinned_until = pin::in_force(view, now).map(|pinned| pinned.until);
-    let due = sooner(sooner(incident_due, counts_next), pinned_until);
+    let due = sooner(sooner(incident_due, counts_next), sooner(pinned_until, calls_next));
     let next = match sooner(sooner(next_look(view, now), due), expiry) {
         // What ended one episode may be the beginning of the next.
         _ if ended => Next::Again,

@@ -1,6 +1,7 @@
 //! When a person is called though work goes on, and what they read.
 //!
-//! Knows: the two clocks of an open Incident, and what to do about each cause. Must not know: what
+//! Knows: the clocks of an open Incident and of a check that stays Unknown, and what to do about each
+//! cause. Must not know: what
 //! is written of it; that is the record's.
 
 use jiff::Timestamp;
@@ -8,18 +9,24 @@ use jiff::Timestamp;
 use crate::{
     api::{
         condition::{ConditionType, Conditions},
+        contract::{Check, CheckResult},
         incident::Cause,
+        policy::Escalation,
     },
     domain::{Span, text},
 };
 
 use super::{
-    select,
+    episode, select,
     view::{OpenIncident, View},
 };
 
 const UNMITIGATED_AFTER: Span = Span::mins(5);
 const UNRESOLVED_AFTER: Span = Span::mins(24 * 60);
+const UNKNOWN_AFTER: Span = Span::mins(15);
+const REPEAT_EVERY: Span = Span::mins(4 * 60);
+/// However often somebody wants to hear it.
+const REPEAT_AT_MOST_EVERY: Span = Span::mins(1);
 
 /// The clock that runs out first.
 pub(super) struct Clock {
@@ -31,9 +38,7 @@ pub(super) struct Clock {
 
 /// The clocks of `incident`, whose conditions are these.
 pub(super) fn clock(view: &View, incident: &OpenIncident, conditions: &Conditions) -> Clock {
-    let escalation = select::governing(&view.policies, &incident.spec.plan)
-        .and_then(|policy| policy.spec.escalation.clone())
-        .unwrap_or_default();
+    let escalation = terms(view, incident);
     let series = incident.status.series.as_ref().map(|series| series.since.0);
     let opened = series.unwrap_or(incident.spec.opened_at.0);
     let patience = escalation.unresolved_after.unwrap_or(UNRESOLVED_AFTER);
@@ -50,6 +55,68 @@ pub(super) fn clock(view: &View, incident: &OpenIncident, conditions: &Condition
     let held = conditions.get(ConditionType::Held).filter(|held| held.status == "True");
     let held = held.map_or_else(String::new, |held| format!("; held: {}", held.message));
     Clock { at, why: format!("{what} for {patience}{held}") }
+}
+
+fn terms(view: &View, incident: &OpenIncident) -> Escalation {
+    let policy = select::governing(&view.policies, &incident.spec.plan);
+    policy.and_then(|policy| policy.spec.escalation.clone()).unwrap_or_default()
+}
+
+/// When a person who was called at `last` because of `incident` is called again.
+pub(super) fn again_at(view: &View, incident: &OpenIncident, last: Timestamp) -> Timestamp {
+    repeat_every(&terms(view, incident)).after(last)
+}
+
+fn repeat_every(terms: &Escalation) -> Span {
+    terms.repeat_every.unwrap_or(REPEAT_EVERY).max(REPEAT_AT_MOST_EVERY)
+}
+
+/// A check that stays Unknown.
+pub(super) struct Unknown {
+    /// When a person is called.
+    pub(super) at: Timestamp,
+    /// Why it cannot be made.
+    pub(super) reason: String,
+    /// The same, for people.
+    pub(super) message: String,
+    repeat_every: Span,
+}
+
+impl Unknown {
+    /// When a person who was called at `last` is called again.
+    pub(super) fn again_at(&self, last: Timestamp) -> Timestamp {
+        self.repeat_every.after(last)
+    }
+}
+
+/// The check that has stayed Unknown for the longest, as its policy counts. Unknown opens no Incident,
+/// so it is the contract that says it.
+pub(super) fn unknown(view: &View, checks: &[Check]) -> Option<Unknown> {
+    if view.effective.suspend {
+        return None;
+    }
+    let unknown = checks.iter().filter(|check| {
+        check.result == CheckResult::Unknown
+            && episode::is_of_interest(view, &check.rule, check.severity, &[], None)
+    });
+    let clocks = unknown.map(|check| {
+        let failure = episode::failure(view, &check.rule, check.severity, &[], None);
+        let choice = select::choose(&view.policies, view.effective.policy.as_deref(), &failure);
+        let terms = choice.winner.and_then(|policy| policy.spec.escalation.clone());
+        let terms = terms.unwrap_or_default();
+        let patience = terms.unknown_after.unwrap_or(UNKNOWN_AFTER);
+        Unknown {
+            at: patience.after(check.since.0),
+            reason: check.keyword.clone(),
+            message: format!(
+                "rule {} could not be checked for {patience}: {}; nothing is repaired because of \
+                 it, and what is served stays served",
+                check.rule, check.message
+            ),
+            repeat_every: repeat_every(&terms),
+        }
+    });
+    clocks.min_by_key(|unknown| unknown.at)
 }
 
 /// What went wrong and what to do about it: the advice is never cut.

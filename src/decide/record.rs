@@ -480,8 +480,27 @@ impl<'a> Record<'a> {
         let after = self.flipped_at(ConditionType::Escalated);
         if self.set(ConditionType::Escalated, true, reason, &message) {
             self.signals.push(Signal { after, ..self.signal_attempt(Reason::Escalated, &message) });
+            self.status.called_at = Some(Time(whole_seconds(self.now)));
         }
         self.status.message = message;
+    }
+
+    /// Calls a person again who has not answered for long.
+    fn call_again(&mut self, view: &View) {
+        let called = self.status.called_at.as_ref().map(|at| at.0);
+        let Some(last) = called.or_else(|| self.flipped_at(ConditionType::Escalated)) else {
+            return;
+        };
+        let mut due = escalation::again_at(view, self.incident, last);
+        if due <= self.now {
+            let escalated = self.conditions.get(ConditionType::Escalated);
+            let message = escalated.map_or_else(String::new, |is| format!("still: {}", is.message));
+            let after = Some(last);
+            self.signals.push(Signal { after, ..self.signal_attempt(Reason::Escalated, &message) });
+            self.status.called_at = Some(Time(whole_seconds(self.now)));
+            due = escalation::again_at(view, self.incident, self.now);
+        }
+        self.next = sooner(self.next, Some(due));
     }
 
     /// When a condition flipped last, whichever way.
@@ -497,6 +516,7 @@ impl<'a> Record<'a> {
     /// Incident, whatever else is waited for.
     pub(super) fn escalate_when_late(&mut self, view: &View) {
         if self.conditions.is_true(ConditionType::Escalated) {
+            self.call_again(view);
             return;
         }
         let clock = escalation::clock(view, self.incident, &self.conditions);

@@ -124,20 +124,27 @@ pub fn of_contract(view: &View, new: &WidgetContractStatus) -> Vec<Signal> {
         tried: Vec::new(),
         after: None,
     };
+    let mut signals = Vec::new();
+    if new.called_at.is_some() && new.called_at != view.status.called_at {
+        signals.push(says(Reason::Escalated, ConditionType::Escalated));
+    }
     match (view.status.last_valid, new.last_valid) {
         (None | Some(true), Some(false)) => {
-            vec![says(Reason::ValidationFailed, ConditionType::Valid)]
+            signals.push(says(Reason::ValidationFailed, ConditionType::Valid));
         }
-        (Some(false), Some(true)) => vec![says(Reason::ValidationRecovered, ConditionType::Valid)],
+        (Some(false), Some(true)) => {
+            signals.push(says(Reason::ValidationRecovered, ConditionType::Valid));
+        }
         _ if view.assigned_document().is_some()
             && withheld_because(view).is_some()
             && serves_another(new)
             && !serves_another(&view.status) =>
         {
-            vec![says(Reason::Withheld, ConditionType::Serving)]
+            signals.push(says(Reason::Withheld, ConditionType::Serving));
         }
-        _ => Vec::new(),
+        _ => {}
     }
+    signals
 }
 
 /// Does the status say that something else than the assigned document is served, or nothing?

@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    Stall,
+    Stall, escalation,
     pin::{self, Pinned, Standing},
     publish::{overwritten_by, withheld_because},
     validate::RuleResult,
@@ -370,9 +370,39 @@ fn set_conditions(
         let pair = if ready.moves { ConditionType::Reconciling } else { ConditionType::Stalled };
         conditions.set(pair, true, ready.reason, &ready.message, generation, now);
     }
+    set_escalated(view, status, &mut conditions, now);
     ready.reason.clone_into(&mut status.reason);
     status.health = Some(health(view, results, status, &valid, ready.is_ready));
     status.conditions = conditions.into_list();
+}
+
+/// Calls a person because of a check that stays Unknown, and again when nobody answers.
+fn set_escalated(
+    view: &View,
+    status: &mut WidgetContractStatus,
+    conditions: &mut Conditions,
+    now: Timestamp,
+) {
+    let unknown = escalation::unknown(view, &status.checks).filter(|unknown| unknown.at <= now);
+    let Some(unknown) = unknown else {
+        conditions.remove(ConditionType::Escalated);
+        status.called_at = None;
+        return;
+    };
+    let (type_, generation) = (ConditionType::Escalated, view.subject.generation);
+    conditions.set(type_, true, &unknown.reason, &unknown.message, generation, now);
+    let is_due = |last: &Time| unknown.again_at(last.0) <= now;
+    if status.called_at.as_ref().is_none_or(is_due) {
+        status.called_at = Some(Time(whole_seconds(now)));
+    }
+}
+
+/// When a person is called, or called again, because of a check that stays Unknown.
+#[must_use]
+pub fn calls_next(view: &View, status: &WidgetContractStatus) -> Option<Timestamp> {
+    let unknown = escalation::unknown(view, &status.checks)?;
+    let called = status.called_at.as_ref();
+    Some(called.map_or(unknown.at, |last| unknown.again_at(last.0)))
 }
 
 /// What became of the annotation that pins a document.

@@ -202,6 +202,49 @@ fn a_person_is_called_again_by_the_clock_though_nothing_may_be_tried() {
 }
 
 #[test]
+fn a_call_that_nobody_answers_is_repeated_once_in_each_period_with_one_write() {
+    let more = "mode: Observe\nescalation: {unmitigatedAfter: 1m, repeatEvery: 2h}";
+    let mut world = world(&json!({}), more);
+    hero(&mut world, Some(404));
+    world.run_for(Span::mins(2));
+    let said = |world: &World| (world.times(Reason::Escalated), world.writes);
+    let (calls, writes) = said(&world);
+    assert_eq!((world.state(), calls), (State::Escalated, 1));
+    world.run_for(Span::mins(110));
+    assert_eq!(said(&world), (1, writes));
+    world.run_for(Span::mins(120));
+    assert_eq!(said(&world), (2, writes + 1));
+    world.run_for(Span::mins(120));
+    assert_eq!(said(&world), (3, writes + 2));
+    assert!(world.said.last().unwrap().1.note.starts_with("still: "), "{:?}", world.said.last());
+    hero(&mut world, Some(200));
+    world.run_for(Span::mins(240));
+    assert_eq!(world.times(Reason::Escalated), 3, "it was answered");
+}
+
+#[test]
+fn a_check_that_stays_unknown_calls_a_person_without_an_incident() {
+    let escalated = |world: &World| {
+        let conditions = &world.status.conditions;
+        conditions.iter().find(|c| c.type_ == "Escalated").map(|c| c.reason.clone())
+    };
+    let mut world = world(&json!({}), "escalation: {unknownAfter: 10m, repeatEvery: 1h}");
+    hero(&mut world, None);
+    world.run_for(Span::mins(9));
+    assert_eq!((escalated(&world), world.times(Reason::Escalated)), (None, 0));
+    world.run_for(Span::mins(2));
+    assert_eq!(escalated(&world).as_deref(), Some("DnsFailed"));
+    let writes = world.writes;
+    world.run_for(Span::mins(55));
+    assert_eq!((world.times(Reason::Escalated), world.writes), (1, writes));
+    world.run_for(Span::mins(10));
+    assert_eq!((world.times(Reason::Escalated), world.writes), (2, writes + 1));
+    assert_eq!(world.incidents.len(), 0, "Unknown is not Fail");
+    hero(&mut world, Some(200));
+    assert_eq!((escalated(&world), world.status.called_at.clone()), (None, None));
+}
+
+#[test]
 fn what_is_said_before_a_crash_is_not_said_again_after_it() {
     let mut world = world(&json!({}), TWICE);
     hero(&mut world, Some(404));
