@@ -19,6 +19,8 @@ pub enum ConditionType {
     Valid,
     /// Contract: a document is served.
     Serving,
+    /// Contract: what is served was seen at the edge; only with a probe.
+    Delivered,
     /// Contract, policy: somebody asked us to keep still.
     Paused,
     /// Contract: what a person pinned is served; exists only while there is the annotation.

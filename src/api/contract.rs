@@ -205,6 +205,7 @@ pub enum Method {
 /// Where the good document is served.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("!(has(self.configMapKeyRef) && has(self.none))").message("at most one of configMapKeyRef, none may be set"))]
+#[x_kube(validation = Rule::new("!(has(self.none) && has(self.probe))").message("at most one of none, probe may be set: where nothing is served, nothing gets anywhere"))]
 #[x_kube(validation = Rule::new("!has(self.adopt) || !self.adopt || has(self.configMapKeyRef)").message("adopt needs configMapKeyRef: it names the ConfigMap that may be taken over"))]
 #[x_kube(validation = Rule::new("!has(self.onDelete) || self.onDelete != 'Delete' || !has(self.configMapKeyRef)").message("onDelete: Delete is for a ConfigMap of the contract's own: leave out configMapKeyRef, or Retain"))]
 #[serde(rename_all = "camelCase")]
@@ -221,6 +222,20 @@ pub struct Serve {
     /// Take over a key that exists and is not ours. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopt: bool,
+    /// Where widgets read it, to see that what is served gets there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<EdgeProbe>,
+}
+
+/// Where widgets read what is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EdgeProbe {
+    /// The URL that answers with the document.
+    pub url: WebUrl,
+    /// How long what is published may take to get there. Default: 2m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<Span>,
 }
 
 /// Nothing is served. Has no settings.
@@ -364,7 +379,7 @@ pub struct WidgetContractStatus {
     /// The generation that this status is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Valid, Serving, Paused; Reconciling and Stalled while they are true; Escalated while a
+    /// Ready, Valid, Serving, Paused; Delivered with a `serve.probe`; Reconciling and Stalled while they are true; Escalated while a
     /// check has been Unknown for longer than the policy's `unknownAfter`; Pinned while the contract has the annotation `kintsugi.dev/pin`.
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -545,6 +560,9 @@ pub struct DocumentStatus {
     /// The newest document that became a revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_known_good: Option<KnownGood>,
+    /// What is known of the served document at `serve.probe.url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Delivered>,
     /// The stored revisions, newest first.
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -579,6 +597,21 @@ pub struct ServedDocument {
     pub revision: Option<u32>,
     /// Where it is.
     pub r#ref: ConfigMapKeyRef,
+}
+
+/// What is known of a served document at the edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivered {
+    /// Digest of its canonical form.
+    pub digest: Digest,
+    /// Where it is waited for.
+    pub url: WebUrl,
+    /// Since when.
+    pub published_at: Time,
+    /// When it was first seen there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<Time>,
 }
 
 /// Where a served document came from.

@@ -185,6 +185,28 @@ async fn get(ctx: &Ctx, url: &str, deadline: Duration) -> Result<Response, Outbo
     ctx.outbound.fetch(request).await
 }
 
+/// How long the edge may take to answer: the look at its contract waits for it.
+const EDGE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The document that the edge shows, by its digest; of what is none, that of its bytes.
+///
+/// # Errors
+/// It did not answer with one.
+pub async fn edge(ctx: &Ctx, url: &str) -> Result<Digest, Doubt> {
+    match get(ctx, url, EDGE_DEADLINE.min(ctx.config.fetch_timeout.to_std())).await {
+        Ok(response) if response.status == 200 => {
+            let raw_digest = Digest::of_bytes(&response.body);
+            let document = Document::parse(response.body);
+            Ok(document.map_or(raw_digest, |document| document.digest().clone()))
+        }
+        Ok(response) => {
+            let message = format!("it answered with status {}, not 200", response.status);
+            Err(Doubt::new(DoubtReason::HttpUnclear, &message))
+        }
+        Err(error) => Err(Doubt::new(error.reason(), &error.to_string())),
+    }
+}
+
 fn from_bytes(bytes: Vec<u8>, field: &str) -> Fetched {
     let raw_digest = Digest::of_bytes(&bytes);
     parsed(Document::parse(bytes), Some(raw_digest), field)

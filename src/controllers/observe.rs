@@ -155,6 +155,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         history: None,
         source: None,
         state: None,
+        edge: None,
         rights: BTreeMap::new(),
     })
 }
@@ -318,6 +319,11 @@ async fn gather(
         Need::Right(right) => {
             let may = workload::may(ctx, &seen.key.namespace, &right).await?;
             view.rights.insert(right, may);
+        }
+        Need::Edge => {
+            if let Some(probe) = &view.effective.probe {
+                view.edge = Some(documents::edge(ctx, &probe.url).await);
+            }
         }
         Need::MaxMode => view.max_mode = Some(max_mode(ctx, &seen.key.namespace).await?),
         Need::ApprovalGuard => view.approval_guard = Some(approval_guard(ctx).await?),

@@ -123,7 +123,8 @@ impl Traces {
             | Reason::Rejected
             | Reason::ValidationFailed
             | Reason::ValidationRecovered
-            | Reason::Withheld => {}
+            | Reason::Withheld
+            | Reason::StaleAtEdge => {}
         }
     }
 

@@ -28,7 +28,7 @@ use crate::{
 };
 
 use super::{
-    Stall, drift, incident,
+    Stall, delivered, drift, incident,
     moves::{Move, Plan, Repair, WorkloadAct},
     pin,
     publish::{self, Serving},
@@ -222,6 +222,10 @@ fn unread(view: &View) -> bool {
 /// the Incident, and write down what was seen.
 fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     let mut new = status::of(view, now);
+    if delivered::is_asked(view, &new, now) {
+        return Err(Need::Edge);
+    }
+    let edge_due = delivered::edge(view, &new, now).ask_at();
     let (incident, incident_due) = incident::advance(view, &new, now);
     let mut signals = signal::of_contract(view, &new);
     let mut last = Vec::new();
@@ -315,6 +319,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     }
     let pinned_until = pin::in_force(view, now).map(|pinned| pinned.until);
     let due = sooner(sooner(incident_due, counts_next), sooner(pinned_until, calls_next));
+    let due = sooner(due, edge_due);
     let next = match sooner(sooner(next_look(view, now), due), expiry) {
         // What ended one episode may be the beginning of the next.
         _ if ended => Next::Again,

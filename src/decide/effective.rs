@@ -24,6 +24,7 @@ pub const DOCUMENT_RULE: &str = "document";
 
 const DEFAULT_INTERVAL: Span = Span::secs(60);
 const SHORTEST_INTERVAL: Span = Span::secs(1);
+const DEFAULT_WITHIN: Span = Span::mins(2);
 const DEFAULT_HISTORY: u32 = 10;
 
 /// A contract's whole spec, with its class's and the defaults in it.
@@ -41,6 +42,8 @@ pub struct Effective {
     pub source: Option<Source>,
     /// Where the good document is served; None for watch-only.
     pub serve: Option<ServeTarget>,
+    /// Where the served document is seen to arrive.
+    pub probe: Option<Probe>,
     /// Fallback URLs, the contract's before the class's.
     pub fallback_assets: Vec<FallbackAsset>,
     /// The strictest of the contract's and the class's modes.
@@ -59,6 +62,15 @@ pub struct Effective {
     pub interval: Span,
     /// Stops every write but status.
     pub suspend: bool,
+}
+
+/// Where what is served is read by widgets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The URL.
+    pub url: String,
+    /// How long it may take to get there.
+    pub within: Span,
 }
 
 /// A rule in force, with its defaults filled in.
@@ -112,6 +124,7 @@ impl Effective {
         let serve = serve_target(name, class, contract)?;
         let own = contract.healing.clone().unwrap_or_default();
         let shared = class.healing.clone().unwrap_or_default();
+        let probe = contract.serve.as_ref().and_then(|serve| serve.probe.as_ref());
         let history = contract.history.as_ref().or(class.history.as_ref());
         Ok(Self {
             widget: contract.widget.clone(),
@@ -120,6 +133,10 @@ impl Effective {
             schema,
             source: contract.source.clone().or_else(|| class.source.clone()),
             serve,
+            probe: probe.map(|probe| Probe {
+                url: probe.url.0.clone(),
+                within: probe.within.unwrap_or(DEFAULT_WITHIN),
+            }),
             fallback_assets: [&contract.fallback_assets[..], &class.fallback_assets[..]].concat(),
             mode: own.mode.unwrap_or_default().min(shared.mode.unwrap_or_default()),
             write_back: own

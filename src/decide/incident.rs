@@ -31,7 +31,7 @@ use crate::{
 };
 
 use super::{
-    Held, blame,
+    Held, blame, delivered,
     drift::PUT_BACK,
     effects::Turn,
     episode::{self, Episode},
@@ -91,7 +91,7 @@ pub fn advance(
         (Some(incident), _) if incident.spec.close => (close(incident, now), None),
         (Some(incident), None) => quiet(view, seen, incident, now),
         (Some(incident), Some(trouble)) if is_same(incident, &trouble) => {
-            go_on(view, incident, &trouble, now)
+            go_on(view, seen, incident, &trouble, now)
         }
         // A rule that cannot be checked now may still fail: that is no other kind of trouble.
         (Some(incident), Some(_)) if is_unclear(view, incident) => unclear(view, incident, now),
@@ -219,6 +219,7 @@ pub fn surplus(view: &View, now: Timestamp) -> (Vec<EndedIncident>, Option<Times
 /// The same trouble goes on.
 fn go_on(
     view: &View,
+    seen: &WidgetContractStatus,
     incident: &OpenIncident,
     trouble: &Episode,
     now: Timestamp,
@@ -240,6 +241,7 @@ fn go_on(
         return (supersede(incident, now), None);
     }
     let mut record = Record::of(incident, trouble.digest.clone(), now);
+    record.edge = delivered::edge(view, seen, now);
     record.requests = requests::pending(view, Request::Heal);
     if incident.status.current_digest.as_ref() != Some(&trouble.digest) || !serves_good(view) {
         record.withdraw(ConditionType::Verified, "what was verified is not what is at stake now");
@@ -289,6 +291,9 @@ fn go_on(
     }
     if serves_good(view) {
         record.mitigated("the last good document stays served");
+        if record.conditions.is_true(ConditionType::Verified) && record.waits_for_edge() {
+            return finish(view, record);
+        }
     }
     let is_forced = record.has_steps() && !record.requests.is_empty();
     if !is_forced && record.is_settled() {
@@ -508,6 +513,7 @@ fn quiet(
         return unclear(view, incident, now);
     }
     let mut record = Record::of(incident, assigned.digest.clone(), now);
+    record.edge = delivered::edge(view, seen, now);
     let since = assigned.valid_since.as_ref().map_or(now, |since| since.0);
     let patience = select::min_healthy_period(&view.policies, &incident.spec.plan);
     let mut healthy_at = patience.after(since);
@@ -531,6 +537,9 @@ fn quiet(
     record.mitigated("the assigned document passes and is served");
     record.conditions.remove(ConditionType::Held);
     record.plan_is_over();
+    if record.waits_for_edge() {
+        return finish(view, record);
+    }
     // Whoever was called has mended it; after a relapse somebody is called again.
     record.withdraw(ConditionType::Escalated, "the assigned document passes and is served");
     if healthy_at <= now {

@@ -6,6 +6,7 @@
 
 pub mod blame;
 pub mod contract;
+pub mod delivered;
 pub mod diagnose;
 pub mod drift;
 pub mod effective;

@@ -26,11 +26,14 @@ use crate::{
 };
 
 use super::{
-    Held, diagnose, effects, escalation,
+    Held,
+    delivered::Edge,
+    diagnose, effects, escalation,
     moves::{Move, Plan, STEPS_NOTED, summaries},
     plan::Candidate,
     shown::Shown,
     signal::{Reason, Signal, Tried},
+    status::STALE_AT_EDGE,
     view::{Effect, OpenIncident, View, sooner},
     write_back,
 };
@@ -45,6 +48,8 @@ const GIVEN_UP: &str = "PersonNeeded";
 pub(super) const WAITING_STEP: &str = "Wait";
 /// What it waits for while the source's workload is not available after a step acted on it.
 pub(super) const WAITING_WORKLOAD: &str = "Workload";
+/// What it waits for while what is served is not seen at the edge.
+const WAITING_EDGE: &str = "Edge";
 const EFFECTS_KEPT: usize = 20;
 /// The longest wait before a step asks again.
 const LONGEST_RETRY: Span = Span::secs(30);
@@ -63,6 +68,8 @@ pub(super) struct Record<'a> {
     decided_at: Option<Timestamp>,
     /// A plan that people have not seen yet.
     shows: Option<Box<Plan>>,
+    /// What is known of the edge.
+    pub(super) edge: Edge,
     /// The requests that an attempt is made for.
     pub(super) requests: Vec<String>,
     pub(super) now: Timestamp,
@@ -83,6 +90,7 @@ impl<'a> Record<'a> {
             tried: Vec::new(),
             decided_at: None,
             shows: None,
+            edge: Edge::NotAsked,
             requests: Vec::new(),
             now,
         };
@@ -211,6 +219,27 @@ impl<'a> Record<'a> {
         self.mitigated(&message);
         self.waits_for("AwaitingOwner");
         self.status.next_attempt_time = None;
+        self.waits_for_edge();
+    }
+
+    /// Is what is served not seen at the edge yet? Then it is waited for, and a person is called when
+    /// that takes too long.
+    pub(super) fn waits_for_edge(&mut self) -> bool {
+        match self.edge.clone() {
+            Edge::NotAsked => return false,
+            Edge::Seen => {
+                let escalated = self.conditions.get(ConditionType::Escalated);
+                if escalated.is_some_and(|is| is.reason == STALE_AT_EDGE) {
+                    self.withdraw(ConditionType::Escalated, "what is served was seen at the edge");
+                }
+                return false;
+            }
+            Edge::Awaited { .. } => {}
+            Edge::Stale { why, .. } => self.call(STALE_AT_EDGE, &why),
+        }
+        self.waits_for(WAITING_EDGE);
+        self.status.next_attempt_time = None;
+        true
     }
 
     /// Which attempt it is that is written down next, from what is noted beside what it wrote.
@@ -434,7 +463,7 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn mitigated(&mut self, message: &str) {
-        if self.conditions.is_true(ConditionType::Mitigated) {
+        if self.conditions.is_true(ConditionType::Mitigated) || self.edge.is_pending() {
             return;
         }
         let after = self.flipped_at(ConditionType::Mitigated);
@@ -476,7 +505,11 @@ impl<'a> Record<'a> {
     /// Calls a person. What goes on by itself goes on.
     fn call(&mut self, reason: &str, why: &str) {
         let found = self.status.diagnosis.as_ref().map(|diagnosis| diagnosis.cause);
-        let message = escalation::advised(why, found.unwrap_or(self.incident.spec.cause));
+        let message = match reason {
+            // Neither the document nor the policy is what is to be mended.
+            STALE_AT_EDGE => text::message(why),
+            _ => escalation::advised(why, found.unwrap_or(self.incident.spec.cause)),
+        };
         let after = self.flipped_at(ConditionType::Escalated);
         if self.set(ConditionType::Escalated, true, reason, &message) {
             self.signals.push(Signal { after, ..self.signal_attempt(Reason::Escalated, &message) });
@@ -572,7 +605,7 @@ fn state(conditions: &Conditions, waiting: &str) -> State {
         && (waiting == "AwaitingOwner" || waiting == "HealthyPeriod")
     {
         State::Mitigated
-    } else if waiting == "Verification" {
+    } else if waiting == "Verification" || waiting == WAITING_EDGE {
         State::Verifying
     } else if conditions.is_true(ConditionType::Remediating) {
         State::Remediating

@@ -87,6 +87,8 @@ pub enum Reason {
     ValidationRecovered,
     /// The assigned document is not served, though none of its failures was said.
     Withheld,
+    /// The edge does not show what is served.
+    StaleAtEdge,
 }
 
 impl Reason {
@@ -98,7 +100,8 @@ impl Reason {
             | Self::IncidentOpened
             | Self::StepFailed
             | Self::Escalated
-            | Self::Withheld => true,
+            | Self::Withheld
+            | Self::StaleAtEdge => true,
             Self::StepSucceeded
             | Self::PlanReady
             | Self::Approved
@@ -127,6 +130,13 @@ pub fn of_contract(view: &View, new: &WidgetContractStatus) -> Vec<Signal> {
     let mut signals = Vec::new();
     if new.called_at.is_some() && new.called_at != view.status.called_at {
         signals.push(says(Reason::Escalated, ConditionType::Escalated));
+    }
+    let is_stale = |status: &WidgetContractStatus| {
+        let conditions = Conditions::of(Some(&status.conditions));
+        conditions.get(ConditionType::Delivered).is_some_and(|is| is.status == "False")
+    };
+    if is_stale(new) && !is_stale(&view.status) {
+        signals.push(says(Reason::StaleAtEdge, ConditionType::Delivered));
     }
     match (view.status.last_valid, new.last_valid) {
         (None | Some(true), Some(false)) => {

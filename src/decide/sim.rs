@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 mod approvals;
 mod blame;
+mod choices;
+mod delivered;
 mod effects;
 mod episodes;
 mod gates;
@@ -77,6 +79,9 @@ struct World {
     /// The source's workload, and what it answers with while a pod of it is available.
     workload: Option<Workload>,
     source: Option<Value>,
+    /// What the edge shows, and how often it was asked.
+    edge: Option<Value>,
+    asked_edge: usize,
     /// May the policy's ServiceAccount act on it?
     may_act: bool,
     acts: Vec<(Act, String)>,
@@ -126,6 +131,8 @@ impl World {
             candidate: None,
             workload: None,
             source: None,
+            edge: None,
+            asked_edge: 0,
             may_act: true,
             acts: Vec::new(),
             writes: 0,
@@ -230,6 +237,7 @@ impl World {
             history: None,
             source: None,
             state: None,
+            edge: None,
             rights: BTreeMap::new(),
         }
     }
@@ -281,6 +289,10 @@ impl World {
                     endpoints: Some(if self.is_up() { Ok(1) } else { Err(down) }),
                 });
             }
+            Need::Edge => {
+                let silent = Doubt::new(DoubtReason::ReferenceUnavailable, "it is silent");
+                view.edge = Some(self.edge.as_ref().map(Digest::of_value).ok_or(silent));
+            }
             Need::Right(right) => drop(view.rights.insert(right, self.may_act)),
             Need::Assets(assets) => {
                 for (url, _) in assets {
@@ -296,7 +308,10 @@ impl World {
         let mut view = self.view();
         for _ in 0..16 {
             match decide(&view, self.now) {
-                Err(need) => self.gather(&mut view, need),
+                Err(need) => {
+                    self.asked_edge += usize::from(need == Need::Edge);
+                    self.gather(&mut view, need);
+                }
                 Ok(decision) => {
                     for write in decision.stages.into_iter().flatten() {
                         self.apply(write);

@@ -17,7 +17,9 @@ use crate::{
 };
 
 use super::{
-    Stall, escalation,
+    Stall,
+    delivered::{self, Edge},
+    escalation,
     pin::{self, Pinned, Standing},
     publish::{overwritten_by, withheld_because},
     validate::RuleResult,
@@ -28,6 +30,9 @@ use super::{
 const CHECKS_MAX: usize = 64;
 /// What their paths and messages may take together, in bytes: status stays a small object.
 const TEXTS_MAX: usize = 12 * 1024;
+
+/// The reason where the edge does not show what is served.
+pub const STALE_AT_EDGE: &str = "StaleAtEdge";
 
 /// The reason where a person pinned what is served.
 const PINNED: &str = "Pinned";
@@ -228,9 +233,11 @@ pub fn recovers_at(view: &View, incident: &OpenIncident, checks: &[Check]) -> Op
 
 fn documents(view: &View, now: Timestamp) -> DocumentStatus {
     let before = view.status.document.clone().unwrap_or_default();
+    let served = served(view, &before);
     DocumentStatus {
         assigned: assigned(view, before.assigned.as_ref(), now),
-        served: served(view, &before),
+        delivered: delivered::of(view, served.as_ref(), before.delivered.as_ref(), now),
+        served,
         ..before
     }
 }
@@ -348,6 +355,7 @@ fn set_conditions(
         generation,
         now,
     );
+    set_delivered(view, status, &mut conditions, now);
     if view.effective.suspend {
         let message = "spec.suspend is true: nothing but status is written";
         conditions.set(ConditionType::Paused, true, "Suspended", message, generation, now);
@@ -374,6 +382,29 @@ fn set_conditions(
     ready.reason.clone_into(&mut status.reason);
     status.health = Some(health(view, results, status, &valid, ready.is_ready));
     status.conditions = conditions.into_list();
+}
+
+fn set_delivered(
+    view: &View,
+    status: &WidgetContractStatus,
+    conditions: &mut Conditions,
+    now: Timestamp,
+) {
+    let (type_, generation) = (ConditionType::Delivered, view.subject.generation);
+    match delivered::edge(view, status, now) {
+        Edge::NotAsked => conditions.remove(type_),
+        Edge::Seen => {
+            let message = "serve.probe.url shows what is served";
+            conditions.set(type_, true, "SeenAtEdge", message, generation, now);
+        }
+        Edge::Awaited { .. } => {
+            let message = "serve.probe.url does not show yet what is served";
+            conditions.set_unknown(type_, "AwaitingEdge", message, generation, now);
+        }
+        Edge::Stale { why, .. } => {
+            conditions.set(type_, false, STALE_AT_EDGE, &why, generation, now);
+        }
+    }
 }
 
 /// Calls a person because of a check that stays Unknown, and again when nobody answers.

@@ -84,6 +84,8 @@ pub struct View {
     pub source: Option<Result<Arc<Document>, Doubt>>,
     /// The source inside the cluster ([`Need::State`]).
     pub state: Option<SourceState>,
+    /// The document that the edge shows, by its digest ([`Need::Edge`]).
+    pub edge: Option<Result<Digest, Doubt>>,
     /// What each ServiceAccount of the namespace may do, as far as somebody asked ([`Need::Right`]).
     pub rights: BTreeMap<Right, bool>,
 }
@@ -429,6 +431,8 @@ pub enum Need {
     Fleet(Vec<String>),
     /// Whether admission sees to who approves plans.
     ApprovalGuard,
+    /// What the edge shows.
+    Edge,
     /// These assets, and whether their size has to be known.
     Assets(Vec<(String, bool)>),
 }

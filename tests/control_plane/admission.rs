@@ -141,6 +141,12 @@ fn bad_contracts() -> Vec<(String, &'static str)> {
             }),
             "at most one of configMapKeyRef, none may be set",
         ),
+        (
+            contract(|m| {
+                m["spec"]["serve"] = json!({"none": {}, "probe": {"url": "https://cdn.test/a"}});
+            }),
+            "at most one of none, probe may be set",
+        ),
         (contract(|m| m["spec"]["serve"] = json!({"adopt": true})), "adopt needs configMapKeyRef"),
         (
             contract(|m| {

@@ -9,7 +9,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Namespace, Operator, condition, has, storefinder};
+use crate::support::{Cluster, Namespace, Operator, condition, has, storefinder, web::Web};
 
 async fn world(prefix: &str) -> (Cluster, Namespace, Operator) {
     let cluster = Cluster::running();
@@ -56,6 +56,26 @@ async fn a_broken_document_is_withheld_and_the_good_one_stays_served() {
     namespace.apply(&storefinder("uk", &json!({"title": "New shops"}))).await;
     namespace.contract_when("uk", "Ready again", has("Ready", "True", "Assigned")).await;
     namespace.served_when("uk", |value| value["title"] == "New shops").await;
+}
+
+#[tokio::test]
+async fn what_is_served_is_delivered_once_the_url_that_widgets_read_shows_it() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "delivered").await;
+    let web = Web::start().await;
+    let flags = ["--allow-cidrs=127.0.0.0/8", "--allow-http"];
+    let _operator = Operator::start(&cluster, &namespace, &flags);
+    let mut contract: Value =
+        serde_json::from_str(&storefinder("uk", &json!({"title": "Shops"}))).unwrap();
+    contract["spec"]["interval"] = json!("1s");
+    contract["spec"]["serve"] = json!({"probe": {"url": web.url("/uk.json"), "within": "2s"}});
+    web.answer("/uk.json", 200, "application/json", r#"{"title": "Old"}"#);
+    namespace.apply(&contract.to_string()).await;
+    namespace.contract_when("uk", "awaited", has("Delivered", "Unknown", "AwaitingEdge")).await;
+    namespace.contract_when("uk", "stale", has("Delivered", "False", "StaleAtEdge")).await;
+    // Written in another way, it is the same document.
+    web.answer("/uk.json", 200, "application/json", r#"{ "title" : "Shops" }"#);
+    namespace.contract_when("uk", "delivered", has("Delivered", "True", "SeenAtEdge")).await;
 }
 
 #[tokio::test]
