@@ -4,12 +4,17 @@
 #
 #   HOLD=1            keep it running afterwards, until Ctrl-C
 #   CLUSTER=current   use the cluster of KUBECONFIG instead of starting one
+#   KINTSUGI_DEMO_OPERATOR   an operator that is built already, with the demo beside it in examples/;
+#                     then nothing is built
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 
-cargo build --bin kintsugi --example demo
+if [ -z "${KINTSUGI_DEMO_OPERATOR:-}" ]; then
+  cargo build --bin kintsugi --example demo
+  KINTSUGI_DEMO_OPERATOR=$PWD/target/debug/kintsugi
+fi
 bin=$(tests/controlplane/build.sh)
-export KINTSUGI_DEMO_KUBECTL=$bin/kubectl KINTSUGI_DEMO_OPERATOR=$PWD/target/debug/kintsugi
+export KINTSUGI_DEMO_KUBECTL=$bin/kubectl KINTSUGI_DEMO_OPERATOR
 
 if [ "${CLUSTER:-}" = current ]; then
   : "${KUBECONFIG:?CLUSTER=current needs KUBECONFIG}"
@@ -29,4 +34,4 @@ else
   export KINTSUGI_DEMO_LEASE_NAMESPACE=kintsugi-system
 fi
 trap 'exit 130' INT TERM
-target/debug/examples/demo
+"$(dirname "$KINTSUGI_DEMO_OPERATOR")/examples/demo"

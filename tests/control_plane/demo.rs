@@ -10,6 +10,8 @@ use crate::support::Cluster;
 async fn the_demo_heals_three_and_escalates_one_on_the_users_own_cluster() {
     let output = Command::new("deploy/demo.sh")
         .env("CLUSTER", "current")
+        // A build in the middle of the suite would replace the program that other tests start.
+        .env("KINTSUGI_DEMO_OPERATOR", env!("CARGO_BIN_EXE_kintsugi"))
         .env("KUBECONFIG", Cluster::running().admin_kubeconfig())
         .env_remove("HOLD")
         .stdin(Stdio::null())
