@@ -120,7 +120,8 @@ run kube-controller-manager --kube-api-qps=1000 --kube-api-burst=2000 --kubeconf
 
 if [ "${CORE:-}" != 1 ]; then
   run kube-scheduler --kubeconfig=scheduler.kubeconfig --leader-elect=false --secure-port=0
-  run kwok --kubeconfig=kwok.kubeconfig --manage-all-nodes \
+  # Without a Lease that is renewed the node, and every pod on it, is NotReady after 50 s.
+  run kwok --kubeconfig=kwok.kubeconfig --manage-all-nodes --node-lease-duration-seconds=40 \
     --config="$bin/kwok-stages.yaml" --config="$here/faults.yaml"
   "$bin/kubectl" apply -f - >/dev/null <<YAML
 apiVersion: v1
