@@ -26,6 +26,7 @@ demo: ## Watch contracts break and heal on a real API server (HOLD=1 keeps it ru
 lint: tools ## Check format, lints, licenses and sources
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --test crash -- -D warnings
 	$(CACHE)/tools/bin/cargo-deny --log-level error check bans licenses sources
 
 audit: tools ## Check dependencies for advisories (fetches the advisory database)

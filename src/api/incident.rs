@@ -304,11 +304,11 @@ pub struct IncidentStatus {
     /// What a later attempt is about to write into the assigned document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
-    /// What steps did to the source's workload, written down before it was done. The last 20,
-    /// oldest first.
+    /// What steps did to something else than the document, written down before it was done. The
+    /// last 20, oldest first.
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub effects: Vec<WorkloadEffect>,
+    pub effects: Vec<StepEffect>,
     /// Which step asks the source again, as its `retries` allow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retried: Option<Retried>,
@@ -435,10 +435,11 @@ pub struct Undone {
     pub at: Time,
 }
 
-/// What a step does to the source's workload. It carries the key `<incident>/<attempt>`.
+/// What a step does to something else than the document. A workload then carries the key
+/// `<incident>/<attempt>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct WorkloadEffect {
+pub struct StepEffect {
     /// The attempt, from 1.
     pub attempt: u32,
     /// The policy whose step it is.
@@ -447,15 +448,21 @@ pub struct WorkloadEffect {
     /// The step.
     #[schemars(length(max = 63))]
     pub step: String,
-    /// The workload, such as `Deployment catalog`.
+    /// What is acted on, such as `Deployment catalog`.
     #[schemars(length(max = 300))]
     pub target: String,
     /// The workload's UID.
-    #[serde(rename = "targetUID")]
+    #[serde(rename = "targetUID", default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 63))]
     pub target_uid: String,
-    /// The workload's generation before: as long as it has that one, nothing was done to it.
-    pub target_generation: i64,
+    /// The generation of the workload before, where its spec is changed: as long as it has that one,
+    /// nothing was done to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_generation: Option<i64>,
+    /// The pods that are about to be deleted; none any more once it is known what became of them.
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodRef>,
     /// When it was about to be done.
     pub intended_at: Time,
     /// What became of it; none while that is not known.
@@ -464,10 +471,22 @@ pub struct WorkloadEffect {
     /// When that was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen_at: Option<Time>,
-    /// Why it was not done, in one sentence.
+    /// What was done, or why it was not, in one sentence.
     #[schemars(length(max = 512))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+}
+
+/// One pod, and no other of that name that came after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodRef {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its UID.
+    #[schemars(length(max = 63))]
+    pub uid: String,
 }
 
 /// How often a step was tried again in an attempt.
@@ -489,7 +508,7 @@ pub struct Retried {
 /// What became of an effect, as read from the object that it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
 pub enum EffectOutcome {
-    /// The object carries its key.
+    /// The object carries its key, or what was to go is gone.
     Done,
     /// It was not sent, and will not be.
     NotDone,

@@ -90,7 +90,7 @@ pub struct RemediationPolicySpec {
     /// How many ended Incidents are kept, and how long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incidents: Option<IncidentLimits>,
-    /// The ServiceAccount of this namespace whose rights the steps that act on workloads have:
+    /// The ServiceAccount of this namespace whose rights the steps that act in the cluster have:
     /// before each act it is asked whether this one may do it. Without it these steps do nothing.
     /// Whoever writes the policy must be allowed to impersonate it.
     #[schemars(length(min = 1, max = 63))]

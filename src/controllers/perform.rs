@@ -30,6 +30,7 @@ use crate::{
     },
     decide::{
         contract::{Decision, Next, Write},
+        moves::Doing,
         view::{EndedIncident, View},
     },
     domain::Document,
@@ -62,7 +63,7 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
         Write::Back { document, effect } => {
             write_back::write(ctx, seen, view, &document, effect).await
         }
-        Write::Act(act) => workload::act(ctx, &seen.key, &act).await,
+        Write::Act(act) => act_on(ctx, seen, act.doing()).await,
         Write::Open { name, spec } => open(ctx, seen, &name, *spec).await,
         Write::Candidate { incident, plan } => candidate::store(ctx, seen, &incident, &plan).await,
         Write::IncidentStatus { name, status } => {
@@ -71,6 +72,15 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
         Write::Forget(ended) => forget(ctx, seen, &ended).await,
         Write::Prune(number) => prune(ctx, seen, number).await,
         Write::Status(status) => write_status(ctx, seen, &status).await,
+    }
+}
+
+async fn act_on(ctx: &Ctx, seen: &Seen, doing: &Doing) -> Result<(), Error> {
+    match doing {
+        Doing::Change { change, workload, key } => {
+            workload::change(ctx, &seen.key, *change, workload, key).await
+        }
+        Doing::DeletePods(pods) => workload::delete_pods(ctx, &seen.key, pods).await,
     }
 }
 

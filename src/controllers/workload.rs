@@ -10,7 +10,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, StatefulSet},
         authorization::v1::{
-            LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec,
+            LocalSubjectAccessReview, ResourceAttributes, SelfSubjectAccessReview,
+            SelfSubjectAccessReviewSpec, SubjectAccessReviewSpec,
         },
         autoscaling::v2::HorizontalPodAutoscaler,
         core::v1::{Pod, Service},
@@ -20,7 +21,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Resource, ResourceExt as _,
-    api::{ListParams, Patch},
+    api::{DeleteParams, ListParams, Patch, Preconditions},
     core::Selector,
 };
 use serde::de::DeserializeOwned;
@@ -35,11 +36,10 @@ use crate::{
     decide::{
         endpoints::{self, Endpoints},
         gitops,
-        moves::WorkloadAct,
         view::Right,
     },
-    domain::{Doubt, DoubtReason, PodFault, SourceState, Workload, WorkloadKind},
-    steps::Act,
+    domain::{Doubt, DoubtReason, FailedPod, PodFault, SourceState, Workload, WorkloadKind},
+    steps::Change,
 };
 
 /// Most pods of a workload that are looked at.
@@ -64,11 +64,18 @@ pub async fn state(ctx: &Ctx, namespace: &str, source: &Source) -> Result<Source
                 if workload.wanted == 0 && workload.scaled_by.is_none() {
                     scaler = readable(scaler_of(ctx, namespace, named).await)?;
                 }
+                let pods = readable(pods(ctx, namespace, &selector).await)?;
+                let pods = pods.map(|pods| {
+                    state.failed = pods.iter().filter_map(|pod| failed(pod, &workload)).collect();
+                    let mut faults: Vec<PodFault> = pods.iter().filter_map(fault).collect();
+                    faults.sort();
+                    faults
+                });
+                state.pods = Some(pods);
                 state.workload = Some(scaler.map(|scaler| {
                     workload.scaled_by = scaler.or(workload.scaled_by.take());
                     workload
                 }));
-                state.pods = Some(readable(pods(ctx, namespace, &selector).await)?);
             }
             Ok(None) => {
                 state.workload = Some(Err(format!(
@@ -225,22 +232,38 @@ async fn scaler_of(
     Ok(of_it.map(|scaler| format!("HorizontalPodAutoscaler {}", scaler.name_any())))
 }
 
-/// The pods that do not run, each with the reason that the kubelet gives.
-async fn pods(
-    ctx: &Ctx,
-    namespace: &str,
-    selector: &LabelSelector,
-) -> Result<Vec<PodFault>, Error> {
+async fn pods(ctx: &Ctx, namespace: &str, selector: &LabelSelector) -> Result<Vec<Pod>, Error> {
     let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
     let Ok(selector) = Selector::try_from(selector.clone()) else { return Ok(Vec::new()) };
     let of_it = ListParams::default().labels_from(&selector).limit(MOST_PODS);
     let attempted = format!("reading the pods of {namespace}");
-    let found = ctx.read(&attempted, pods.list(&of_it)).await?;
-    let mut faults: Vec<PodFault> = found.items.iter().filter_map(fault).collect();
-    faults.sort();
-    Ok(faults)
+    Ok(ctx.read(&attempted, pods.list(&of_it)).await?.items)
 }
 
+/// The pod, where it has failed and is the workload's own: a selector may match others, too.
+fn failed(pod: &Pod, workload: &Workload) -> Option<FailedPod> {
+    let has_failed = pod.status.as_ref()?.phase.as_deref() == Some("Failed");
+    let is_going = pod.metadata.deletion_timestamp.is_some();
+    let owner = pod.owner_references().iter().find(|owner| owner.controller == Some(true))?;
+    let is_own = match workload.kind {
+        WorkloadKind::StatefulSet => {
+            (owner.kind.as_str(), &owner.uid) == ("StatefulSet", &workload.uid)
+        }
+        // By the name that its controller gives a ReplicaSet: to read one would take a right more.
+        WorkloadKind::Deployment => {
+            let hash = pod.labels().get("pod-template-hash")?;
+            (owner.kind.as_str(), &owner.name)
+                == ("ReplicaSet", &format!("{}-{hash}", workload.name))
+        }
+    };
+    (has_failed && is_own && !is_going).then(|| FailedPod {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        version: pod.resource_version().unwrap_or_default(),
+    })
+}
+
+/// What keeps the pod from running, in the kubelet's word.
 fn fault(pod: &Pod) -> Option<PodFault> {
     // One that is going away is not what the workload runs.
     if pod.metadata.deletion_timestamp.is_some() {
@@ -270,55 +293,69 @@ fn fault(pod: &Pod) -> Option<PodFault> {
     Some(PodFault { reason: crate::domain::text::bounded(&reason, 63), pod: pod.name_any() })
 }
 
-/// Has the ServiceAccount this right in its namespace?
+/// Has somebody this right in the namespace?
 ///
 /// # Errors
 /// See [`Error`].
 pub async fn may(ctx: &Ctx, namespace: &str, right: &Right) -> Result<bool, Error> {
     let text = |text: &str| Some(text.to_owned());
+    let resource_attributes = Some(ResourceAttributes {
+        namespace: text(namespace),
+        verb: text(right.verb),
+        group: text(right.group),
+        resource: text(right.resource),
+        name: text(&right.name),
+        ..ResourceAttributes::default()
+    });
+    let Some(account) = &right.service_account else {
+        let spec =
+            SelfSubjectAccessReviewSpec { resource_attributes, non_resource_attributes: None };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(ctx.client.clone());
+        let attempted = "asking what the operator may do";
+        let answer = ctx.read(attempted, reviews.create(&create_as_us(), &review)).await?;
+        return Ok(answer.status.is_some_and(|status| status.allowed));
+    };
     let mut review = LocalSubjectAccessReview {
         spec: SubjectAccessReviewSpec {
-            user: Some(format!("system:serviceaccount:{namespace}:{}", right.service_account)),
+            user: Some(format!("system:serviceaccount:{namespace}:{account}")),
             groups: Some(vec![
                 "system:serviceaccounts".to_owned(),
                 format!("system:serviceaccounts:{namespace}"),
                 "system:authenticated".to_owned(),
             ]),
-            resource_attributes: Some(ResourceAttributes {
-                namespace: text(namespace),
-                verb: text(Right::VERB),
-                group: text(Right::GROUP),
-                resource: text(right.kind.resource()),
-                name: text(&right.name),
-                ..ResourceAttributes::default()
-            }),
+            resource_attributes,
             ..SubjectAccessReviewSpec::default()
         },
         ..LocalSubjectAccessReview::default()
     };
     review.metadata.namespace = text(namespace);
     let reviews: Api<LocalSubjectAccessReview> = Api::namespaced(ctx.client.clone(), namespace);
-    let account = &right.service_account;
     let attempted = format!("asking what ServiceAccount {namespace}/{account} may do");
     let answer = ctx.read(&attempted, reviews.create(&create_as_us(), &review)).await?;
     Ok(answer.status.is_some_and(|status| status.allowed && status.denied != Some(true)))
 }
 
-/// Acts on a workload, on exactly the version that was seen: a request that comes late finds
+/// Changes a workload, on exactly the version that was seen: a request that comes late finds
 /// another, and does nothing.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn act(ctx: &Ctx, contract: &Key, act: &WorkloadAct) -> Result<(), Error> {
-    let WorkloadAct { act, workload, key } = act;
+pub async fn change(
+    ctx: &Ctx,
+    contract: &Key,
+    change: Change,
+    workload: &Workload,
+    key: &str,
+) -> Result<(), Error> {
     let namespace = &contract.namespace;
     let metadata = json!({"resourceVersion": workload.version, "uid": workload.uid});
     let mut patch = json!({"metadata": metadata});
-    match act {
-        Act::Restart => {
+    match change {
+        Change::Restart => {
             patch["spec"]["template"]["metadata"]["annotations"] = json!({RESTARTED_FOR: key});
         }
-        Act::Scale(replicas) => {
+        Change::Scale(replicas) => {
             patch["metadata"]["annotations"] = json!({SCALED_FOR: key});
             patch["spec"]["replicas"] = json!(replicas);
         }
@@ -332,6 +369,30 @@ pub async fn act(ctx: &Ctx, contract: &Key, act: &WorkloadAct) -> Result<(), Err
             send::<StatefulSet>(ctx, namespace, &workload.name, &attempted, &patch).await
         }
     }
+}
+
+/// Deletes failed pods, each on exactly the version that was seen. One that is gone or has changed
+/// is left to the next look.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn delete_pods(ctx: &Ctx, contract: &Key, failed: &[FailedPod]) -> Result<(), Error> {
+    let namespace = &contract.namespace;
+    let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
+    for pod in failed {
+        let attempted = format!("deleting Pod {namespace}/{}", pod.name);
+        let preconditions = Some(Preconditions {
+            uid: Some(pod.uid.clone()),
+            resource_version: Some(pod.version.clone()),
+        });
+        let params = DeleteParams { preconditions, ..DeleteParams::default() };
+        match ctx.write(&attempted, pods.delete(&pod.name, &params)).await {
+            Ok(_) | Err(Error::Conflict { .. }) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 async fn send<K>(

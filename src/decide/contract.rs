@@ -9,7 +9,7 @@
 //! trouble, no Incident         [Incident | served key]    -> look again
 //! a later attempt              [served key]               -> look again
 //! an effect step               [intent in the Incident status] -> look again
-//!                              [the workload]             -> look again
+//!                              [what it acts on]          -> look again
 //! a plan to be approved        [candidate] -> [status | Incident status]
 //! seen as it should be         [revision] -> [prune] -> [status | Incident status]
 //! ```
@@ -29,7 +29,7 @@ use crate::{
 
 use super::{
     Stall, delivered, drift, incident,
-    moves::{Move, Plan, Repair, WorkloadAct},
+    moves::{EffectAct, Move, Plan, Repair},
     pin,
     publish::{self, Serving},
     requests,
@@ -81,8 +81,8 @@ pub enum Write {
         /// What it is written for.
         effect: Effect,
     },
-    /// Act on the source's workload.
-    Act(WorkloadAct),
+    /// Act on something else than the document.
+    Act(EffectAct),
     /// Open an Incident.
     Open {
         /// Its name.

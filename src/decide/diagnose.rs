@@ -99,6 +99,7 @@ mod tests {
         let well = || SourceState {
             workload: Some(Ok(workload(2, 2))),
             pods: Some(Ok(pods(&[]))),
+            failed: Vec::new(),
             endpoints: Some(Ok(2)),
         };
         let no_endpoint = || Some(Err("Service catalog has no ready endpoint".to_owned()));
@@ -107,6 +108,7 @@ mod tests {
                 SourceState {
                     workload: Some(Ok(workload(0, 0))),
                     pods: Some(Ok(pods(&[]))),
+                    failed: Vec::new(),
                     endpoints: no_endpoint(),
                 },
                 SourceCheck::Workload,
@@ -144,6 +146,7 @@ mod tests {
                 SourceState {
                     workload: Some(Err("Deployment catalog does not exist".to_owned())),
                     pods: None,
+                    failed: Vec::new(),
                     endpoints: Some(Ok(1)),
                 },
                 SourceCheck::Workload,

@@ -1,20 +1,23 @@
 //! The life of an effect: what the turn of an effect step in a plan means, by what is on record and
-//! what is seen of its object.
+//! what is seen of what it acts on.
 //!
 //! ```text
-//! on record          on the object                what happens
-//! nothing            no key; it would be of use    the intent is stored, if the policy may do it
-//! nothing            no key; it would be of none   the step failed
-//! intent             the key                       outcome Done
-//! intent             no key, generation unchanged  it is sent, on exactly the version seen
-//! intent             no key, generation moved on   outcome Unknown; it is not repeated
-//! Done               not available yet             it is waited for, until the step's timeout
-//! Done               available                     the next step follows
+//! on record          seen                          what happens
+//! nothing            it would be of use            the intent is stored, if the policy may do it
+//! nothing            it would be of none           the step failed
+//! intent             it took place                 outcome Done
+//! intent             it cannot have taken place    it is done, on exactly what was seen
+//! intent             neither can be told           outcome Unknown; it is not repeated
+//! Done               not over yet                  it is waited for, until the step's timeout
+//! Done               over                          the next step follows
 //! NotDone, Unknown                                 the step failed
 //! ```
 //!
-//! An effect changes the generation of its object, so one whose generation is that of the intent
-//! was not touched: sending is the first time, not a repetition, however often it is decided.
+//! Each kind has its own way to tell: [`workload`] by a key on the object and its generation,
+//! [`pods`] by UIDs that are gone.
+
+mod pods;
+mod workload;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -22,23 +25,29 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{
         condition::whole_seconds,
-        incident::{EffectOutcome, Segment, WorkloadEffect},
+        incident::{EffectOutcome, Segment, StepEffect},
         policy::Step,
     },
-    domain::{SourceState, Span, Workload, text},
-    steps::{Act, Proposal, View as StepView},
+    domain::{SourceState, Span, text},
+    steps::{Proposal, StepKind, View as StepView},
 };
 
-use super::view::{Need, OpenIncident, Right, View};
+use super::{
+    moves::Doing,
+    view::{Need, OpenIncident, Right, View},
+};
 
 /// The reason of a policy that has such a step and nobody whose rights it would have.
 pub const NO_SERVICE_ACCOUNT: &str = "NoServiceAccount";
+
+/// What an Incident waits for while the source's workload is not available after a step acted on it.
+const WORKLOAD: &str = "Workload";
 
 const TIMEOUT: Span = Span::mins(2);
 /// The longest wait: an Incident that sleeps longer looks forgotten.
 const LONGEST_TIMEOUT: Span = Span::mins(60);
 /// How often what is waited for is looked at, from the first look to the last.
-pub(super) const SHORTEST_POLL: Span = Span::secs(1);
+const SHORTEST_POLL: Span = Span::secs(1);
 const LONGEST_POLL: Span = Span::secs(10);
 
 /// What the turn of an effect step comes to.
@@ -47,20 +56,15 @@ pub enum Turn {
     /// Gather this first.
     Ask(Need),
     /// Store that it is about to be done.
-    Intend(WorkloadEffect),
+    Intend(StepEffect),
     /// Do it: that is on record.
-    Send {
-        /// What.
-        act: Act,
-        /// To what.
-        workload: Workload,
-        /// What it leaves there.
-        key: String,
-    },
+    Send(Doing),
     /// Store what became of it.
     Settle {
         /// The effect with its outcome.
-        effect: WorkloadEffect,
+        effect: StepEffect,
+        /// What follows.
+        then: Then,
     },
     /// It is done, and not everything that the next step needs is there: look again then.
     Wait {
@@ -73,6 +77,28 @@ pub enum Turn {
     Failed(String),
 }
 
+/// What follows once it is stored what became of an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The plan goes on at once.
+    GoOn,
+    /// What came of it is waited for.
+    Await {
+        /// What, in the Incident's word.
+        waiting: &'static str,
+        /// Until when.
+        until: Timestamp,
+        /// When to look first.
+        look_at: Timestamp,
+    },
+}
+
+/// Is this something that an effect is waited for by, and that may end before its time is over?
+#[must_use]
+pub fn is_awaited(waiting: &str) -> bool {
+    waiting == WORKLOAD
+}
+
 /// The turn of `step` in attempt `number` of `incident`.
 #[must_use]
 pub fn turn(
@@ -83,162 +109,175 @@ pub fn turn(
     number: u32,
     now: Timestamp,
 ) -> Turn {
-    let Some(state) = &view.state else { return Turn::Ask(Need::State) };
     let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
-    let stored =
-        incident.status.effects.iter().find(|e| {
-            (e.attempt, e.policy.as_str(), e.step.as_str()) == (number, policy, &step.name)
-        });
-    if let Some((effect, outcome)) = stored.and_then(|effect| Some((effect, effect.outcome?))) {
-        return match outcome {
-            EffectOutcome::Done => await_end(state, step, effect, now),
-            EffectOutcome::NotDone | EffectOutcome::Unknown => Turn::Failed(effect.message.clone()),
-        };
-    }
-    let settle = |effect: &WorkloadEffect, outcome, message: &str| Turn::Settle {
-        effect: WorkloadEffect {
-            outcome: Some(outcome),
-            seen_at: Some(Time(whole_seconds(now))),
-            message: text::message(message),
-            ..effect.clone()
-        },
-    };
-    let touched = stored.filter(|effect| !is_untouched(state, effect));
-    let key = format!("{}/{number}", incident.name);
-    let act = match (propose(step, state, &key), stored) {
-        (Proposal::Act(act), _) => Ok(act),
-        (Proposal::Done, Some(effect)) => return settle(effect, EffectOutcome::Done, ""),
-        // One effect has one key in an attempt: it is done, whichever step did it.
-        (Proposal::Done, None) => return Turn::Over,
-        (Proposal::Nothing(why), _) => Err(why),
-        (Proposal::Change(_) | Proposal::Wait(_), _) => Err("it acts on nothing".to_owned()),
-    };
-    if let Some(effect) = touched {
-        let why = match &state.workload {
-            Some(Err(why)) => why,
-            _ => &format!("{} was changed by somebody else at the same time", effect.target),
-        };
-        let message = format!("{why}: whether this was done is not known, and it is not repeated");
-        return settle(effect, EffectOutcome::Unknown, &message);
-    }
-    let may_act = act.and_then(|act| match &state.workload {
-        Some(Ok(workload)) => Ok((act, workload)),
-        Some(Err(why)) => Err(why.clone()),
-        None => Err("there is no workload".to_owned()),
-    });
-    let refused = match may_act {
-        Err(why) => why,
-        Ok((act, workload)) => match right(view, policy, workload) {
-            Err(Refused::Ask(need)) => return Turn::Ask(need),
-            Err(Refused::No(why)) => why,
-            Ok(()) if stored.is_some() => {
-                return Turn::Send { act, workload: workload.clone(), key };
-            }
-            Ok(()) => return Turn::Intend(intent(workload, policy, step, number, now)),
-        },
-    };
-    match stored {
-        Some(effect) => settle(effect, EffectOutcome::NotDone, &refused),
-        None => Turn::Failed(refused),
+    let at = Turning { view, incident, policy, step, number, now };
+    match &step.kind {
+        StepKind::RestartWorkload(_) | StepKind::ScaleWorkload(_) => workload::turn(&at),
+        StepKind::DeleteFailedPods(_) => pods::turn(&at),
+        StepKind::RestoreRevision(_)
+        | StepKind::RefetchSource(_)
+        | StepKind::RepairDocument(_)
+        | StepKind::ReplaceAsset(_)
+        | StepKind::RegenerateMetadata(_)
+        | StepKind::Patch(_)
+        | StepKind::Wait(_) => Turn::Failed("it acts on nothing".to_owned()),
     }
 }
 
-fn intent(
-    workload: &Workload,
-    policy: &str,
-    step: &Step,
-    attempt: u32,
+/// Whose turn it is, and what is known.
+struct Turning<'a> {
+    view: &'a View,
+    incident: &'a OpenIncident,
+    policy: &'a str,
+    step: &'a Step,
+    number: u32,
     now: Timestamp,
-) -> WorkloadEffect {
-    WorkloadEffect {
-        attempt,
-        policy: policy.to_owned(),
-        step: step.name.clone(),
-        target: text::bounded(&workload.to_string(), 300),
-        target_uid: workload.uid.clone(),
-        target_generation: workload.generation,
-        intended_at: Time(whole_seconds(now)),
-        outcome: None,
-        seen_at: None,
-        message: String::new(),
-    }
 }
 
-fn propose(step: &Step, state: &SourceState, key: &str) -> Proposal {
-    step.kind.plan(&StepView {
-        document: &serde_json::Value::Null,
-        failing: &[],
-        schema: None,
-        revisions: &[],
-        source: None,
-        fallbacks: &[],
-        variables: &[],
-        state: Some(state),
-        key,
-    })
-}
-
-/// Is the workload the one of the intent, with its spec as it was then?
-fn is_untouched(state: &SourceState, effect: &WorkloadEffect) -> bool {
-    let Some(Ok(workload)) = &state.workload else { return false };
-    (workload.uid.as_str(), workload.generation)
-        == (effect.target_uid.as_str(), effect.target_generation)
-}
-
-/// When an effect of `step` that took place has failed, unless it is available before.
-#[must_use]
-pub fn until(step: &Step, effect: &WorkloadEffect) -> Timestamp {
-    timeout(step).after(seen(effect))
-}
-
-fn timeout(step: &Step) -> Span {
-    step.timeout.unwrap_or(TIMEOUT).min(LONGEST_TIMEOUT)
-}
-
-fn seen(effect: &WorkloadEffect) -> Timestamp {
-    effect.seen_at.as_ref().map_or(effect.intended_at.0, |seen| seen.0)
-}
-
-fn await_end(state: &SourceState, step: &Step, effect: &WorkloadEffect, now: Timestamp) -> Turn {
-    let Err(missing) = step.kind.settled(state) else { return Turn::Over };
-    let until = until(step, effect);
-    if until <= now {
-        let timeout = timeout(step);
-        return Turn::Failed(format!("within {timeout} it did not become available: {missing}"));
-    }
-    let waited = Span::between(seen(effect), now);
-    let poll = waited.times(0.25, LONGEST_POLL).max(SHORTEST_POLL);
-    Turn::Wait { look_at: poll.after(now).min(until) }
-}
-
+/// Why it may not be done.
 enum Refused {
+    /// That has to be asked first.
     Ask(Need),
+    /// Why.
     No(String),
 }
 
-/// May the policy, as it is now, do it?
-fn right(view: &View, policy: &str, workload: &Workload) -> Result<(), Refused> {
-    let policy = view.policies.iter().find(|known| known.name == policy);
-    let named = policy.and_then(|policy| policy.spec.service_account_name.clone());
-    let Some(service_account) = named else {
-        return Err(Refused::No(format!(
-            "{NO_SERVICE_ACCOUNT}: spec.serviceAccountName of its policy names nobody whose rights \
-             it has; name a ServiceAccount that may {} {workload}",
-            Right::VERB
-        )));
-    };
-    let right = Right { service_account, kind: workload.kind, name: workload.name.clone() };
-    match view.rights.get(&right) {
-        None => Err(Refused::Ask(Need::Right(right))),
-        Some(true) => Ok(()),
-        Some(false) => Err(Refused::No(format!(
-            "ServiceAccount {} may not {} {}.{} {}; grant it that, or name another in \
-             spec.serviceAccountName of its policy",
-            right.service_account,
-            Right::VERB,
-            right.kind.resource(),
-            Right::GROUP,
-            right.name
-        ))),
+impl<'a> Turning<'a> {
+    /// What is on record of it.
+    fn stored(&self) -> Option<&'a StepEffect> {
+        self.incident.status.effects.iter().find(|effect| {
+            (effect.attempt, effect.policy.as_str(), effect.step.as_str())
+                == (self.number, self.policy, &self.step.name)
+        })
     }
+
+    /// What it leaves on its object: the same for all steps of an attempt.
+    fn key(&self) -> String {
+        format!("{}/{}", self.incident.name, self.number)
+    }
+
+    fn propose(&self, state: &SourceState) -> Proposal {
+        self.step.kind.plan(&StepView {
+            document: &serde_json::Value::Null,
+            failing: &[],
+            schema: None,
+            revisions: &[],
+            source: None,
+            fallbacks: &[],
+            variables: &[],
+            state: Some(state),
+            key: &self.key(),
+        })
+    }
+
+    /// It is about to be done to `target`.
+    fn intent(&self, target: &str) -> StepEffect {
+        StepEffect {
+            attempt: self.number,
+            policy: self.policy.to_owned(),
+            step: self.step.name.clone(),
+            target: text::bounded(target, 300),
+            target_uid: String::new(),
+            target_generation: None,
+            pods: Vec::new(),
+            intended_at: Time(whole_seconds(self.now)),
+            outcome: None,
+            seen_at: None,
+            message: String::new(),
+        }
+    }
+
+    /// `effect` with what became of it.
+    fn outcome(&self, effect: &StepEffect, outcome: EffectOutcome, message: &str) -> StepEffect {
+        StepEffect {
+            outcome: Some(outcome),
+            seen_at: Some(Time(whole_seconds(self.now))),
+            message: text::message(message),
+            pods: Vec::new(),
+            ..effect.clone()
+        }
+    }
+
+    /// It did not take place, or that is not known.
+    fn not_done(&self, effect: &StepEffect, outcome: EffectOutcome, why: &str) -> Turn {
+        Turn::Settle { effect: self.outcome(effect, outcome, why), then: Then::GoOn }
+    }
+
+    /// It took place, and the workload is waited for.
+    fn done(&self, effect: &StepEffect, message: &str) -> Turn {
+        let effect = self.outcome(effect, EffectOutcome::Done, message);
+        let (until, look_at) = (self.until(&effect), SHORTEST_POLL.after(self.now));
+        Turn::Settle { effect, then: Then::Await { waiting: WORKLOAD, until, look_at } }
+    }
+
+    fn timeout(&self) -> Span {
+        self.step.timeout.unwrap_or(TIMEOUT).min(LONGEST_TIMEOUT)
+    }
+
+    /// When an effect that took place has failed, unless what came of it is there before.
+    fn until(&self, effect: &StepEffect) -> Timestamp {
+        self.timeout().after(seen(effect))
+    }
+
+    /// An effect on the workload has taken place: is the workload available?
+    fn wait_for_workload(&self, state: &SourceState, effect: &StepEffect) -> Turn {
+        let Err(missing) = self.step.kind.settled(state) else { return Turn::Over };
+        let until = self.until(effect);
+        if until <= self.now {
+            let timeout = self.timeout();
+            return Turn::Failed(format!(
+                "within {timeout} it did not become available: {missing}"
+            ));
+        }
+        let waited = Span::between(seen(effect), self.now);
+        let poll = waited.times(0.25, LONGEST_POLL).max(SHORTEST_POLL);
+        Turn::Wait { look_at: poll.after(self.now).min(until) }
+    }
+
+    /// May the policy, as it is now, do it?
+    fn right(
+        &self,
+        verb: &'static str,
+        (group, resource): (&'static str, &'static str),
+        name: &str,
+    ) -> Result<(), Refused> {
+        let policy = self.view.policies.iter().find(|known| known.name == self.policy);
+        let service_account = policy.and_then(|policy| policy.spec.service_account_name.clone());
+        let right = Right { service_account, verb, group, resource, name: name.to_owned() };
+        let Some(service_account) = &right.service_account else {
+            return Err(Refused::No(format!(
+                "{NO_SERVICE_ACCOUNT}: spec.serviceAccountName of its policy names nobody whose \
+                 rights it has; name a ServiceAccount that may {right}"
+            )));
+        };
+        let refused = format!(
+            "ServiceAccount {service_account} may not {right}; grant it that, or name another in \
+             spec.serviceAccountName of its policy"
+        );
+        self.has(&right, refused)
+    }
+
+    /// May the operator itself do it? Only `value` of the chart gives it that.
+    fn own_right(
+        &self,
+        verb: &'static str,
+        (group, resource): (&'static str, &'static str),
+        value: &str,
+    ) -> Result<(), Refused> {
+        let right = Right { service_account: None, verb, group, resource, name: String::new() };
+        let refused = format!("the operator may not {right}; the chart's {value} gives it that");
+        self.has(&right, refused)
+    }
+
+    fn has(&self, right: &Right, refused: String) -> Result<(), Refused> {
+        match self.view.rights.get(right) {
+            None => Err(Refused::Ask(Need::Right(right.clone()))),
+            Some(true) => Ok(()),
+            Some(false) => Err(Refused::No(refused)),
+        }
+    }
+}
+
+fn seen(effect: &StepEffect) -> Timestamp {
+    effect.seen_at.as_ref().map_or(effect.intended_at.0, |seen| seen.0)
 }

@@ -33,15 +33,15 @@ use crate::{
 use super::{
     Held, blame, delivered,
     drift::PUT_BACK,
-    effects::Turn,
+    effects::{self, Turn},
     episode::{self, Episode},
     gates,
     gates::{Permit, Way},
-    moves::{Move, OPS_SHOWN, Repair, WorkloadAct, intent, summaries},
+    moves::{EffectAct, Move, OPS_SHOWN, Repair, intent, summaries},
     pin,
     plan::{self, Attempt, Attempting, Candidate, Outcome},
     publish::overwritten_by,
-    record::{Record, WAITING_STEP, WAITING_WORKLOAD},
+    record::{Record, WAITING_STEP},
     requests::{self, Request},
     select,
     shown::{self, Shown, Until},
@@ -333,8 +333,8 @@ fn attempt(
     let is_forced = !record.requests.is_empty();
     let due = record.status.next_attempt_time.as_ref().map(|at| at.0);
     let due = due.filter(|at| *at > now && !is_forced);
-    // What a workload is waited for ends as soon as it is available.
-    if let Some(at) = due.filter(|_| record.status.waiting != WAITING_WORKLOAD) {
+    // What an effect is waited for may be there before its time is over.
+    if let Some(at) = due.filter(|_| !effects::is_awaited(&record.status.waiting)) {
         record.conditions.remove(ConditionType::Held);
         record.next = Some(at);
         return finish(view, record);
@@ -420,7 +420,7 @@ fn hold(
     finish(view, record)
 }
 
-/// The turn of a step that acts on a workload.
+/// The turn of a step that acts on something else than the document.
 fn act(
     view: &View,
     mut record: Record<'_>,
@@ -428,27 +428,25 @@ fn act(
     step: &Step,
     turn: Option<Turn>,
 ) -> (Move, Option<Timestamp>) {
-    // A person approves changes of a document, and is not asked about a workload.
+    // A person approves changes of a document, and is asked about nothing else.
     let Way::Open(open) = way else {
         record.plan_is_over();
         record.would_act(step);
         let name = &step.name;
         record.held(&Held {
             reason: "ApprovalNotPossible",
-            message: format!("step {name} acts on a workload, which cannot be approved; use Auto"),
+            message: format!("step {name} acts on something else than the document, which cannot be approved; use Auto"),
             until: None,
         });
         return finish(view, record);
     };
     match turn {
-        Some(Turn::Send { act, workload, key }) => {
-            return (Move::Act(WorkloadAct::new(open, act, workload, key)), None);
-        }
+        Some(Turn::Send(doing)) => return (Move::Act(EffectAct::new(open, doing)), None),
         Some(Turn::Intend(effect)) => {
             record.diagnose(view);
             record.intend_effect(effect);
         }
-        Some(Turn::Settle { effect }) => record.settle_effect(effect, step),
+        Some(Turn::Settle { effect, then }) => record.settle_effect(effect, then),
         Some(Turn::Wait { look_at }) => record.next = Some(look_at),
         Some(Turn::Ask(_) | Turn::Over | Turn::Failed(_)) | None => {}
     }

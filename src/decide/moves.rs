@@ -11,8 +11,8 @@ use crate::{
         contract::Origin,
         incident::{IncidentSpec, IncidentStatus, Intent},
     },
-    domain::{Digest, Document, Op, Workload, patch::OpSummary},
-    steps::Act,
+    domain::{Digest, Document, FailedPod, Op, Workload, patch::OpSummary},
+    steps::Change,
 };
 
 use super::{
@@ -47,8 +47,8 @@ pub enum Move {
     },
     /// Publish a candidate of a later attempt.
     Publish(Repair),
-    /// Act on the source's workload; that it is about to be is on record.
-    Act(WorkloadAct),
+    /// Act on something else than the document; that it is about to be is on record.
+    Act(EffectAct),
     /// Write down what was seen.
     Record {
         /// The Incident's name.
@@ -113,20 +113,35 @@ impl Repair {
     }
 }
 
-/// An act on the source's workload: made only where every gate is open.
+/// An act on something else than the document: made only where every gate is open.
 #[derive(Clone, Debug)]
-pub struct WorkloadAct {
-    /// What to do.
-    pub act: Act,
-    /// To what, on exactly the version that was seen.
-    pub workload: Workload,
-    /// What it leaves on the workload.
-    pub key: String,
+pub struct EffectAct(Doing);
+
+/// What is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// The spec of the source's workload is changed.
+    Change {
+        /// To what.
+        change: Change,
+        /// On exactly the version that was seen.
+        workload: Workload,
+        /// What it leaves on the workload.
+        key: String,
+    },
+    /// These pods are deleted, on exactly the versions that were seen.
+    DeletePods(Vec<FailedPod>),
 }
 
-impl WorkloadAct {
-    pub(super) fn new(_: Open, act: Act, workload: Workload, key: String) -> Self {
-        Self { act, workload, key }
+impl EffectAct {
+    pub(super) fn new(_: Open, doing: Doing) -> Self {
+        Self(doing)
+    }
+
+    /// What is done.
+    #[must_use]
+    pub fn doing(&self) -> &Doing {
+        &self.0
     }
 }
 

@@ -84,7 +84,7 @@ fn fault_of_step(step: &Step) -> Option<String> {
     step.kind.fault().or_else(|| when::fault(step.when.as_deref()?))
 }
 
-/// A step that acts on a workload has somebody's rights or does nothing.
+/// A step that acts in the cluster has somebody's rights or does nothing.
 fn nobodys(spec: &RemediationPolicySpec) -> Result<(), Stall> {
     if spec.service_account_name.is_some() {
         return Ok(());

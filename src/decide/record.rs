@@ -13,8 +13,8 @@ use crate::{
     api::{
         condition::{ConditionType, Conditions, whole_seconds},
         incident::{
-            Attempt, EffectOutcome, IncidentStatus, Intent, Outcome as AttemptOutcome, Retried,
-            Series, State, StepOutcome, StepTaken, WorkloadEffect,
+            Attempt, IncidentStatus, Intent, Outcome as AttemptOutcome, Retried, Series, State,
+            StepEffect, StepOutcome, StepTaken,
         },
         policy::{Retry, Step},
     },
@@ -28,7 +28,9 @@ use crate::{
 use super::{
     Held,
     delivered::Edge,
-    diagnose, effects, escalation,
+    diagnose,
+    effects::Then,
+    escalation,
     moves::{Move, Plan, STEPS_NOTED, summaries},
     plan::Candidate,
     shown::Shown,
@@ -46,8 +48,6 @@ const SLOW_PROBE: Span = Span::mins(10);
 const GIVEN_UP: &str = "PersonNeeded";
 /// What an Incident waits for while one of its steps waits.
 pub(super) const WAITING_STEP: &str = "Wait";
-/// What it waits for while the source's workload is not available after a step acted on it.
-pub(super) const WAITING_WORKLOAD: &str = "Workload";
 /// What it waits for while what is served is not seen at the edge.
 const WAITING_EDGE: &str = "Edge";
 const EFFECTS_KEPT: usize = 20;
@@ -266,8 +266,8 @@ impl<'a> Record<'a> {
         self.next = Some(self.now);
     }
 
-    /// Stores what a step is about to do to a workload before it is done; the look after it does it.
-    pub(super) fn intend_effect(&mut self, effect: WorkloadEffect) {
+    /// Stores what a step is about to do to something else before it is done; the look after it does it.
+    pub(super) fn intend_effect(&mut self, effect: StepEffect) {
         let message = format!("step {} is about to act on {}", effect.step, effect.target);
         self.set(ConditionType::Remediating, true, "Acting", &message);
         self.status.step.clone_from(&effect.step);
@@ -279,19 +279,19 @@ impl<'a> Record<'a> {
     }
 
     /// Stores what became of it.
-    pub(super) fn settle_effect(&mut self, effect: WorkloadEffect, step: &Step) {
-        let until = effects::until(step, &effect);
-        let message = format!("step {} acted on {}", effect.step, effect.target);
-        if effect.outcome == Some(EffectOutcome::Done) {
-            self.set(ConditionType::Remediating, true, "Waiting", &message);
-            self.waits_for(WAITING_WORKLOAD);
-            self.status.message = text::message(&message);
-            self.status.next_attempt_time = Some(Time(until));
-            self.next = Some(effects::SHORTEST_POLL.after(self.now));
-        } else {
-            self.next = Some(self.now);
+    pub(super) fn settle_effect(&mut self, effect: StepEffect, then: Then) {
+        match then {
+            Then::GoOn => self.next = Some(self.now),
+            Then::Await { waiting, until, look_at } => {
+                let message = format!("step {} acted on {}", effect.step, effect.target);
+                self.set(ConditionType::Remediating, true, "Waiting", &message);
+                self.waits_for(waiting);
+                self.status.message = text::message(&message);
+                self.status.next_attempt_time = Some(Time(until));
+                self.next = Some(look_at);
+            }
         }
-        let is_same = |stored: &&mut WorkloadEffect| {
+        let is_same = |stored: &&mut StepEffect| {
             (stored.attempt, &stored.policy, &stored.step)
                 == (effect.attempt, &effect.policy, &effect.step)
         };

@@ -30,7 +30,7 @@ use super::{
     effective::Effective,
     fleet::Fleet,
     history::{Worth, worth},
-    moves::{Plan, WorkloadAct},
+    moves::{Doing, Plan},
     ownership::{self, ServedIn, whose},
     requests::Annotations,
     select::Policy,
@@ -48,10 +48,11 @@ use crate::{
         incident::{Approval, ApprovalDecision, IncidentSpec, IncidentStatus, Never, State},
     },
     domain::{
-        Answer, Digest, Document, Doubt, DoubtReason, Probe, Probes, SourceState, Span, Workload,
+        Answer, Digest, Document, Doubt, DoubtReason, FailedPod, Probe, Probes, SourceState, Span,
+        Workload,
     },
     rules::schema,
-    steps::Act,
+    steps::Change,
 };
 
 #[derive(Clone)]
@@ -84,7 +85,12 @@ struct World {
     asked_edge: usize,
     /// May the policy's ServiceAccount act on it?
     may_act: bool,
-    acts: Vec<(Act, String)>,
+    /// May the operator itself, by the values of its chart?
+    operator_may: bool,
+    acts: Vec<(Change, String)>,
+    /// Its pods that have failed, and the UIDs of those that were deleted.
+    failed: Vec<FailedPod>,
+    deleted: Vec<String>,
     /// Writes so far, and after which one the process dies.
     writes: usize,
     dies_after: Option<usize>,
@@ -134,7 +140,10 @@ impl World {
             edge: None,
             asked_edge: 0,
             may_act: true,
+            operator_may: true,
             acts: Vec::new(),
+            failed: Vec::new(),
+            deleted: Vec::new(),
             writes: 0,
             dies_after: None,
             published: 0,
@@ -286,6 +295,7 @@ impl World {
                 view.state = Some(SourceState {
                     workload: self.workload.clone().map(Ok),
                     pods: self.workload.is_some().then(|| Ok(Vec::new())),
+                    failed: self.failed.clone(),
                     endpoints: Some(if self.is_up() { Ok(1) } else { Err(down) }),
                 });
             }
@@ -293,7 +303,10 @@ impl World {
                 let silent = Doubt::new(DoubtReason::ReferenceUnavailable, "it is silent");
                 view.edge = Some(self.edge.as_ref().map(Digest::of_value).ok_or(silent));
             }
-            Need::Right(right) => drop(view.rights.insert(right, self.may_act)),
+            Need::Right(right) => {
+                let is_own = right.service_account.is_none();
+                view.rights.insert(right, if is_own { self.operator_may } else { self.may_act });
+            }
             Need::Assets(assets) => {
                 for (url, _) in assets {
                     let gone = Probe::Answered(Answer { status: 404, ..Answer::default() });
@@ -374,20 +387,7 @@ impl World {
                 self.contract["document"]["inline"] = document.value().clone();
                 self.written_back = Some(WrittenBack { digest, effect });
             }
-            Write::Act(WorkloadAct { act, workload, key }) => {
-                let stored = self.workload.as_mut().unwrap();
-                assert_eq!(stored.version, workload.version, "not the version that was seen");
-                match act {
-                    Act::Restart => stored.restarted_for.clone_from(&key),
-                    Act::Scale(replicas) => {
-                        stored.wanted = replicas;
-                        stored.scaled_for.clone_from(&key);
-                    }
-                }
-                stored.generation += 1;
-                stored.version = stored.generation.to_string();
-                self.acts.push((act, key));
-            }
+            Write::Act(act) => self.act(act.doing()),
             Write::Open { name, spec } => {
                 if !self.incidents.iter().any(|(known, ..)| *known == name) {
                     self.incidents.push((name, *spec, IncidentStatus::default()));
@@ -404,6 +404,32 @@ impl World {
             Write::Status(status) => self.status = *status,
             Write::Prune(number) => drop(self.revisions.remove(&number)),
             Write::Forget(ended) => self.incidents.retain(|(name, ..)| *name != ended.name),
+        }
+    }
+
+    fn act(&mut self, doing: &Doing) {
+        match doing {
+            Doing::Change { change, workload, key } => {
+                let stored = self.workload.as_mut().unwrap();
+                assert_eq!(stored.version, workload.version, "not the version that was seen");
+                match change {
+                    Change::Restart => stored.restarted_for.clone_from(key),
+                    Change::Scale(replicas) => {
+                        stored.wanted = *replicas;
+                        stored.scaled_for.clone_from(key);
+                    }
+                }
+                stored.generation += 1;
+                stored.version = stored.generation.to_string();
+                self.acts.push((*change, key.clone()));
+            }
+            Doing::DeletePods(pods) => {
+                for pod in pods {
+                    assert!(self.failed.contains(pod), "not as it was seen");
+                    self.failed.retain(|there| there != pod);
+                    self.deleted.push(pod.uid.clone());
+                }
+            }
         }
     }
 

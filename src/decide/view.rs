@@ -13,9 +13,7 @@ use crate::{
         incident::{Cause, IncidentSpec, IncidentStatus, State, StepOutcome},
         refs::LocalRef,
     },
-    domain::{
-        Digest, Document, Doubt, Probes, Severity, SourceState, Verdict, Violation, WorkloadKind,
-    },
+    domain::{Digest, Document, Doubt, Probes, Severity, SourceState, Verdict, Violation},
     rules::schema::CompiledSchema,
     steps::Revision,
 };
@@ -86,26 +84,34 @@ pub struct View {
     pub state: Option<SourceState>,
     /// The document that the edge shows, by its digest ([`Need::Edge`]).
     pub edge: Option<Result<Digest, Doubt>>,
-    /// What each ServiceAccount of the namespace may do, as far as somebody asked ([`Need::Right`]).
+    /// What each ServiceAccount of the namespace, and the operator itself, may do, as far as somebody
+    /// asked ([`Need::Right`]).
     pub rights: BTreeMap<Right, bool>,
 }
 
-/// The right to patch one workload.
+/// The right to do one thing in the contract's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
-    /// The ServiceAccount whose right it is.
-    pub service_account: String,
-    /// The kind of the workload.
-    pub kind: WorkloadKind,
-    /// The workload.
+    /// The ServiceAccount whose right it is; None for the operator's own.
+    pub service_account: Option<String>,
+    /// The verb.
+    pub verb: &'static str,
+    /// The API group; empty for the core one.
+    pub group: &'static str,
+    /// The resource.
+    pub resource: &'static str,
+    /// The object; empty for any.
     pub name: String,
 }
 
-impl Right {
-    /// The verb; every effect is a patch.
-    pub const VERB: &'static str = "patch";
-    /// The API group of workloads.
-    pub const GROUP: &'static str = "apps";
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        if self.name.is_empty() { Ok(()) } else { write!(f, " {}", self.name) }
+    }
 }
 
 /// An Incident that is not over.
@@ -297,7 +303,7 @@ pub struct Effect {
     /// The step that made the last change.
     pub step: String,
     /// What the attempt tried: the names alone, a `!` before one that failed, a `~` before one that
-    /// waited, a `+` before one that acted on a workload and a `-` before one that was skipped; then `<n>:` for one of a later segment.
+    /// waited, a `+` before one that acted on something else and a `-` before one that was skipped; then `<n>:` for one of a later segment.
     pub tried: Vec<Tried>,
     /// When it was decided, as `@<milliseconds since 1970>`; of a put-back key that is not noted.
     pub decided_at: Option<Timestamp>,
@@ -423,7 +429,7 @@ pub enum Need {
     Source,
     /// The source inside the cluster.
     State,
-    /// Whether a ServiceAccount has this right.
+    /// Whether somebody has this right.
     Right(Right),
     /// The furthest mode that the namespace allows.
     MaxMode,

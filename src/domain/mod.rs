@@ -21,4 +21,4 @@ pub use patch::{Op, OpKind, ValueFrom};
 pub use probe::{Answer, Probe, Probes};
 pub use size::ByteSize;
 pub use verdict::{Doubt, DoubtReason, Severity, Verdict, Violation};
-pub use workload::{PodFault, SourceState, Workload, WorkloadKind};
+pub use workload::{FailedPod, PodFault, SourceState, Workload, WorkloadKind};

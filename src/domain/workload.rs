@@ -129,6 +129,17 @@ impl PodFault {
     }
 }
 
+/// A pod of the workload that has ended badly, evicted ones too: it never runs again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FailedPod {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// The version that was read.
+    pub version: String,
+}
+
 /// The source inside the cluster as it was when it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceState {
@@ -136,6 +147,8 @@ pub struct SourceState {
     pub workload: Option<Result<Workload, String>>,
     /// Its pods that do not run, Err with why that is not known; None when no workload is there.
     pub pods: Option<Result<Vec<PodFault>, String>>,
+    /// Those of its pods that have failed; none where its pods are not known.
+    pub failed: Vec<FailedPod>,
     /// The addresses of its Service that are ready, Err with why there is none; None when no
     /// Service is named.
     pub endpoints: Option<Result<usize, String>>,

@@ -11,6 +11,7 @@
 //!
 //! A new kind is one file and one variant of [`StepKind`]; the compiler asks for the rest.
 
+pub mod delete_failed_pods;
 mod draft;
 mod graft;
 pub mod patch;
@@ -31,8 +32,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::{Digest, Op, SourceState, Span, Violation, Workload};
+use crate::domain::{Digest, FailedPod, Op, SourceState, Span, Violation, Workload};
 
+pub use delete_failed_pods::DeleteFailedPods;
 pub use patch::Patch;
 pub use refetch_source::RefetchSource;
 pub use regenerate_metadata::RegenerateMetadata;
@@ -63,6 +65,8 @@ pub enum StepKind {
     RestartWorkload(RestartWorkload),
     /// Scale the source's workload up from zero, and go on when it is available.
     ScaleWorkload(ScaleWorkload),
+    /// Delete the pods of the source's workload that have failed, and go on when it is available.
+    DeleteFailedPods(DeleteFailedPods),
     /// Wait, then look again.
     Wait(Wait),
 }
@@ -153,15 +157,24 @@ pub enum Proposal {
     Nothing(String),
     /// Look again after this time.
     Wait(Span),
-    /// Do this to the source's workload.
+    /// Do this to something else than the document.
     Act(Act),
     /// The act of the view's key has taken place.
     Done,
 }
 
-/// What an effect step does to the source's workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an effect step does to something else than the document.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
+    /// Change the source's workload.
+    Change(Change),
+    /// Delete these pods of it, which have failed.
+    DeletePods(Vec<FailedPod>),
+}
+
+/// A change of a workload's spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
     /// Have its pods replaced.
     Restart,
     /// Have it run this many pods.
@@ -192,6 +205,7 @@ impl StepKind {
             Self::Patch(step) => step.plan(view),
             Self::RestartWorkload(step) => step.plan(view),
             Self::ScaleWorkload(step) => step.plan(view),
+            Self::DeleteFailedPods(step) => step.plan(view),
             Self::Wait(step) => step.plan(view),
         }
     }
@@ -209,6 +223,7 @@ impl StepKind {
             | Self::RepairDocument(_)
             | Self::RestartWorkload(_)
             | Self::ScaleWorkload(_)
+            | Self::DeleteFailedPods(_)
             | Self::Wait(_) => None,
         }
     }
@@ -232,7 +247,7 @@ impl StepKind {
     pub fn settled(&self, state: &SourceState) -> Result<(), String> {
         match self {
             Self::RestartWorkload(step) => step.settled(state),
-            Self::ScaleWorkload(_) => state.available(),
+            Self::ScaleWorkload(_) | Self::DeleteFailedPods(_) => state.available(),
             Self::RestoreRevision(_)
             | Self::RefetchSource(_)
             | Self::RepairDocument(_)
@@ -250,7 +265,9 @@ impl StepKind {
             // The previous asset of a dead URL comes from a stored revision.
             Self::RestoreRevision(_) | Self::ReplaceAsset(_) => Some(Need::Revisions),
             Self::RefetchSource(_) => Some(Need::Source),
-            Self::RestartWorkload(_) | Self::ScaleWorkload(_) => Some(Need::State),
+            Self::RestartWorkload(_) | Self::ScaleWorkload(_) | Self::DeleteFailedPods(_) => {
+                Some(Need::State)
+            }
             Self::RepairDocument(_)
             | Self::RegenerateMetadata(_)
             | Self::Patch(_)
@@ -270,6 +287,7 @@ impl StepKind {
             Self::Patch(_) => "patch",
             Self::RestartWorkload(_) => "restartWorkload",
             Self::ScaleWorkload(_) => "scaleWorkload",
+            Self::DeleteFailedPods(_) => "deleteFailedPods",
             Self::Wait(_) => "wait",
         }
     }
@@ -341,6 +359,7 @@ pub(crate) mod tests {
                                {"op": "remove", "path": "/b"}]}},
             {"restartWorkload": {}},
             {"scaleWorkload": {}},
+            {"deleteFailedPods": {}},
             {"wait": {"for": "5s"}},
         ]);
         serde_json::from_value(all).unwrap()

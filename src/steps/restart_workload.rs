@@ -9,7 +9,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Act, Proposal, View};
+use super::{Act, Change, Proposal, View};
 use crate::domain::{PodFault, SourceState};
 
 /// Restart the source's workload (`source.workloadRef`) by an annotation on its pod template, with
@@ -52,7 +52,7 @@ impl RestartWorkload {
             Some(PodFault { reason, pod }) => Proposal::Nothing(format!(
                 "Pod {pod} is {reason}, which no restart mends; mend {workload}"
             )),
-            None => Proposal::Act(Act::Restart),
+            None => Proposal::Act(Act::Change(Change::Restart)),
         }
     }
 
@@ -92,13 +92,13 @@ mod tests {
         for (workload, reason, expected) in table {
             let fault = PodFault { reason: reason.to_owned(), pod: "a-1".to_owned() };
             let pods = if reason.is_empty() { Vec::new() } else { vec![fault] };
-            let state = SourceState { workload, pods: Some(Ok(pods)), endpoints: None };
+            let state = SourceState { workload, pods: Some(Ok(pods)), ..SourceState::default() };
             let document = json!({});
             let mut view = view(&document, &[]);
             view.state = Some(&state);
             view.key = "uk-1/2";
             let says = match RestartWorkload::default().plan(&view) {
-                Proposal::Act(Act::Restart) => "restarts".to_owned(),
+                Proposal::Act(Act::Change(Change::Restart)) => "restarts".to_owned(),
                 Proposal::Done => "done".to_owned(),
                 Proposal::Nothing(why) => why,
                 other => panic!("{other:?}"),

@@ -8,7 +8,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Act, Proposal, View};
+use super::{Act, Change, Proposal, View};
 
 /// Scale the source's workload (`source.workloadRef`) up from zero, with the rights of the policy's
 /// `serviceAccountName`, and wait until it is available, at most the step's `timeout`. Does nothing
@@ -40,7 +40,9 @@ impl ScaleWorkload {
             Some(other) => Proposal::Nothing(format!(
                 "{other} sets spec.replicas of {workload}: scale it there"
             )),
-            None => Proposal::Act(Act::Scale(self.min_replicas.unwrap_or(1).max(1))),
+            None => {
+                Proposal::Act(Act::Change(Change::Scale(self.min_replicas.unwrap_or(1).max(1))))
+            }
         }
     }
 }
@@ -74,7 +76,9 @@ mod tests {
             view.state = Some(&state);
             view.key = "uk-1/2";
             let says = match (ScaleWorkload { min_replicas: Some(3) }).plan(&view) {
-                Proposal::Act(Act::Scale(replicas)) => format!("scales to {replicas}"),
+                Proposal::Act(Act::Change(Change::Scale(replicas))) => {
+                    format!("scales to {replicas}")
+                }
                 Proposal::Done => "done".to_owned(),
                 Proposal::Nothing(why) => why,
                 other => panic!("{other:?}"),

@@ -6,13 +6,13 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::{Deployment, StatefulSet},
-        core::v1::ServiceAccount,
+        core::v1::{Pod, ServiceAccount},
         rbac::v1::{Role, RoleBinding},
     },
 };
 use kintsugi::api::{Incident, RemediationPolicy, incident::EffectOutcome};
 use kube::{
-    Client, Config, Resource, ResourceExt as _,
+    Client, Config, Resource, ResourceExt,
     api::PostParams,
     config::{KubeConfigOptions, Kubeconfig},
 };
@@ -24,7 +24,7 @@ use crate::{
     support::{
         Cluster, Namespace, Operator, storefinder,
         web::Web,
-        workload::{may_patch, workload},
+        workload::{evict, may, may_patch, pods, workload},
     },
 };
 
@@ -167,6 +167,52 @@ async fn a_source_that_does_not_answer_is_restarted_once_and_awaited() {
     let set = namespace.api::<StatefulSet>().get("catalog").await.unwrap();
     let status = set.status.unwrap();
     assert_eq!(status.updated_replicas, Some(1), "it was waited for");
+}
+
+#[tokio::test]
+async fn failed_pods_of_the_workload_are_deleted_once_and_no_other_pod_is() {
+    let (cluster, namespace, web, _operator) = world("evicted").await;
+    service(&namespace, &web, true).await;
+    let rule = json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]});
+    may(&namespace, "healer", &rule).await;
+    namespace.apply(&workload("Deployment", "catalog", 2, "")).await;
+    let runs = |deployment: Option<&Deployment>| {
+        deployment.and_then(|d| d.status.as_ref()?.available_replicas) == Some(2)
+    };
+    namespace.when::<Deployment>("catalog", "two pods", runs).await;
+    let evicted = pods(&namespace, "catalog").await.remove(0);
+    evict(&namespace, &evicted).await;
+    // It matches the selector, has failed, and is nobody's.
+    namespace
+        .apply(
+            "{apiVersion: v1, kind: Pod, metadata: {name: alone, labels: {app: catalog}}, \
+             spec: {containers: [{name: main, image: 'a:1'}]}}",
+        )
+        .await;
+    let is_running = |pod: Option<&Pod>| {
+        pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref()) == Some("Running")
+    };
+    let alone = namespace.when::<Pod>("alone", "runs", is_running).await;
+    evict(&namespace, &alone).await;
+    namespace.when::<Deployment>("catalog", "two pods again", runs).await;
+    let steps = json!([
+        {"name": "delete", "deleteFailedPods": {}},
+        {"name": "refetch", "refetchSource": {}},
+    ]);
+    policy(&namespace, &steps, &json!({"serviceAccountName": "healer"})).await;
+    namespace.apply(&contract("uk", "Deployment", "catalog", |_| {})).await;
+
+    let incident = incident_when(&namespace, "uk", "Mitigated").await;
+    let effect = &incident.status.unwrap().effects[0];
+    assert_eq!(effect.outcome, Some(EffectOutcome::Done), "{}", effect.message);
+    assert_eq!(effect.target, "1 failed pods of Deployment catalog");
+    namespace.gone::<Pod>(&evicted.name_any()).await;
+    let left: Vec<String> =
+        pods(&namespace, "catalog").await.iter().map(ResourceExt::name_any).collect();
+    assert!(left.contains(&"alone".to_owned()) && left.len() == 3, "{left:?}");
+    let deleted = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("delete pods"));
+    let expected = format!("delete pods {}", evicted.name_any());
+    assert_eq!(deleted.collect::<Vec<_>>(), [expected]);
 }
 
 #[tokio::test]

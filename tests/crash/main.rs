@@ -110,7 +110,7 @@ async fn run(
     let mut changes = Changes::watch(&namespace).await;
     scenario.begin(&namespace).await;
     let is_killed = nth.is_some() && timeout(PATIENCE, proxy.killed()).await.is_ok();
-    if nth.is_some() && !is_killed && scenario.pods.is_none() {
+    if nth.is_some() && !is_killed && !scenario.waits_for_others() {
         return Err("the write never came".to_owned());
     }
     let operator = if is_killed {
@@ -149,7 +149,7 @@ async fn run(
         let expected = reference.map(|reference| &reference.end);
         return Err(format!("it does not stay so: {}", snapshot::difference(expected, Some(&end))));
     }
-    let effects = scenario.effects(&namespace, web).await;
+    let effects = scenario.effects(cluster, &namespace, web).await;
     if let Some(reference) = reference
         && effects.len() != reference.effects.len()
     {

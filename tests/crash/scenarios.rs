@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::{
     snapshot::Snapshot,
     support::{
-        Namespace, has,
+        Cluster, Namespace, has,
         web::Web,
-        workload::{may_patch, workload},
+        workload::{evict, may, may_patch, pods, workload},
     },
 };
 
@@ -28,10 +28,17 @@ pub struct Scenario {
     fault: Fault,
     /// The state that the last Incident ends in; none at all when nothing is to be healed.
     ends: Option<&'static str>,
-    /// The path of a source that is asked by POST.
-    source: Option<&'static str>,
-    /// How many pods the source's Deployment has; None when there is none.
-    pub pods: Option<u32>,
+    acts_on: Option<ActsOn>,
+}
+
+/// What is acted on besides the document.
+enum ActsOn {
+    /// Whoever answers at this path of the web server is asked by POST.
+    Url(&'static str),
+    /// The source's Deployment, which has so many pods.
+    Workload { pods: u32 },
+    /// A pod of it, which was evicted.
+    EvictedPod,
 }
 
 #[derive(Clone)]
@@ -51,11 +58,15 @@ enum Fault {
 pub fn all(web: &Web) -> Vec<Scenario> {
     web.answer("/ok.png", 200, "image/png", "png");
     web.answer("/fallback.png", 200, "image/png", "png");
-    let good = good(web);
-    web.answer("/export", 200, "application/json", &good.to_string());
-    let base = |name, steps: Value, bad: Value| Scenario {
+    web.answer("/export", 200, "application/json", &good(web).to_string());
+    [documents(web), effects(web), places(web), people(web)].into_iter().flatten().collect()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "each scenario makes its own")]
+fn base(web: &Web, name: &'static str, steps: Value, bad: Value) -> Scenario {
+    Scenario {
         name,
-        contract: contract(web, &good),
+        contract: contract(web, &good(web)),
         policy: Some(json!({
             "default": true, "steps": steps,
             "retry": {"maxAttempts": 2, "backoff": {"initial": "1s"}, "minHealthyPeriod": "2s"},
@@ -64,15 +75,27 @@ pub fn all(web: &Web) -> Vec<Scenario> {
         before: None,
         fault: Fault::Document(bad),
         ends: Some("Mitigated"),
-        source: None,
-        pods: None,
-    };
-    let untitled = edited(&good, |document| drop(document.remove("title")));
-    let mut all = vec![
+        acts_on: None,
+    }
+}
+
+fn untitled(web: &Web) -> Value {
+    edited(&good(web), |document| drop(document.remove("title")))
+}
+
+fn restore() -> Value {
+    json!([{"name": "restore", "restoreRevision": {}}])
+}
+
+/// What is published, and each step that makes a candidate.
+fn documents(web: &Web) -> Vec<Scenario> {
+    let (good, untitled) = (good(web), untitled(web));
+    vec![
         Scenario {
             policy: None,
             ends: None,
             ..base(
+                web,
                 "publish",
                 json!([]),
                 edited(&good, |document| {
@@ -81,6 +104,7 @@ pub fn all(web: &Web) -> Vec<Scenario> {
             )
         },
         base(
+            web,
             "restore-part",
             json!([{"name": "restore", "restoreRevision": {}}]),
             edited(&untitled, |document| {
@@ -88,11 +112,13 @@ pub fn all(web: &Web) -> Vec<Scenario> {
             }),
         ),
         base(
+            web,
             "restore-whole",
             json!([{"name": "restore", "restoreRevision": {"scope": "Document"}}]),
             untitled.clone(),
         ),
         base(
+            web,
             "repair",
             json!([{"name": "repair", "repairDocument": {}}]),
             edited(&good, |document| {
@@ -100,6 +126,7 @@ pub fn all(web: &Web) -> Vec<Scenario> {
             }),
         ),
         base(
+            web,
             "asset",
             json!([{"name": "asset", "replaceAsset": {}}]),
             edited(&good, |document| {
@@ -107,6 +134,7 @@ pub fn all(web: &Web) -> Vec<Scenario> {
             }),
         ),
         base(
+            web,
             "metadata",
             json!([{"name": "stamp", "regenerateMetadata": {"set": {"/locale": "en-GB"}}}]),
             edited(&good, |document| {
@@ -114,56 +142,73 @@ pub fn all(web: &Web) -> Vec<Scenario> {
             }),
         ),
         base(
+            web,
             "patch",
             json!([{"name": "patch", "patch": {"ops": [{"op": "add", "path": "/title", "value": "Patched"}]}}]),
             untitled.clone(),
         ),
         base(
+            web,
             "refetch",
             json!([{"name": "refetch", "refetchSource": {"scope": "Document"}}]),
             untitled.clone(),
         ),
         base(
+            web,
             "wait-then-restore",
             json!([{"name": "wait", "wait": {"for": "1s"}}, {"name": "restore", "restoreRevision": {}}]),
             untitled.clone(),
         ),
         Scenario {
             ends: Some("Escalated"),
-            ..base("escalate", json!([{"name": "repair", "repairDocument": {}}]), untitled.clone())
+            ..base(
+                web,
+                "escalate",
+                json!([{"name": "repair", "repairDocument": {}}]),
+                untitled.clone(),
+            )
         },
-    ];
-    let mut regenerate = base(
-        "regenerate",
-        json!([{"name": "refetch", "refetchSource": {"scope": "Document"}}]),
-        untitled.clone(),
-    );
+    ]
+}
+
+/// Steps that act on something else than the document.
+fn effects(web: &Web) -> Vec<Scenario> {
+    let refetch = || json!({"name": "refetch", "refetchSource": {"scope": "Document"}});
+    let mut regenerate = base(web, "regenerate", json!([refetch()]), untitled(web));
     regenerate.contract["source"]["method"] = json!("POST");
-    regenerate.source = Some("/export");
-    all.push(regenerate);
-    for (name, step, pods) in [
-        ("scale", json!({"name": "act", "scaleWorkload": {}}), 0),
-        ("restart", json!({"name": "act", "restartWorkload": {}}), 1),
+    regenerate.acts_on = Some(ActsOn::Url("/export"));
+    let mut all = vec![regenerate];
+    for (name, step, acts_on) in [
+        ("scale", json!({"scaleWorkload": {}}), ActsOn::Workload { pods: 0 }),
+        ("restart", json!({"restartWorkload": {}}), ActsOn::Workload { pods: 1 }),
+        ("delete-pods", json!({"deleteFailedPods": {}}), ActsOn::EvictedPod),
     ] {
-        let refetch = json!({"name": "refetch", "refetchSource": {"scope": "Document"}});
-        let mut acts = base(name, json!([step, refetch]), untitled.clone());
+        let mut step = step;
+        step["name"] = json!("act");
+        let mut acts = base(web, name, json!([step, refetch()]), untitled(web));
         acts.contract["source"]["workloadRef"] = json!({"kind": "Deployment", "name": "catalog"});
         acts.policy.as_mut().unwrap()["serviceAccountName"] = json!("healer");
-        acts.pods = Some(pods);
+        acts.acts_on = Some(acts_on);
         all.push(acts);
     }
+    all
+}
+
+/// Other places than the served key, and other ends than a repair.
+fn places(web: &Web) -> Vec<Scenario> {
+    let (good, untitled) = (good(web), untitled(web));
+    let mut all = Vec::new();
     all.push(Scenario {
         policy: None,
         fault: Fault::Served,
         ends: Some("Resolved"),
-        ..base("drift", json!([]), json!({}))
+        ..base(web, "drift", json!([]), json!({}))
     });
-    let restore = || json!([{"name": "restore", "restoreRevision": {}}]);
-    let mut inline = base("write-back-inline", restore(), untitled.clone());
+    let mut inline = base(web, "write-back-inline", restore(), untitled.clone());
     inline.contract["healing"] = json!({"writeBack": "Document"});
     inline.ends = Some("Resolved");
     all.push(inline);
-    let mut config_map = base("write-back-config-map", restore(), json!({}));
+    let mut config_map = base(web, "write-back-config-map", restore(), json!({}));
     config_map.contract["healing"] = json!({"writeBack": "Document"});
     config_map.contract["document"] =
         json!({"configMapKeyRef": {"name": "contracts", "key": "uk.json"}});
@@ -171,11 +216,12 @@ pub fn all(web: &Web) -> Vec<Scenario> {
     config_map.fault = Fault::ConfigMap(untitled.clone());
     config_map.ends = Some("Resolved");
     all.push(config_map);
-    let mut mended = base("mended-by-its-owner", restore(), good.clone());
+    let mut mended = base(web, "mended-by-its-owner", restore(), good.clone());
     mended.before = Some(Fault::Document(untitled.clone()));
     mended.ends = Some("Resolved");
     all.push(mended);
     let mut superseded = base(
+        web,
         "superseded",
         restore(),
         edited(&good, |document| {
@@ -184,11 +230,18 @@ pub fn all(web: &Web) -> Vec<Scenario> {
     );
     superseded.before = Some(Fault::Document(untitled.clone()));
     all.push(superseded);
+    all
+}
+
+/// What people decide.
+fn people(web: &Web) -> Vec<Scenario> {
+    let (good, untitled) = (good(web), untitled(web));
+    let mut all = Vec::new();
     let half_good = edited(&untitled, |document| {
         document.insert("new".to_owned(), json!(true));
     });
     let asked = || {
-        let mut asked = base("approve-asked", restore(), half_good.clone());
+        let mut asked = base(web, "approve-asked", restore(), half_good.clone());
         asked.contract["healing"] = json!({"mode": "Approve"});
         asked
     };
@@ -199,7 +252,7 @@ pub fn all(web: &Web) -> Vec<Scenario> {
         document.remove("title");
         document.insert("new".to_owned(), json!(true));
     });
-    let mut undo = base("undo", restore(), json!({}));
+    let mut undo = base(web, "undo", restore(), json!({}));
     undo.before = Some(Fault::Document(new));
     undo.fault = Fault::Undo;
     // No other candidate is left.
@@ -245,18 +298,19 @@ impl Scenario {
         if let Some(document) = &self.config_map {
             namespace.config_map("contracts", &[("uk.json", &document.to_string())]).await;
         }
-        if let Some(pods) = self.pods {
-            may_patch(namespace, "healer", "deployments", "catalog").await;
-            namespace.apply(&workload("Deployment", "catalog", pods, "")).await;
-            let pods = i32::try_from(pods).unwrap();
-            let is_up = move |deployment: Option<&Deployment>| {
-                let status = deployment.and_then(|deployment| deployment.status.as_ref());
-                status.is_some_and(|status| {
-                    status.observed_generation.is_some()
-                        && status.available_replicas.unwrap_or(0) == pods
-                })
-            };
-            namespace.when::<Deployment>("catalog", "as it shall be", is_up).await;
+        match self.acts_on {
+            None | Some(ActsOn::Url(_)) => {}
+            Some(ActsOn::Workload { pods }) => {
+                may_patch(namespace, "healer", "deployments", "catalog").await;
+                deploy(namespace, pods).await;
+            }
+            Some(ActsOn::EvictedPod) => {
+                let rule = json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]});
+                may(namespace, "healer", &rule).await;
+                deploy(namespace, 1).await;
+                evict(namespace, &pods(namespace, "catalog").await[0]).await;
+                is_deployed(namespace, 1).await;
+            }
         }
         if let Some(policy) = &self.policy {
             namespace.apply(&object("RemediationPolicy", "heal", policy)).await;
@@ -304,9 +358,14 @@ impl Scenario {
         }
     }
 
+    /// Does it wait for what others do? Then it can come to the same end in fewer writes.
+    pub fn waits_for_others(&self) -> bool {
+        matches!(self.acts_on, Some(ActsOn::Workload { .. } | ActsOn::EvictedPod))
+    }
+
     /// How far the source's workload is, which may be what a run still waits for.
     pub async fn workload(&self, namespace: &Namespace) -> String {
-        if self.pods.is_none() {
+        if !self.waits_for_others() {
             return String::new();
         }
         let deployment = namespace.api::<Deployment>().get("catalog").await.unwrap();
@@ -316,24 +375,60 @@ impl Scenario {
 
     /// The effects on something else: changes of the source's workload, one for each of its
     /// generations, and requests to the source, by their key.
-    pub async fn effects(&self, namespace: &Namespace, web: &Web) -> Vec<String> {
-        if self.pods.is_some() {
-            let deployment = namespace.api::<Deployment>().get("catalog").await.unwrap();
-            let last = deployment.metadata.generation.unwrap();
-            return (2..=last).map(|generation| format!("generation {generation}")).collect();
+    pub async fn effects(
+        &self,
+        cluster: &Cluster,
+        namespace: &Namespace,
+        web: &Web,
+    ) -> Vec<String> {
+        match self.acts_on {
+            None => Vec::new(),
+            Some(ActsOn::Url(path)) => posted(namespace, web, path).await,
+            Some(ActsOn::Workload { .. }) => {
+                let deployment = namespace.api::<Deployment>().get("catalog").await.unwrap();
+                let last = deployment.metadata.generation.unwrap();
+                (2..=last).map(|generation| format!("generation {generation}")).collect()
+            }
+            Some(ActsOn::EvictedPod) => requests(cluster, namespace, "delete pods"),
         }
-        let Some(path) = self.source else { return Vec::new() };
-        let incidents = namespace.api::<Incident>().list(&ListParams::default()).await.unwrap();
-        let names: Vec<String> = incidents.items.iter().map(ResourceExt::name_any).collect();
-        let asked = web.asked(path).into_iter().filter(|asked| asked.method == "POST");
-        let mut keys: Vec<String> = asked
-            .filter_map(|asked| asked.headers.get("idempotency-key").cloned())
-            .filter(|key| names.iter().any(|name| key.starts_with(name.as_str())))
-            .collect();
-        keys.sort();
-        keys.dedup();
-        keys
     }
+}
+
+/// A Deployment `catalog` whose pods are available.
+async fn deploy(namespace: &Namespace, pods: u32) {
+    namespace.apply(&workload("Deployment", "catalog", pods, "")).await;
+    is_deployed(namespace, pods).await;
+}
+
+async fn is_deployed(namespace: &Namespace, pods: u32) {
+    let pods = i32::try_from(pods).unwrap();
+    let is_up = move |deployment: Option<&Deployment>| {
+        let status = deployment.and_then(|deployment| deployment.status.as_ref());
+        status.is_some_and(|status| {
+            status.observed_generation.is_some() && status.available_replicas.unwrap_or(0) == pods
+        })
+    };
+    namespace.when::<Deployment>("catalog", "as it shall be", is_up).await;
+}
+
+/// What the operator has asked the API server for that begins so.
+fn requests(cluster: &Cluster, namespace: &Namespace, what: &str) -> Vec<String> {
+    let requests = cluster.requests(namespace).into_iter();
+    requests.filter(|request| request.starts_with(what)).collect()
+}
+
+/// The keys of the requests that `path` was sent for the Incidents of the namespace.
+async fn posted(namespace: &Namespace, web: &Web, path: &str) -> Vec<String> {
+    let incidents = namespace.api::<Incident>().list(&ListParams::default()).await.unwrap();
+    let names: Vec<String> = incidents.items.iter().map(ResourceExt::name_any).collect();
+    let asked = web.asked(path).into_iter().filter(|asked| asked.method == "POST");
+    let mut keys: Vec<String> = asked
+        .filter_map(|asked| asked.headers.get("idempotency-key").cloned())
+        .filter(|key| names.iter().any(|name| key.starts_with(name.as_str())))
+        .collect();
+    keys.sort();
+    keys.dedup();
+    keys
 }
 
 impl Fault {

@@ -7,6 +7,7 @@ use kintsugi::api::{Incident, WidgetContract};
 use kube::{
     Api, Resource, ResourceExt as _, api::ListParams, core::PartialObjectMeta, runtime::watcher,
 };
+use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::support::{Namespace, web::Web};
@@ -65,6 +66,7 @@ impl Snapshot {
             })
             .map(|digest| digest.to_string())
             .collect();
+        let pod_names = Regex::new("catalog-[0-9a-z]+-[0-9a-z]{5}\\b").unwrap();
         let mask = |value: Value| {
             let text = value.to_string().replace(&uid, "UID").replace(&web.url(""), "WEB");
             let text = text.replace(&namespace.name, "NAMESPACE");
@@ -72,6 +74,7 @@ impl Snapshot {
                 text.replace(&incident.name_any(), &format!("incident-{}", incident.spec.ordinal))
             });
             let text = plans.iter().fold(text, |text, plan| text.replace(plan, "PLAN"));
+            let text = pod_names.replace_all(&text, "POD");
             without_times(serde_json::from_str(&text.replace(&uid[..6], "UID")).unwrap())
         };
         let mut config_maps: Vec<Value> = config_maps

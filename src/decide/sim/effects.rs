@@ -1,7 +1,7 @@
 //! Steps that act on the source's workload: intent, act, outcome, and no act twice.
 
 use super::*;
-use crate::api::incident::{Cause, EffectOutcome, StepOutcome, WorkloadEffect};
+use crate::api::incident::{Cause, EffectOutcome, StepEffect, StepOutcome};
 
 /// A contract whose document is broken beyond what history can mend, with a source that is down.
 pub(super) fn down(steps: &str) -> World {
@@ -31,6 +31,7 @@ pub(super) fn down(steps: &str) -> World {
 
 pub(super) const SCALE: &str =
     "[{name: scale, scaleWorkload: {}}, {name: refetch, refetchSource: {}}]";
+const DELETE: &str = "[{name: delete, deleteFailedPods: {}}, {name: again, refetchSource: {}}]";
 const RESTART: &str = "[{name: refetch, refetchSource: {}}, \
                        {name: restart, timeout: 1m, restartWorkload: {}}, \
                        {name: again, refetchSource: {}}]";
@@ -45,7 +46,7 @@ impl World {
         self
     }
 
-    fn effects(&self) -> &[WorkloadEffect] {
+    fn effects(&self) -> &[StepEffect] {
         &self.incidents.last().unwrap().2.effects
     }
 
@@ -61,12 +62,80 @@ impl World {
     }
 }
 
+/// The same, with so many pods that have failed.
+fn with_failed_pods(count: usize) -> World {
+    let mut world = down(DELETE);
+    world.workload.as_mut().unwrap().wanted = 1;
+    let pod = |n: usize| FailedPod {
+        name: format!("catalog-{n:02}"),
+        uid: format!("pod-{n:02}"),
+        version: "1".to_owned(),
+    };
+    world.failed = (0..count).map(pod).collect();
+    world
+}
+
+#[test]
+fn failed_pods_are_deleted_once_ten_in_an_attempt_and_the_workload_is_awaited() {
+    let mut world = with_failed_pods(12);
+    world.settle();
+    assert_eq!((world.deleted.len(), world.failed.len(), world.published), (10, 2, 1));
+    let effect = &world.effects()[0];
+    assert_eq!(effect.outcome, Some(EffectOutcome::Done));
+    assert_eq!(effect.target, "10 failed pods of Deployment catalog");
+    assert_eq!((effect.message.as_str(), effect.pods.len()), ("10 failed pods are gone", 0));
+    assert_eq!(world.incidents[0].2.waiting, "Workload");
+    world.roll_out().run_for(Span::secs(20));
+    assert_eq!(world.served_value()["title"], "from the source");
+    assert_eq!((world.deleted.len(), world.tries()), (10, 1));
+}
+
+#[test]
+fn where_no_pod_has_failed_none_is_deleted() {
+    let mut world = with_failed_pods(0);
+    world.settle().run_for(Span::mins(1));
+    assert!(world.deleted.is_empty() && world.effects().is_empty());
+    let message = &world.incidents[0].2.message;
+    assert!(message.contains("no pod of Deployment catalog has failed"), "{message}");
+}
+
+#[test]
+fn a_pod_that_changed_after_the_intent_is_deleted_as_it_is_then_and_one_that_is_gone_is_not_missed()
+{
+    let mut world = with_failed_pods(2);
+    world.until_intended();
+    world.failed[0].version = "2".to_owned();
+    world.failed.remove(1);
+    world.settle();
+    assert_eq!(world.deleted, ["pod-00"]);
+    assert_eq!(world.effects()[0].outcome, Some(EffectOutcome::Done));
+}
+
+#[test]
+fn a_crash_after_any_write_deletes_the_same_pods() {
+    let story = |world: &mut World| {
+        world.settle().run_for(Span::secs(20)).roll_out().run_for(Span::secs(20));
+    };
+    let mut smooth = with_failed_pods(3);
+    let (before, start) = (smooth.writes, smooth.clone());
+    story(&mut smooth);
+    assert_eq!((smooth.deleted.len(), smooth.state()), (3, State::Mitigated));
+    for nth in before + 1..=smooth.writes {
+        let mut crashing = start.clone();
+        crashing.dies_after = Some(nth);
+        story(&mut crashing);
+        assert_eq!(crashing.deleted, smooth.deleted, "killed after write {nth}");
+        assert_eq!(crashing.served_value(), smooth.served_value());
+        assert_eq!((crashing.state(), crashing.tries()), (smooth.state(), smooth.tries()));
+    }
+}
+
 #[test]
 fn a_source_scaled_to_zero_is_scaled_awaited_refetched_and_healed() {
     let mut world = down(SCALE);
     world.settle();
     let key = format!("{}/1", world.incidents[0].0);
-    assert_eq!(world.acts, [(Act::Scale(1), key)]);
+    assert_eq!(world.acts, [(Change::Scale(1), key)]);
     let status = &world.incidents[0].2;
     assert_eq!((status.waiting.as_str(), world.state()), ("Workload", State::Remediating));
     let diagnosis = status.diagnosis.as_ref().unwrap();
@@ -198,15 +267,27 @@ fn nothing_is_done_without_a_right_to_it_and_the_attempt_says_which() {
     for (policy, may_act, says) in [
         (None, true, "NoServiceAccount: spec.serviceAccountName"),
         (Some("healer"), false, "ServiceAccount healer may not patch deployments.apps catalog"),
+        (Some("eraser"), false, "ServiceAccount eraser may not delete pods"),
     ] {
-        let mut world = down(SCALE);
+        let mut world = if policy == Some("eraser") { with_failed_pods(1) } else { down(SCALE) };
         world.policies[0].spec.service_account_name = policy.map(ToOwned::to_owned);
         world.may_act = may_act;
         world.settle().run_for(Span::mins(1));
-        assert!(world.acts.is_empty() && world.effects().is_empty());
+        assert!(world.acts.is_empty() && world.deleted.is_empty() && world.effects().is_empty());
         let message = &world.incidents[0].2.message;
         assert!(world.state() == State::Escalated && message.contains(says), "{message}");
     }
+}
+
+#[test]
+fn what_the_chart_gives_the_operator_no_right_to_is_not_begun_and_the_value_is_named() {
+    let mut world = with_failed_pods(1);
+    world.operator_may = false;
+    world.settle().run_for(Span::mins(1));
+    assert!(world.deleted.is_empty() && world.effects().is_empty());
+    let message = &world.incidents[0].2.message;
+    let says = "the operator may not delete pods; the chart's effects.deletePods gives it that";
+    assert!(message.contains(says), "{message}");
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl World {
                 (&seen.served, &seen.served_in) == (&self.served, &self.served_in)
             }
             Write::Back { .. } | Write::Status(_) => same_contract(),
-            Write::Act(_) => seen.workload == self.workload,
+            Write::Act(_) => (&seen.workload, &seen.failed) == (&self.workload, &self.failed),
             Write::IncidentStatus { name, .. } => {
                 let of = |world: &Self| {
                     world.incidents.iter().find(|(known, ..)| known == name).cloned()
