@@ -448,7 +448,7 @@ pub struct StepEffect {
     /// The step.
     #[schemars(length(max = 63))]
     pub step: String,
-    /// What is acted on, such as `Deployment catalog`.
+    /// What is acted on, such as `Deployment catalog`, or the origin of a webhook's URL.
     #[schemars(length(max = 300))]
     pub target: String,
     /// The workload's UID.
@@ -463,6 +463,9 @@ pub struct StepEffect {
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<PodRef>,
+    /// How often a webhook that did not take it is to be told again, so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tries: Option<u32>,
     /// When it was about to be done.
     pub intended_at: Time,
     /// What became of it; none while that is not known.
@@ -515,6 +518,8 @@ pub enum EffectOutcome {
     /// The object was changed by somebody else in between and does not carry its key: it may have
     /// been done and undone. It is not repeated.
     Unknown,
+    /// It was done, and nothing good came of it: whoever was told refused, or did not answer.
+    Failed,
 }
 
 /// What was found when the source was looked at.

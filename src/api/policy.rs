@@ -150,11 +150,12 @@ pub struct Step {
     /// What happens when it has nothing to offer. Default: Next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
-    /// How long a step that acts on a workload waits for it, at most an hour. Default: 2m.
+    /// How long a step that acts on a workload waits for it, at most an hour. Default: 2m. How long a
+    /// call of a `webhook` may take, at most `--fetch-timeout` and `--api-timeout`, its default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
-    /// How often `refetchSource` asks a source that does not answer again, before the attempt goes
-    /// on: after a second, and twice as long each time, at most 30s. These are not attempts.
+    /// How often `refetchSource` asks a source that does not answer again, and a `webhook` is told
+    /// again, before the attempt goes on: after a second, and twice as long each time, at most 30s. These are not attempts.
     /// Default: 0.
     #[schemars(range(max = 10))]
     #[serde(skip_serializing_if = "Option::is_none")]

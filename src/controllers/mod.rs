@@ -18,10 +18,12 @@ pub mod pool;
 pub mod queue;
 pub mod refusal;
 pub mod run;
+pub mod secret;
 pub mod serve;
 pub mod source;
 pub mod traces;
 pub mod watch;
+pub mod webhook;
 pub mod workload;
 pub mod write_back;
 
@@ -39,6 +41,7 @@ use crate::{
     api::{MANAGER, WidgetContract, contract::Mode},
     config::Config,
     decide::Stall,
+    domain::Told,
     outbound::{Outbound, Prober},
 };
 
@@ -110,6 +113,8 @@ pub struct Ctx {
     pub max_modes: Cache<Arc<str>, Mode>,
     /// Whether admission sees to who approves plans, and if not, why: for a short while.
     pub approval_guard: Cache<(), Result<(), String>>,
+    /// What came of calls, for the look that follows.
+    pub told: Cache<String, Told>,
     /// What is looked at next.
     pub queue: queue::Queue,
     /// The policies whose status is to be looked at.

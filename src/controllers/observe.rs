@@ -19,7 +19,7 @@ use super::{
     index::{ServedObject, version_of},
     names::{is_served, note_annotation, ours, owner_annotation},
     pool::Late,
-    source, workload,
+    source, webhook, workload,
 };
 use crate::{
     api::{
@@ -157,6 +157,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         state: None,
         edge: None,
         rights: BTreeMap::new(),
+        told: BTreeMap::new(),
     })
 }
 
@@ -319,6 +320,10 @@ async fn gather(
         Need::Right(right) => {
             let may = workload::may(ctx, &seen.key.namespace, &right).await?;
             view.rights.insert(right, may);
+        }
+        Need::Told(id) => {
+            let told = webhook::told(ctx, &seen.key.namespace, &id);
+            view.told.insert(id, told);
         }
         Need::Edge => {
             if let Some(probe) = &view.effective.probe {

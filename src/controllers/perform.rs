@@ -19,7 +19,7 @@ use super::{
     echo::Object,
     events,
     names::{REVISION_KEY, REVISION_KEY_GZ, owner_reference, revision_name},
-    patch_as_us, serve, workload, write_back,
+    patch_as_us, serve, webhook, workload, write_back,
 };
 use crate::{
     api::{
@@ -81,6 +81,7 @@ async fn act_on(ctx: &Ctx, seen: &Seen, doing: &Doing) -> Result<(), Error> {
             workload::change(ctx, &seen.key, *change, workload, key).await
         }
         Doing::DeletePods(pods) => workload::delete_pods(ctx, &seen.key, pods).await,
+        Doing::Call(call) => webhook::call(ctx, &seen.key.namespace, call).await,
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
     policy::{self, Policies},
     queue::Queue,
     traces::Traces,
-    watch,
+    watch, webhook,
 };
 use crate::{
     config::Config,
@@ -123,6 +123,7 @@ async fn work(
                 .time_to_live(observe::MAX_MODE_AGE)
                 .build(),
             approval_guard: Cache::builder().time_to_live(observe::GUARD_AGE).build(),
+            told: webhook::memory(),
             echoes: Echoes::default(),
             queue: Queue::default(),
             policies: Policies::default(),

@@ -2,22 +2,12 @@
 //!
 //! A Service is asked at the endpoints that are ready, and not by its name: no DNS and no other
 //! namespace can come in between.
-//!
-//! A header never goes to an origin that the Secret's own annotation does not name: whoever may
-//! write contracts must not be able to send somebody else's token to a server of theirs.
 
 use std::{net::IpAddr, sync::Arc};
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, ResourceExt as _};
-use url::Url;
-
-use super::{Ctx, Error, workload};
+use super::{Ctx, Error, secret, workload};
 use crate::{
-    api::{
-        ALLOWED_ORIGINS,
-        contract::{Method, Source},
-    },
+    api::contract::{Method, Source},
     domain::{Document, Doubt, DoubtReason, document::MAX_BYTES},
     outbound::Request,
 };
@@ -60,28 +50,13 @@ pub async fn fetch(
         Err(error) => return unavailable(&error.to_string()),
     };
     if let Some(named) = &source.headers_secret_ref {
-        let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
-        let attempted = format!("reading Secret {namespace}/{}", named.name);
-        let Some(secret) = ctx.find(&attempted, secrets.get(&named.name)).await? else {
-            return unavailable(&format!(
-                "headersSecretRef: Secret {} does not exist; create it, or name another",
-                named.name
-            ));
+        let found = secret::for_origin(ctx, namespace, &named.name, &at.origin).await?;
+        let with = found
+            .and_then(|found| secret::headers(found, request).map_err(|error| error.to_string()));
+        request = match with {
+            Ok(request) => request,
+            Err(why) => return unavailable(&format!("headersSecretRef: {why}")),
         };
-        if !allows(&secret, &at.origin) {
-            return unavailable(&format!(
-                "headersSecretRef: annotation {ALLOWED_ORIGINS} of Secret {} does not name the \
-                 origin of the URL; add it there",
-                named.name
-            ));
-        }
-        for (name, value) in secret.data.into_iter().flatten() {
-            let text = String::from_utf8(value.0).unwrap_or_default();
-            request = match request.secret_header(&name, text.trim_end_matches('\n')) {
-                Ok(request) => request,
-                Err(error) => return unavailable(&format!("headersSecretRef: {error}")),
-            };
-        }
     }
     Ok(match ctx.outbound.fetch(request).await {
         Ok(response) if response.status == 200 => match Document::parse(response.body) {
@@ -140,11 +115,4 @@ async fn address(
         host: Some(host),
         endpoints: ready.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
     }))
-}
-
-fn allows(secret: &Secret, url: &str) -> bool {
-    let Ok(url) = Url::parse(url) else { return false };
-    let origin = url.origin().ascii_serialization();
-    let allowed = secret.annotations().get(ALLOWED_ORIGINS);
-    allowed.is_some_and(|list| list.split(',').any(|allowed| allowed.trim() == origin))
 }

@@ -10,13 +10,14 @@
 //! intent             neither can be told           outcome Unknown; it is not repeated
 //! Done               not over yet                  it is waited for, until the step's timeout
 //! Done               over                          the next step follows
-//! NotDone, Unknown                                 the step failed
+//! NotDone, Unknown, Failed                         the step failed
 //! ```
 //!
-//! Each kind has its own way to tell: [`workload`] by a key on the object and its generation,
-//! [`pods`] by UIDs that are gone.
+//! Each kind has its own way to tell: `workload` by a key on the object and its generation, `pods` by
+//! UIDs that are gone, `webhook` by an answer.
 
 mod pods;
+mod webhook;
 mod workload;
 
 use jiff::Timestamp;
@@ -82,6 +83,8 @@ pub enum Turn {
 pub enum Then {
     /// The plan goes on at once.
     GoOn,
+    /// It is done again after this time.
+    Retry(Span),
     /// What came of it is waited for.
     Await {
         /// What, in the Incident's word.
@@ -114,6 +117,7 @@ pub fn turn(
     match &step.kind {
         StepKind::RestartWorkload(_) | StepKind::ScaleWorkload(_) => workload::turn(&at),
         StepKind::DeleteFailedPods(_) => pods::turn(&at),
+        StepKind::Webhook(webhook) => webhook::turn(&at, webhook),
         StepKind::RestoreRevision(_)
         | StepKind::RefetchSource(_)
         | StepKind::RepairDocument(_)
@@ -156,6 +160,11 @@ impl<'a> Turning<'a> {
         format!("{}/{}", self.incident.name, self.number)
     }
 
+    /// What tells it from everything else that is done.
+    fn own_key(&self) -> String {
+        format!("{}/{}/{}", self.key(), self.policy, self.step.name)
+    }
+
     fn propose(&self, state: &SourceState) -> Proposal {
         self.step.kind.plan(&StepView {
             document: &serde_json::Value::Null,
@@ -180,6 +189,7 @@ impl<'a> Turning<'a> {
             target_uid: String::new(),
             target_generation: None,
             pods: Vec::new(),
+            tries: None,
             intended_at: Time(whole_seconds(self.now)),
             outcome: None,
             seen_at: None,

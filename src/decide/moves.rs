@@ -11,8 +11,8 @@ use crate::{
         contract::Origin,
         incident::{IncidentSpec, IncidentStatus, Intent},
     },
-    domain::{Digest, Document, FailedPod, Op, Workload, patch::OpSummary},
-    steps::Change,
+    domain::{Digest, Document, FailedPod, Op, Span, Workload, patch::OpSummary},
+    steps::{Change, webhook::SecretKeyRef},
 };
 
 use super::{
@@ -131,6 +131,27 @@ pub enum Doing {
     },
     /// These pods are deleted, on exactly the versions that were seen.
     DeletePods(Vec<FailedPod>),
+    /// Somebody's service is told.
+    Call(Box<Call>),
+}
+
+/// One call of a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What its answer is remembered by: another one for each try.
+    pub id: String,
+    /// What its receiver knows it by: the same for each try.
+    pub key: String,
+    /// Where it is sent.
+    pub url: String,
+    /// The Secret whose entries are sent as headers.
+    pub headers: Option<String>,
+    /// The key that it is signed with.
+    pub signing_key: Option<SecretKeyRef>,
+    /// What is sent: the same for each try.
+    pub body: String,
+    /// How long it may take.
+    pub timeout: Option<Span>,
 }
 
 impl EffectAct {

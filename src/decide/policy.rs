@@ -89,7 +89,7 @@ fn nobodys(spec: &RemediationPolicySpec) -> Result<(), Stall> {
     if spec.service_account_name.is_some() {
         return Ok(());
     }
-    let Some(nth) = spec.steps.iter().position(|step| step.kind.is_effect()) else {
+    let Some(nth) = spec.steps.iter().position(|step| step.kind.has_rights()) else {
         return Ok(());
     };
     let step = spec.steps[nth].kind.name();

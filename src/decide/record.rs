@@ -282,6 +282,13 @@ impl<'a> Record<'a> {
     pub(super) fn settle_effect(&mut self, effect: StepEffect, then: Then) {
         match then {
             Then::GoOn => self.next = Some(self.now),
+            Then::Retry(wait) => {
+                let message = format!("step {} acts on {} again", effect.step, effect.target);
+                self.set(ConditionType::Remediating, true, "Retrying", &message);
+                self.waits_for("Retry");
+                self.status.message.clone_from(&effect.message);
+                self.next_attempt(wait);
+            }
             Then::Await { waiting, until, look_at } => {
                 let message = format!("step {} acted on {}", effect.step, effect.target);
                 self.set(ConditionType::Remediating, true, "Waiting", &message);

@@ -49,7 +49,7 @@ use crate::{
     },
     domain::{
         Answer, Digest, Document, Doubt, DoubtReason, FailedPod, Probe, Probes, SourceState, Span,
-        Workload,
+        Told, Workload,
     },
     rules::schema,
     steps::Change,
@@ -91,6 +91,11 @@ struct World {
     /// Its pods that have failed, and the UIDs of those that were deleted.
     failed: Vec<FailedPod>,
     deleted: Vec<String>,
+    /// What a webhook answers, one after the other; the last one stays.
+    answers: Vec<Told>,
+    /// The calls of it, by their key and what they say; and what this process knows of them.
+    calls: Vec<(String, String)>,
+    told: BTreeMap<String, Told>,
     /// Writes so far, and after which one the process dies.
     writes: usize,
     dies_after: Option<usize>,
@@ -144,6 +149,9 @@ impl World {
             acts: Vec::new(),
             failed: Vec::new(),
             deleted: Vec::new(),
+            answers: vec![Told::Answered { status: 200, retry_after: None }],
+            calls: Vec::new(),
+            told: BTreeMap::new(),
             writes: 0,
             dies_after: None,
             published: 0,
@@ -248,6 +256,7 @@ impl World {
             state: None,
             edge: None,
             rights: BTreeMap::new(),
+            told: BTreeMap::new(),
         }
     }
 
@@ -307,6 +316,10 @@ impl World {
                 let is_own = right.service_account.is_none();
                 view.rights.insert(right, if is_own { self.operator_may } else { self.may_act });
             }
+            Need::Told(id) => {
+                let told = self.told.get(&id).cloned();
+                view.told.insert(id, told);
+            }
             Need::Assets(assets) => {
                 for (url, _) in assets {
                     let gone = Probe::Answered(Answer { status: 404, ..Answer::default() });
@@ -330,6 +343,7 @@ impl World {
                         self.apply(write);
                         if self.dies_after == Some(self.writes) {
                             self.dies_after = None;
+                            self.told.clear();
                             return None;
                         }
                     }
@@ -422,6 +436,14 @@ impl World {
                 stored.generation += 1;
                 stored.version = stored.generation.to_string();
                 self.acts.push((*change, key.clone()));
+            }
+            Doing::Call(call) => {
+                self.calls.push((call.key.clone(), call.body.clone()));
+                let answer = self.answers[0].clone();
+                if self.answers.len() > 1 {
+                    self.answers.remove(0);
+                }
+                self.told.insert(call.id.clone(), answer);
             }
             Doing::DeletePods(pods) => {
                 for pod in pods {

@@ -13,7 +13,7 @@ use crate::{
         incident::{Cause, IncidentSpec, IncidentStatus, State, StepOutcome},
         refs::LocalRef,
     },
-    domain::{Digest, Document, Doubt, Probes, Severity, SourceState, Verdict, Violation},
+    domain::{Digest, Document, Doubt, Probes, Severity, SourceState, Told, Verdict, Violation},
     rules::schema::CompiledSchema,
     steps::Revision,
 };
@@ -87,6 +87,8 @@ pub struct View {
     /// What each ServiceAccount of the namespace, and the operator itself, may do, as far as somebody
     /// asked ([`Need::Right`]).
     pub rights: BTreeMap<Right, bool>,
+    /// What came of each call that somebody asked about; None where nobody knows ([`Need::Told`]).
+    pub told: BTreeMap<String, Option<Told>>,
 }
 
 /// The right to do one thing in the contract's namespace.
@@ -431,6 +433,8 @@ pub enum Need {
     State,
     /// Whether somebody has this right.
     Right(Right),
+    /// What came of the call of this id.
+    Told(String),
     /// The furthest mode that the namespace allows.
     MaxMode,
     /// What these policies, and no others, have to know of the other contracts of the namespace.

@@ -6,6 +6,7 @@
 pub mod digest;
 pub mod document;
 pub mod duration;
+pub mod effect;
 pub mod patch;
 pub mod probe;
 pub mod size;
@@ -17,6 +18,7 @@ pub mod workload;
 pub use digest::Digest;
 pub use document::Document;
 pub use duration::Span;
+pub use effect::Told;
 pub use patch::{Op, OpKind, ValueFrom};
 pub use probe::{Answer, Probe, Probes};
 pub use size::ByteSize;

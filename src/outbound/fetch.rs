@@ -142,6 +142,24 @@ impl Outbound {
         tokio::time::timeout(request.deadline, answer).await.unwrap_or(Err(late))
     }
 
+    /// Sends `request` and reads no more of the answer than its status and what it asks us to wait.
+    /// No redirect is followed: it is an answer like any other.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub async fn tell(&self, request: Request) -> Result<(u16, Option<Span>), OutboundError> {
+        let late = OutboundError::deadline(&request.hop.url, request.deadline);
+        let answer = async {
+            let hop = request.hop;
+            self.admit(&hop.url, &hop.service)?;
+            let _slot = self.slot(&hop.url).await?;
+            let response = self.send(&hop).await?;
+            let wait = headers::retry_after(response.headers(), headers::wall_clock());
+            Ok((response.status().as_u16(), wait))
+        };
+        tokio::time::timeout(request.deadline, answer).await.unwrap_or(Err(late))
+    }
+
     /// Sends `hop` and follows redirects; every hop is judged and has its own slot.
     pub(super) async fn follow(
         &self,

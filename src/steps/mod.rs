@@ -27,6 +27,7 @@ mod spelling;
 mod subschema;
 mod twins;
 pub mod wait;
+pub mod webhook;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,7 @@ pub use restart_workload::RestartWorkload;
 pub use restore_revision::RestoreRevision;
 pub use scale_workload::ScaleWorkload;
 pub use wait::Wait;
+pub use webhook::Webhook;
 
 /// What a step does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -67,6 +69,8 @@ pub enum StepKind {
     ScaleWorkload(ScaleWorkload),
     /// Delete the pods of the source's workload that have failed, and go on when it is available.
     DeleteFailedPods(DeleteFailedPods),
+    /// Tell somebody's service, so that it acts.
+    Webhook(Webhook),
     /// Wait, then look again.
     Wait(Wait),
 }
@@ -170,6 +174,8 @@ pub enum Act {
     Change(Change),
     /// Delete these pods of it, which have failed.
     DeletePods(Vec<FailedPod>),
+    /// Tell somebody's service.
+    Tell,
 }
 
 /// A change of a workload's spec.
@@ -206,6 +212,8 @@ impl StepKind {
             Self::RestartWorkload(step) => step.plan(view),
             Self::ScaleWorkload(step) => step.plan(view),
             Self::DeleteFailedPods(step) => step.plan(view),
+            // Nothing is to be seen of who is told: see `webhook::means`.
+            Self::Webhook(_) => Proposal::Act(Act::Tell),
             Self::Wait(step) => step.plan(view),
         }
     }
@@ -224,6 +232,7 @@ impl StepKind {
             | Self::RestartWorkload(_)
             | Self::ScaleWorkload(_)
             | Self::DeleteFailedPods(_)
+            | Self::Webhook(_)
             | Self::Wait(_) => None,
         }
     }
@@ -231,6 +240,12 @@ impl StepKind {
     /// Does it act on something else than the document?
     #[must_use]
     pub fn is_effect(&self) -> bool {
+        self.has_rights() || matches!(self, Self::Webhook(_))
+    }
+
+    /// Does it act in the cluster, with the rights of somebody?
+    #[must_use]
+    pub fn has_rights(&self) -> bool {
         self.need() == Some(Need::State)
     }
 
@@ -254,6 +269,7 @@ impl StepKind {
             | Self::ReplaceAsset(_)
             | Self::RegenerateMetadata(_)
             | Self::Patch(_)
+            | Self::Webhook(_)
             | Self::Wait(_) => Ok(()),
         }
     }
@@ -271,6 +287,7 @@ impl StepKind {
             Self::RepairDocument(_)
             | Self::RegenerateMetadata(_)
             | Self::Patch(_)
+            | Self::Webhook(_)
             | Self::Wait(_) => None,
         }
     }
@@ -288,6 +305,7 @@ impl StepKind {
             Self::RestartWorkload(_) => "restartWorkload",
             Self::ScaleWorkload(_) => "scaleWorkload",
             Self::DeleteFailedPods(_) => "deleteFailedPods",
+            Self::Webhook(_) => "webhook",
             Self::Wait(_) => "wait",
         }
     }
@@ -360,6 +378,7 @@ pub(crate) mod tests {
             {"restartWorkload": {}},
             {"scaleWorkload": {}},
             {"deleteFailedPods": {}},
+            {"webhook": {"url": "https://hooks.test/heal"}},
             {"wait": {"for": "5s"}},
         ]);
         serde_json::from_value(all).unwrap()

@@ -27,4 +27,5 @@ mod source;
 mod timing;
 mod tracing;
 mod undo;
+mod webhooks;
 mod write_back;

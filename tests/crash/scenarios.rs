@@ -58,6 +58,7 @@ enum Fault {
 pub fn all(web: &Web) -> Vec<Scenario> {
     web.answer("/ok.png", 200, "image/png", "png");
     web.answer("/fallback.png", 200, "image/png", "png");
+    web.answer("/hook", 200, "application/json", "{\"error\": \"not now\"}");
     web.answer("/export", 200, "application/json", &good(web).to_string());
     [documents(web), effects(web), places(web), people(web)].into_iter().flatten().collect()
 }
@@ -177,7 +178,10 @@ fn effects(web: &Web) -> Vec<Scenario> {
     let mut regenerate = base(web, "regenerate", json!([refetch()]), untitled(web));
     regenerate.contract["source"]["method"] = json!("POST");
     regenerate.acts_on = Some(ActsOn::Url("/export"));
-    let mut all = vec![regenerate];
+    let hook = json!({"name": "tell", "retries": 1, "webhook": {"url": web.url("/hook")}});
+    let mut webhook = base(web, "webhook", json!([hook, refetch()]), untitled(web));
+    webhook.acts_on = Some(ActsOn::Url("/hook"));
+    let mut all = vec![regenerate, webhook];
     for (name, step, acts_on) in [
         ("scale", json!({"scaleWorkload": {}}), ActsOn::Workload { pods: 0 }),
         ("restart", json!({"restartWorkload": {}}), ActsOn::Workload { pods: 1 }),

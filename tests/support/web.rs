@@ -42,6 +42,7 @@ pub struct Asked {
     pub method: String,
     pub path: String,
     pub headers: HashMap<String, String>,
+    pub body: String,
 }
 
 pub struct Web {
@@ -108,15 +109,18 @@ impl Web {
 }
 
 async fn answer(State(shared): State<Shared>, request: Request) -> Response {
-    let path = request.uri().path().to_owned();
-    let headers = request
-        .headers()
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
+    let path = parts.uri.path().to_owned();
+    let headers = parts
+        .headers
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
     let asked = Asked {
-        method: request.method().to_string(),
+        method: parts.method.to_string(),
         path: path.clone(),
         headers: headers.collect(),
+        body: String::from_utf8_lossy(&body).into_owned(),
     };
     shared.asked.send_modify(|all| all.push(asked));
     let answer = shared.answers.lock().unwrap().get(&path).cloned();

@@ -370,3 +370,126 @@ fn another_policy_in_the_middle_of_an_act_does_not_have_it_done_again() {
     assert_eq!((world.acts.len(), world.incidents.len()), (1, 1));
     assert_eq!(world.served_value()["title"], "from the source");
 }
+
+const TELL: &str = "[{name: tell, retries: 2, webhook: {url: 'https://hooks.test/canary?canary'}}, \
+                     {name: again, refetchSource: {}}]";
+
+/// The same, with somebody to be told and answers from there.
+fn with_webhook(answers: &[Told]) -> World {
+    let mut world = down(TELL);
+    world.policies[0].spec.service_account_name = None;
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.answers = answers.to_vec();
+    world
+}
+
+fn answered(status: u16) -> Told {
+    Told::Answered { status, retry_after: None }
+}
+
+#[test]
+fn whoever_is_told_hears_what_is_wrong_once_and_no_value_of_the_document() {
+    let mut world = with_webhook(&[answered(200)]);
+    world.roll_out().settle();
+    assert_eq!(world.served_value()["title"], "from the source");
+    let name = &world.incidents[0].0;
+    let [(key, body)] = world.calls.as_slice() else { panic!("{:?}", world.calls) };
+    assert_eq!(*key, format!("{name}/1/heal/tell"));
+    let body: Value = serde_json::from_str(body).unwrap();
+    let expected = json!({
+        "key": key, "namespace": "ns", "contract": "uk", "widget": "w", "incident": name,
+        "policy": "heal", "step": "tell", "attempt": 1, "cause": "DocumentChanged",
+        "severity": "Critical", "rules": ["schema"],
+    });
+    assert_eq!((&body["data"], &body["type"]), (&expected, &json!("incident.remediation")));
+    let effect = &world.effects()[0];
+    assert_eq!(
+        (effect.outcome, effect.target.as_str()),
+        (Some(EffectOutcome::Done), "https://hooks.test")
+    );
+    let taken = &world.incidents[0].2.attempts[0].steps[0];
+    assert_eq!((taken.name.as_str(), taken.outcome), ("tell", StepOutcome::Acted));
+}
+
+#[test]
+fn a_200_with_an_error_in_its_body_is_taken_and_the_step_behind_sees_that_it_did_not_help() {
+    // Of an answer no more than its head is ever seen.
+    let mut world = with_webhook(&[answered(200)]);
+    world.settle();
+    assert_eq!(world.effects()[0].outcome, Some(EffectOutcome::Done));
+    assert_eq!((world.tries(), world.published), (1, 1));
+    let steps = &world.incidents[0].2.attempts[0].steps;
+    assert_eq!(steps[1].outcome, StepOutcome::Failed);
+}
+
+#[test]
+fn what_may_pass_is_sent_again_with_the_same_key_and_body_as_often_as_retries_say() {
+    let wait = Told::Answered { status: 429, retry_after: Some(Span::secs(20)) };
+    let late = Told::Unheard("it did not answer completely within 10s".to_owned());
+    let mut world = with_webhook(&[wait, late.clone(), answered(204)]);
+    world.roll_out().settle();
+    assert_eq!((world.calls.len(), world.incidents[0].2.waiting.as_str()), (1, "Retry"));
+    assert_eq!(world.effects()[0].tries, Some(1));
+    world.run_for(Span::secs(18));
+    assert_eq!(world.calls.len(), 1, "it asked us to wait");
+    world.run_for(Span::secs(60));
+    assert_eq!(world.calls.len(), 3);
+    assert!(world.calls.iter().all(|call| *call == world.calls[0]), "{:?}", world.calls);
+    assert_eq!((world.state(), world.tries()), (State::Mitigated, 1));
+
+    let mut world = with_webhook(&[answered(503), late, answered(500)]);
+    world.settle().run_for(Span::secs(5));
+    assert_eq!((world.calls.len(), world.tries()), (3, 1));
+    let effect = &world.effects()[0];
+    assert_eq!(effect.outcome, Some(EffectOutcome::Failed));
+    assert_eq!(
+        effect.message,
+        "https://hooks.test (sent 3 times): it answered 500; see why in its own log"
+    );
+    // Another attempt is another call.
+    world.run_for(Span::secs(60));
+    assert!(world.calls[3].0.ends_with("/2/heal/tell"), "{:?}", world.calls);
+}
+
+#[test]
+fn what_will_not_pass_fails_at_once() {
+    let refused = Told::NotSent("https://hooks.test has a private address".to_owned());
+    for (answer, says) in [
+        (answered(400), "it answered 400"),
+        (answered(302), "a redirect, which a POST does not follow"),
+        (refused, "has a private address"),
+    ] {
+        let mut world = with_webhook(&[answer]);
+        world.settle();
+        assert_eq!((world.calls.len(), world.tries()), (1, 1));
+        let effect = &world.effects()[0];
+        assert_eq!(effect.outcome, Some(EffectOutcome::Failed));
+        assert!(effect.message.contains(says), "{}", effect.message);
+        assert!(!format!("{:?}", world.incidents[0].2).contains("canary"));
+    }
+}
+
+#[test]
+fn a_crash_after_any_write_of_a_call_sends_no_other_key_and_ends_as_no_crash_does() {
+    let story = |world: &mut World| {
+        world.settle().run_for(Span::secs(20)).roll_out().run_for(Span::secs(20));
+    };
+    let keys =
+        |world: &World| world.calls.iter().cloned().collect::<std::collections::BTreeSet<_>>();
+    for answers in [vec![answered(200)], vec![answered(503), answered(503), answered(200)]] {
+        let mut smooth = with_webhook(&answers);
+        smooth.roll_out();
+        let (before, start) = (smooth.writes, smooth.clone());
+        story(&mut smooth);
+        assert_eq!(smooth.state(), State::Mitigated);
+        for nth in before + 1..=smooth.writes {
+            let mut crashing = start.clone();
+            crashing.dies_after = Some(nth);
+            story(&mut crashing);
+            assert_eq!(keys(&crashing), keys(&smooth), "killed after write {nth}");
+            assert!(crashing.calls.len() <= smooth.calls.len() + 1);
+            assert_eq!(crashing.served_value(), smooth.served_value());
+            assert_eq!((crashing.state(), crashing.tries()), (smooth.state(), smooth.tries()));
+        }
+    }
+}
