@@ -309,6 +309,11 @@ pub struct IncidentStatus {
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<StepEffect>,
+    /// What steps asked or acted on, and whether it answered. The last 20, oldest first. The breakers
+    /// of policies are counted from them.
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Call>,
     /// Which step asks the source again, as its `retries` allow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retried: Option<Retried>,
@@ -492,6 +497,19 @@ pub struct PodRef {
     pub uid: String,
 }
 
+/// What came of depending on something once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Call {
+    /// What was asked or acted on, such as `source https://cms.example.com`.
+    #[schemars(length(max = 320))]
+    pub dependency: String,
+    /// Whether it answered, or the workload became available.
+    pub answered: bool,
+    /// When.
+    pub at: Time,
+}
+
 /// How often a step was tried again in an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -518,8 +536,10 @@ pub enum EffectOutcome {
     /// The object was changed by somebody else in between and does not carry its key: it may have
     /// been done and undone. It is not repeated.
     Unknown,
-    /// It was done, and nothing good came of it: whoever was told refused, or did not answer.
+    /// It was done, and nothing good came of it: whoever was told refused.
     Failed,
+    /// It was sent as often as its step may, and whoever was told did not answer, or was too busy.
+    NoAnswer,
 }
 
 /// What was found when the source was looked at.
@@ -630,8 +650,19 @@ pub enum StepOutcome {
     Acted,
     /// It made nothing better.
     Failed,
-    /// It was not its turn, by its `when`.
+    /// What it depends on was not available: the source or the service gave no answer, or the workload
+    /// did not become available in time.
+    Unavailable,
+    /// It was not its turn: by its `when`, or because what it depends on is left alone for a while.
     Skipped,
+}
+
+impl StepOutcome {
+    /// Did nothing come of it, although it was its turn?
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Unavailable)
+    }
 }
 
 /// How an attempt ended.

@@ -1,6 +1,6 @@
 //! RemediationPolicy: which steps repair which failures, and how far.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,10 @@ pub struct RemediationPolicySpec {
     /// How many repairs may be made in a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// When something that steps depend on has not answered so often that it is left alone: the
+    /// source that `refetchSource` asks, the workload that steps act on, the origin of a webhook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerTerms>,
     /// When repairs may act. A Deny window that is open shuts the gate; where there are Allow
     /// windows, one of them must be open. Default: always.
     #[schemars(length(max = 16))]
@@ -248,6 +252,21 @@ pub struct Budget {
     pub window: Option<Span>,
 }
 
+/// When something that steps depend on is left alone, and for how long. Of all contracts of the
+/// namespace that depend on it: one of them tries when the time is over, and the others wait for
+/// what comes of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BreakerTerms {
+    /// After so many times in a row without an answer. Default: 5.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_threshold: Option<u32>,
+    /// Default: 60s; at least 1s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_for: Option<Span>,
+}
+
 /// A time in which repairs may act, or may not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -351,6 +370,38 @@ pub struct RemediationPolicyStatus {
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepMeasured>,
+    /// What its steps depend on and what did not answer last, the open ones first; at most 64. Counted
+    /// from `calls` of the Incidents that exist.
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["dependency"]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakers: Vec<BreakerShown>,
+}
+
+/// Something that steps depend on, and that did not answer last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BreakerShown {
+    /// What, such as `source https://cms.example.com` or `workload Deployment catalog`.
+    #[schemars(length(max = 320))]
+    pub dependency: String,
+    /// Whether it is left alone.
+    pub state: BreakerState,
+    /// How often in a row it did not answer.
+    pub failures: u32,
+    /// Since when.
+    pub since: Time,
+    /// When one contract tries again, where it is left alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_probe: Option<Time>,
+}
+
+/// Whether something is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
+pub enum BreakerState {
+    /// It is asked.
+    Closed,
+    /// It is left alone until `nextProbe`; then one contract tries.
+    Open,
 }
 
 /// What one step came to.

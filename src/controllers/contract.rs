@@ -40,7 +40,7 @@ pub async fn work(ctx: Arc<Ctx>) {
 
 async fn look(ctx: &Ctx, key: &Key) -> Result<Next, Error> {
     let Some(seen) = observe::contract(ctx, key).await? else { return Ok(Next::Changed) };
-    let outcome = match reconcile(ctx, &seen).await {
+    let outcome = match Box::pin(reconcile(ctx, &seen)).await {
         Err(Error::Stalled(stall)) => stall_contract(ctx, &seen, &stall).await,
         outcome => outcome,
     };

@@ -16,6 +16,7 @@ mod served;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use moka::{policy::EvictionPolicy, sync::Cache};
@@ -33,6 +34,9 @@ pub use served::{ServedBytes, ServedObject};
 
 /// How many bytes of contracts are kept although nothing happens to them.
 const RECENT_BYTES: u64 = 2 * 1024 * 1024;
+
+/// After so long another contract may try what one has been trying without coming to an end.
+const PROBE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The index.
 #[derive(Debug)]
@@ -71,6 +75,8 @@ struct State {
     incidents: HashMap<Key, BTreeMap<(u32, String), IncidentEntry>>,
     /// Contracts whose repair is under way, and by which policies.
     repairing: HashMap<Key, Vec<String>>,
+    /// Who tries what has not answered for long, by namespace and dependency, and since when.
+    probing: HashMap<(Arc<str>, String), (Key, Instant)>,
     /// Contracts that do not fit their type, and the generation of which that was said.
     unreadable: HashMap<Key, (String, i64)>,
     served: HashMap<Key, Packed>,

@@ -158,6 +158,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         edge: None,
         rights: BTreeMap::new(),
         told: BTreeMap::new(),
+        probing: BTreeMap::new(),
     })
 }
 
@@ -329,6 +330,10 @@ async fn gather(
             if let Some(probe) = &view.effective.probe {
                 view.edge = Some(documents::edge(ctx, &probe.url).await);
             }
+        }
+        Need::Probe(dependency) => {
+            let is_ours = ctx.index.claim_probe(&seen.key, &dependency);
+            view.probing.insert(dependency, is_ours);
         }
         Need::MaxMode => view.max_mode = Some(max_mode(ctx, &seen.key.namespace).await?),
         Need::ApprovalGuard => view.approval_guard = Some(approval_guard(ctx).await?),

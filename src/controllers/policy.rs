@@ -15,7 +15,7 @@ use tracing::warn;
 use super::{Ctx, Error, Key, contract::backoff, names::ours, patch_as_us, perform, queue::Queue};
 use crate::{
     api::{RemediationPolicy, RemediationPolicyStatus},
-    decide::{policy, select::Policy},
+    decide::{breakers, policy, select::Policy},
 };
 
 /// How long after a change its policies are counted anew: a storm of changes is one write.
@@ -104,6 +104,14 @@ pub fn all_count(ctx: &Ctx, namespace: &str) {
     ctx.index.policy_keys(namespace).into_iter().for_each(|key| counts(ctx, key));
 }
 
+/// Something answers again: whoever waited for it is looked at, one after the other.
+fn look_again(ctx: &Ctx, policy: &Key) {
+    for (contract, uid) in ctx.index.waiting_for_answers(&policy.namespace) {
+        let wait = breakers::spread(&uid, breakers::LONGEST_SPREAD).to_std();
+        ctx.queue.at(contract, Instant::now() + wait);
+    }
+}
+
 /// Writes what each status should say, until the queue is closed.
 pub async fn work(ctx: Arc<Ctx>) {
     while let Some(key) = ctx.policies.queue.take().await {
@@ -140,6 +148,9 @@ async fn say(ctx: &Ctx, key: &Key) -> Result<(), Error> {
     };
     let generation = object.metadata.generation.unwrap_or(0);
     let measured = ctx.index.measured(key);
+    if policy::has_closed(&object.status, &measured) {
+        look_again(ctx, key);
+    }
     let status = policy::status(&object.status, generation, &found, measured, ctx.now());
     let version = object.resource_version();
     let patch = perform::status_patch(Some(&object.status), &status, version.as_deref());

@@ -62,15 +62,19 @@ pub async fn fetch(
         Ok(response) if response.status == 200 => match Document::parse(response.body) {
             Ok(document) if document.is_exact() => Ok(Arc::new(document)),
             Ok(_) => Err(Doubt::new(
-                DoubtReason::HttpUnclear,
+                DoubtReason::SourceInvalid,
                 "spec.source: its document holds a number that would be changed by being taken over; send it as text",
             )),
             Err(malformed) => {
-                Err(Doubt::new(DoubtReason::HttpUnclear, &format!("spec.source: {malformed}")))
+                Err(Doubt::new(DoubtReason::SourceInvalid, &format!("spec.source: {malformed}")))
             }
         },
         Ok(response) => Err(Doubt::new(
-            DoubtReason::HttpUnclear,
+            if says_it_is_down(response.status) {
+                DoubtReason::HttpUnclear
+            } else {
+                DoubtReason::SourceInvalid
+            },
             &format!(
                 "spec.source answered with status {}, not 200; see why in its own log",
                 response.status
@@ -78,6 +82,11 @@ pub async fn fetch(
         )),
         Err(error) => Err(Doubt::new(error.reason(), &format!("spec.source: {error}"))),
     })
+}
+
+/// Does an answer say of the source as a whole that it cannot answer now? 404 is about one document.
+fn says_it_is_down(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..)
 }
 
 /// Where a source is asked.

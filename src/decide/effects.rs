@@ -76,6 +76,8 @@ pub enum Turn {
     Over,
     /// It was not done, or nothing came of it; why.
     Failed(String),
+    /// It was done, and its object did not become available in time; why.
+    Unavailable(String),
 }
 
 /// What follows once it is stored what became of an effect.
@@ -235,7 +237,7 @@ impl<'a> Turning<'a> {
         let until = self.until(effect);
         if until <= self.now {
             let timeout = self.timeout();
-            return Turn::Failed(format!(
+            return Turn::Unavailable(format!(
                 "within {timeout} it did not become available: {missing}"
             ));
         }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
+use super::breakers::Calls;
 use crate::api::incident::{IncidentSpec, IncidentStatus, State};
 
 /// What is known of the other contracts of a namespace.
@@ -15,6 +16,8 @@ pub struct Fleet {
     pub matched: BTreeMap<String, usize>,
     /// How many repairs of each policy are under way.
     pub in_flight: BTreeMap<String, usize>,
+    /// What all contracts of the namespace depended on, this one included, and what answered.
+    pub calls: Calls,
 }
 
 /// One Incident, as far as it concerns others.

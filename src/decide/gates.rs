@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    Held, blame, limits, pin,
+    Held, blame, breakers, limits, pin,
     plan::Candidate,
     requests,
     select::Policy,
@@ -81,6 +81,7 @@ pub fn pass(
     schema_blame(view, cause)?;
     let mode = mode(view, segments)?;
     writable(view, place)?;
+    breaker_open(view, segments, now)?;
     if !requests::is_forced(view) {
         cooldown(view, segments, now)?;
     }
@@ -191,6 +192,16 @@ fn writable(view: &View, place: &Place) -> Result<(), Held> {
         (_, Served::Unavailable(doubt)) => ("ServeUnavailable", doubt.message.clone()),
     };
     Err(Held { reason, message, until: None })
+}
+
+/// Not while everything that the plan could do is left alone. What an attempt did to a workload goes
+/// on to its end.
+fn breaker_open(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Held> {
+    let has_acted = view.incident.as_ref().is_some_and(|incident| {
+        let number = incident.status.tries.unwrap_or(0).saturating_add(1);
+        incident.status.effects.iter().any(|effect| effect.attempt == number)
+    });
+    if has_acted { Ok(()) } else { breakers::all_open(view, segments, now) }
 }
 
 /// What a policy may do to all of its contracts together.

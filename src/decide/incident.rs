@@ -31,7 +31,7 @@ use crate::{
 };
 
 use super::{
-    Held, blame, delivered,
+    Held, blame, breakers, delivered,
     drift::PUT_BACK,
     effects::{self, Turn},
     episode::{self, Episode},
@@ -162,6 +162,7 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
                 | Outcome::Wait { .. }
                 | Outcome::Retry(_)
                 | Outcome::Effect { .. }
+                | Outcome::Held(_)
                 | Outcome::None { .. } => None,
             }
         }
@@ -242,6 +243,7 @@ fn go_on(
     }
     let mut record = Record::of(incident, trouble.digest.clone(), now);
     record.edge = delivered::edge(view, seen, now);
+    record.depends = breakers::of_effects(view, plan);
     record.requests = requests::pending(view, Request::Heal);
     if incident.status.current_digest.as_ref() != Some(&trouble.digest) || !serves_good(view) {
         record.withdraw(ConditionType::Verified, "what was verified is not what is at stake now");
@@ -261,7 +263,7 @@ fn go_on(
         let Some(served) = &view.served_document else {
             return (Move::Ask(Need::ServedDocument), None);
         };
-        record.tell(effect);
+        record.tell(view, effect);
         record.changes = changes(view, &served.document);
         if served.is_good() {
             record.succeeded(effect.attempt, served.document.digest(), &served_as(&place));
@@ -285,7 +287,7 @@ fn go_on(
         && record.status.tries.unwrap_or(0) < effect.attempt
     {
         let why = "what was written back does not pass any more";
-        record.tell_intent(effect);
+        record.tell_intent(view, effect);
         record.failed(effect.attempt, why, &retry);
         return finish(view, record);
     }
@@ -327,10 +329,11 @@ fn attempt(
             }
             Ok(Ok(())) => {}
         }
-    } else {
-        record.conditions.remove(ConditionType::Held);
     }
     let is_forced = !record.requests.is_empty();
+    if record.has_given_up() && breakers::is_back(view, incident) {
+        record.starts_afresh("what it depends on answers again");
+    }
     let due = record.status.next_attempt_time.as_ref().map(|at| at.0);
     let due = due.filter(|at| *at > now && !is_forced);
     // What an effect is waited for may be there before its time is over.
@@ -349,8 +352,18 @@ fn attempt(
         Way::Open(_) => (plan::candidate(view, plan, attempting, now, now), None),
         Way::Asks(_) => shown::today(view, &record, place, Until::Expired),
     };
+    if let Way::Open(_) = &way {
+        record.called(view);
+        if !matches!(outcome, Outcome::Held(_)) {
+            record.conditions.remove(ConditionType::Held);
+        }
+    }
     match outcome {
         Outcome::Ask(need) => (Move::Ask(need), None),
+        Outcome::Held(held) => {
+            record.held(&held);
+            finish(view, record)
+        }
         Outcome::Candidate(candidate) if is_in_place(view, &candidate, place) => {
             record.changes = summaries(&candidate.ops);
             record.step = candidate.step;
@@ -448,7 +461,7 @@ fn act(
         }
         Some(Turn::Settle { effect, then }) => record.settle_effect(effect, then),
         Some(Turn::Wait { look_at }) => record.next = Some(look_at),
-        Some(Turn::Ask(_) | Turn::Over | Turn::Failed(_)) | None => {}
+        Some(Turn::Ask(_) | Turn::Over | Turn::Failed(_) | Turn::Unavailable(_)) | None => {}
     }
     finish(view, record)
 }
@@ -524,7 +537,7 @@ fn quiet(
         // It is good because we made it so, and every rule was asked: nothing to wait for.
         healthy_at = now;
         if record.status.tries.unwrap_or(0) < effect.attempt {
-            record.tell_intent(effect);
+            record.tell_intent(view, effect);
             record.requests = requests::pending(view, Request::Heal);
             record.succeeded(effect.attempt, &assigned.digest, "is written back");
         }

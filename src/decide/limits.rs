@@ -202,6 +202,7 @@ mod tests {
             troubles: troubles.iter().map(trouble).collect(),
             matched: [("heal".to_owned(), matched)].into(),
             in_flight: [("heal".to_owned(), in_flight)].into(),
+            ..Fleet::default()
         }
     }
 

@@ -6,7 +6,7 @@
 use crate::{
     api::{
         incident::{IncidentSpec, IncidentStatus, Outcome, State, StepOutcome},
-        policy::{Step, StepMeasured},
+        policy::{BreakerShown, Step, StepMeasured},
     },
     domain::Span,
 };
@@ -46,6 +46,8 @@ pub struct Measured {
     pub healed: u32,
     /// Each of its steps.
     pub steps: Vec<StepMeasured>,
+    /// What its steps depend on and what did not answer last.
+    pub breakers: Vec<BreakerShown>,
 }
 
 impl Account {
@@ -59,7 +61,7 @@ impl Account {
             had_turn.map(move |step| Taken {
                 policy: step.policy.as_str().into(),
                 step: step.name.as_str().into(),
-                succeeded: succeeded && step.outcome != StepOutcome::Failed,
+                succeeded: succeeded && !step.outcome.is_failure(),
                 took: step.took,
             })
         });
@@ -71,7 +73,9 @@ impl Account {
         }
     }
 
-    fn is_of(&self, policy: &str) -> bool {
+    /// Is it the policy's?
+    #[must_use]
+    pub fn is_of(&self, policy: &str) -> bool {
         self.policies.iter().any(|name| **name == *policy)
     }
 }

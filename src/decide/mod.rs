@@ -5,6 +5,7 @@
 //! lacks is asked for ([`view::Need`]) and gathered by somebody else.
 
 pub mod blame;
+pub mod breakers;
 pub mod contract;
 pub mod delivered;
 pub mod diagnose;

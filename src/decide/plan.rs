@@ -23,6 +23,7 @@ use crate::{
 };
 
 use super::{
+    Held, breakers,
     effects::{self, Turn},
     episode::{self, Episode},
     publish, select,
@@ -56,6 +57,8 @@ pub enum Outcome {
         /// What its turn comes to; None where nothing may be acted on.
         turn: Option<Box<Turn>>,
     },
+    /// Nothing came of the steps, and one of them waits for what it depends on.
+    Held(Held),
     /// No step led to a document that may be served.
     None {
         /// The last step that was tried.
@@ -203,6 +206,7 @@ fn compose(
     let mut ops = Vec::new();
     let mut step_name = String::new();
     let mut tried = Vec::new();
+    let mut held = None;
     for (nth, segment) in segments.iter().enumerate() {
         let in_segment = |tried| Tried { segment: nth, ..tried };
         let failed = |step: &Step, why: &str| in_segment(failed(step, why));
@@ -215,10 +219,11 @@ fn compose(
             if excluded(&exclude, &segment.rules, step, &[]) {
                 continue;
             }
-            match skipped(view, segments, segment, step, attempting) {
+            match not_now(view, segments, segment, step, attempting, &tried, now) {
                 Err(need) => return Outcome::Ask(need),
-                Ok(Some(why)) => {
+                Ok(Some(NotNow { why, shut })) => {
                     tried.push(Tried { outcome: StepOutcome::Skipped, ..failed(step, &why) });
+                    held = held.into_iter().chain(shut).reduce(breakers::sooner);
                     continue;
                 }
                 Ok(None) => {}
@@ -238,7 +243,8 @@ fn compose(
             match hindered(view, &never, segments, segment, step, attempting) {
                 Err(outcome) => return *outcome,
                 Ok(Some(why)) => {
-                    tried.push(failed(step, &why));
+                    let outcome = outcome_of(view, step);
+                    tried.push(Tried { outcome, ..failed(step, &why) });
                     continue;
                 }
                 Ok(None) => {}
@@ -282,19 +288,77 @@ fn compose(
             }
         }
     }
+    concluded(view, current, ops, step_name, tried, held)
+}
+
+/// What came of all steps together.
+fn concluded(
+    view: &View,
+    current: Judged,
+    ops: Vec<Op>,
+    step: String,
+    tried: Vec<Tried>,
+    held: Option<Held>,
+) -> Outcome {
     if !ops.is_empty() && may_be_served(&current) {
         if let Some(stall) = publish::too_large(view, &current.document) {
-            return Outcome::None { step: step_name, why: stall.message, tried, escalate: true };
+            return Outcome::None { step, why: stall.message, tried, escalate: true };
         }
-        return Outcome::Candidate(Candidate {
-            origin: origin(&ops),
-            document: current.document,
-            ops,
-            step: step_name,
-            tried,
-        });
+        let (origin, document) = (origin(&ops), current.document);
+        return Outcome::Candidate(Candidate { document, ops, step, tried, origin });
     }
-    nothing(step_name, tried, !ops.is_empty())
+    // Where something was asked in vain, that is an attempt, and the next one waits for longer.
+    match held.filter(|_| view.source.is_none()) {
+        Some(held) => Outcome::Held(held),
+        None => nothing(step, tried, !ops.is_empty()),
+    }
+}
+
+/// Why it is not the turn of a step now.
+struct NotNow {
+    why: String,
+    /// What has to open before.
+    shut: Option<Held>,
+}
+
+/// Is it the turn of `step`, by its `when` and by what it depends on?
+fn not_now(
+    view: &View,
+    segments: &[Segment],
+    segment: &Segment,
+    step: &Step,
+    attempting: Attempting,
+    tried: &[Tried],
+    now: Timestamp,
+) -> Result<Option<NotNow>, Need> {
+    if let Some(why) = skipped(view, segments, segment, step, attempting)? {
+        return Ok(Some(NotNow { why, shut: None }));
+    }
+    let Some(dependency) = asks(view, segments, segment, step, attempting, tried) else {
+        return Ok(None);
+    };
+    let shut = breakers::pass(view, segment, &dependency, attempting, now)?.err();
+    Ok(shut.map(|shut| NotNow { why: shut.message.clone(), shut: Some(shut) }))
+}
+
+/// What `step` is about to ask or to act on; None where that has been done, or will not be.
+fn asks(
+    view: &View,
+    segments: &[Segment],
+    segment: &Segment,
+    step: &Step,
+    attempting: Attempting,
+    tried: &[Tried],
+) -> Option<String> {
+    let is_past = if step.kind.is_effect() {
+        has_begun(view, segment, step, attempting)
+    } else {
+        // What was mended a moment ago is looked at again: that is what it was mended for.
+        view.source.is_some()
+            || passed_over(view, segments, step, attempting).is_some()
+            || tried.iter().any(|tried| tried.outcome == StepOutcome::Acted)
+    };
+    if is_past { None } else { breakers::dependency(view, step) }
 }
 
 /// No step led to a document that may be served, although some may have changed something.
@@ -331,6 +395,9 @@ fn effect(
     match turn {
         Some(Turn::Over) => Ok(done(step, StepOutcome::Acted)),
         Some(Turn::Failed(why)) => Ok(failed(step, &why)),
+        Some(Turn::Unavailable(why)) => {
+            Ok(Tried { outcome: StepOutcome::Unavailable, ..failed(step, &why) })
+        }
         Some(Turn::Ask(need)) => Err(Box::new(Outcome::Ask(need))),
         turn => Err(Box::new(Outcome::Effect { step: step.clone(), turn: turn.map(Box::new) })),
     }
@@ -338,7 +405,7 @@ fn effect(
 
 /// The end of the plan, when the step that was tried last failed and nothing else shall be tried.
 fn escalated(step: &Step, name: &str, tried: &[Tried]) -> Option<Outcome> {
-    let has_failed = tried.last().is_some_and(|last| last.outcome == StepOutcome::Failed);
+    let has_failed = tried.last().is_some_and(|last| last.outcome.is_failure());
     (has_failed && step.on_failure == Some(OnFailure::Escalate)).then(|| Outcome::None {
         step: name.to_owned(),
         why: whys(tried),
@@ -397,6 +464,13 @@ fn hindered(
         return Err(Box::new(Outcome::Ask(Need::State)));
     }
     Ok(Some(doubt.message.clone()))
+}
+
+/// What came of a step that could not propose anything.
+fn outcome_of(view: &View, step: &Step) -> StepOutcome {
+    let asked = view.source.as_ref().filter(|_| step.kind.need() == Some(StepNeed::Source));
+    let is_out = asked.is_some_and(|answer| breakers::answered(answer) == Some(false));
+    if is_out { StepOutcome::Unavailable } else { StepOutcome::Failed }
 }
 
 /// Why it is not the turn of a step that asks the source.
@@ -458,6 +532,10 @@ fn asks_again(
     let Attempting::Again(Attempt { number: attempt, is_probe: false, .. }) = attempting else {
         return None;
     };
+    if view.probing.values().any(|is_probe| *is_probe) {
+        // Who tries for all others tries once.
+        return None;
+    }
     view.effective.source.as_ref()?;
     let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
     let known = view.incident.as_ref().and_then(|incident| incident.status.retried.as_ref());

@@ -12,7 +12,9 @@ use crate::{
     api::{
         ConditionType, Conditions,
         incident::Cause,
-        policy::{RemediationPolicySpec, RemediationPolicyStatus, Step},
+        policy::{
+            BreakerShown, BreakerState, RemediationPolicySpec, RemediationPolicyStatus, Step,
+        },
     },
     steps::StepKind,
 };
@@ -141,7 +143,7 @@ pub fn status(
             conditions.set(ConditionType::Stalled, true, reason, message, generation, now);
         }
     }
-    let Measured { matched, unhealthy, in_flight, storm, healed, steps } = measured;
+    let Measured { matched, unhealthy, in_flight, storm, healed, steps, breakers } = measured;
     RemediationPolicyStatus {
         observed_generation: Some(generation),
         conditions: conditions.into_list(),
@@ -151,7 +153,20 @@ pub fn status(
         storm: Some(storm),
         healed: Some(healed),
         steps,
+        breakers,
     }
+}
+
+/// Is something asked again that by the stored status is left alone?
+#[must_use]
+pub fn has_closed(stored: &RemediationPolicyStatus, measured: &Measured) -> bool {
+    let is_open = |breakers: &[BreakerShown], dependency: &str| {
+        let mut open = breakers.iter().filter(|breaker| breaker.state == BreakerState::Open);
+        open.any(|breaker| breaker.dependency == dependency)
+    };
+    let was_open = |breaker: &&BreakerShown| breaker.state == BreakerState::Open;
+    let mut before = stored.breakers.iter().filter(was_open);
+    before.any(|breaker| !is_open(&measured.breakers, &breaker.dependency))
 }
 
 #[cfg(test)]

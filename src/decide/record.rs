@@ -4,7 +4,7 @@
 //! Knows: conditions, attempts, waiting, signals. Must not know: when any of it should happen; that
 //! is the machine's, in `incident`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -23,10 +23,11 @@ use crate::{
         patch::{OpSummary, rfc6902},
         text,
     },
+    steps::Need as StepNeed,
 };
 
 use super::{
-    Held,
+    Held, breakers,
     delivered::Edge,
     diagnose,
     effects::Then,
@@ -70,6 +71,8 @@ pub(super) struct Record<'a> {
     shows: Option<Box<Plan>>,
     /// What is known of the edge.
     pub(super) edge: Edge,
+    /// What its effect steps depend on, see [`breakers::of_effects`].
+    pub(super) depends: BTreeMap<(usize, String), String>,
     /// The requests that an attempt is made for.
     pub(super) requests: Vec<String>,
     pub(super) now: Timestamp,
@@ -91,6 +94,7 @@ impl<'a> Record<'a> {
             decided_at: None,
             shows: None,
             edge: Edge::NotAsked,
+            depends: BTreeMap::new(),
             requests: Vec::new(),
             now,
         };
@@ -144,6 +148,7 @@ impl<'a> Record<'a> {
         let step = if self.step.is_empty() { self.status.step.clone() } else { self.step.clone() };
         self.status.tries = Some(number);
         self.status.step.clone_from(&step);
+        self.called_by_effects(number);
         self.status.attempts.retain(|attempt| attempt.number != number);
         self.status.attempts.push(Attempt {
             number,
@@ -161,6 +166,45 @@ impl<'a> Record<'a> {
         let surplus = self.status.attempts.len().saturating_sub(ATTEMPTS_KEPT);
         self.status.attempts.drain(..surplus);
         self.status.message = text::message(message);
+    }
+
+    /// The source was asked in this very look: whether it answered.
+    pub(super) fn called(&mut self, view: &View) {
+        let asked = view.source.as_ref().and_then(breakers::answered);
+        if let (Some(source), Some(answered)) = (&view.effective.source, asked) {
+            let dependency = breakers::source(source);
+            breakers::note(&mut self.status.calls, dependency, answered, self.now);
+        }
+    }
+
+    /// What the attempt acted on: whether it became available, or answered.
+    fn called_by_effects(&mut self, number: u32) {
+        for tried in &self.tried {
+            let segment = self.incident.spec.plan.get(tried.segment);
+            let policy = segment.and_then(|segment| segment.policy_ref.as_ref());
+            let policy = policy.map_or("", |policy| policy.name.as_str());
+            let acted = self.status.effects.iter().find(|effect| {
+                (effect.attempt, effect.policy.as_str(), &effect.step)
+                    == (number, policy, &tried.step)
+            });
+            let answered = match tried.outcome {
+                StepOutcome::Acted => true,
+                StepOutcome::Unavailable => false,
+                StepOutcome::Changed
+                | StepOutcome::Waited
+                | StepOutcome::Failed
+                | StepOutcome::Skipped => continue,
+            };
+            let depends = self.depends.get(&(tried.segment, tried.step.clone()));
+            if let (Some(_), Some(dependency)) = (acted, depends) {
+                breakers::note(&mut self.status.calls, dependency.clone(), answered, self.now);
+            }
+        }
+    }
+
+    fn step_of(&self, tried: &Tried) -> Option<&Step> {
+        let segment = self.incident.spec.plan.get(tried.segment)?;
+        segment.steps.iter().find(|step| step.name == tried.step)
     }
 
     /// What the steps of the attempt came to, and how long each that counts took.
@@ -181,6 +225,7 @@ impl<'a> Record<'a> {
                 StepOutcome::Changed
                 | StepOutcome::Waited
                 | StepOutcome::Failed
+                | StepOutcome::Unavailable
                 | StepOutcome::Skipped => None,
             };
             let took = since.map(|(since, until)| Span::between(since, until));
@@ -243,15 +288,27 @@ impl<'a> Record<'a> {
     }
 
     /// Which attempt it is that is written down next, from what is noted beside what it wrote.
-    pub(super) fn tell(&mut self, effect: &Effect) {
+    pub(super) fn tell(&mut self, view: &View, effect: &Effect) {
+        let asked = effect.tried.iter().filter_map(|tried| {
+            let step = self.step_of(tried)?;
+            let is_source = step.kind.need() == Some(StepNeed::Source);
+            let is_known = matches!(tried.outcome, StepOutcome::Changed | StepOutcome::Unavailable);
+            let answered = tried.outcome == StepOutcome::Changed;
+            Some((breakers::dependency(view, step).filter(|_| is_source && is_known)?, answered))
+        });
+        let asked: Vec<(String, bool)> = asked.collect();
+        for (dependency, answered) in asked {
+            let at = effect.decided_at.unwrap_or(self.now);
+            breakers::note(&mut self.status.calls, dependency, answered, at);
+        }
         self.step.clone_from(&effect.step);
         self.tried.clone_from(&effect.tried);
         self.decided_at = effect.decided_at;
     }
 
     /// What an attempt did, from what was stored before it: the evidence is overwritten.
-    pub(super) fn tell_intent(&mut self, effect: &Effect) {
-        self.tell(effect);
+    pub(super) fn tell_intent(&mut self, view: &View, effect: &Effect) {
+        self.tell(view, effect);
         if let Some(intent) = write_back::intent(self.incident, effect.attempt) {
             self.changes.clone_from(&intent.ops);
         }
@@ -336,7 +393,11 @@ impl<'a> Record<'a> {
 
     /// A person asked for a new series of attempts: counters only grow, so it is told where it begins.
     pub(super) fn reset(&mut self) {
-        let why = "a person asked for a new series of attempts";
+        self.starts_afresh("a person asked for a new series of attempts");
+    }
+
+    /// A new series of attempts begins.
+    pub(super) fn starts_afresh(&mut self, why: &str) {
         let after = self.status.tries.unwrap_or(0);
         self.status.series = Some(Series { after, since: Time(whole_seconds(self.now)) });
         self.withdraw(ConditionType::Escalated, why);
@@ -344,7 +405,7 @@ impl<'a> Record<'a> {
             self.status.waiting.clear();
             self.status.next_attempt_time = None;
         }
-        why.clone_into(&mut self.status.message);
+        self.status.message = text::message(why);
         self.next = Some(self.now);
     }
 

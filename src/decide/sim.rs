@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 mod approvals;
 mod blame;
+mod breakers;
 mod choices;
 mod delivered;
 mod effects;
@@ -49,7 +50,7 @@ use crate::{
     },
     domain::{
         Answer, Digest, Document, Doubt, DoubtReason, FailedPod, Probe, Probes, SourceState, Span,
-        Told, Workload,
+        Told, Workload, breaker::Call,
     },
     rules::schema,
     steps::Change,
@@ -83,6 +84,10 @@ struct World {
     /// What the edge shows, and how often it was asked.
     edge: Option<Value>,
     asked_edge: usize,
+    /// How often the source was asked.
+    asked_source: usize,
+    /// Is the contract the one that tries what did not answer?
+    tries_first: bool,
     /// May the policy's ServiceAccount act on it?
     may_act: bool,
     /// May the operator itself, by the values of its chart?
@@ -144,6 +149,8 @@ impl World {
             source: None,
             edge: None,
             asked_edge: 0,
+            asked_source: 0,
+            tries_first: true,
             may_act: true,
             operator_may: true,
             acts: Vec::new(),
@@ -257,6 +264,7 @@ impl World {
             edge: None,
             rights: BTreeMap::new(),
             told: BTreeMap::new(),
+            probing: BTreeMap::new(),
         }
     }
 
@@ -291,12 +299,20 @@ impl World {
                 view.history = Some(passing);
             }
             Need::MaxMode => view.max_mode = Some(self.max_mode),
-            Need::Fleet(_) => view.fleet = Some(self.fleet.clone()),
+            Need::Fleet(_) => {
+                let mut fleet = self.fleet.clone();
+                for call in self.incidents.iter().flat_map(|(_, _, status)| &status.calls) {
+                    let known = fleet.calls.entry(call.dependency.clone()).or_default();
+                    known.push(Call { at: call.at.0, answered: call.answered });
+                }
+                view.fleet = Some(fleet);
+            }
+            Need::Probe(dependency) => drop(view.probing.insert(dependency, self.tries_first)),
             Need::ApprovalGuard => view.approval_guard = Some(self.guard.clone()),
             Need::Source => {
                 let answer = self.source.clone().filter(|_| self.is_up());
                 let answer = answer.map(|value| Arc::new(Document::from_value(value).unwrap()));
-                let silent = Doubt::new(DoubtReason::ReferenceUnavailable, "none");
+                let silent = Doubt::new(DoubtReason::ConnectionFailed, "none");
                 view.source = Some(answer.ok_or(silent));
             }
             Need::State => {
@@ -336,6 +352,7 @@ impl World {
             match decide(&view, self.now) {
                 Err(need) => {
                     self.asked_edge += usize::from(need == Need::Edge);
+                    self.asked_source += usize::from(need == Need::Source);
                     self.gather(&mut view, need);
                 }
                 Ok(decision) => {

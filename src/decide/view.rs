@@ -89,6 +89,8 @@ pub struct View {
     pub rights: BTreeMap<Right, bool>,
     /// What came of each call that somebody asked about; None where nobody knows ([`Need::Told`]).
     pub told: BTreeMap<String, Option<Told>>,
+    /// Is this contract the one that tries, of each dependency that may be tried ([`Need::Probe`])?
+    pub probing: BTreeMap<String, bool>,
 }
 
 /// The right to do one thing in the contract's namespace.
@@ -304,8 +306,9 @@ pub struct Effect {
     pub attempt: u32,
     /// The step that made the last change.
     pub step: String,
-    /// What the attempt tried: the names alone, a `!` before one that failed, a `~` before one that
-    /// waited, a `+` before one that acted on something else and a `-` before one that was skipped; then `<n>:` for one of a later segment.
+    /// What the attempt tried: the names alone, a `!` before one that failed, a `?` before one that
+    /// had no answer, a `~` before one that waited, a `+` before one that acted on something else and
+    /// a `-` before one that was skipped; then `<n>:` for one of a later segment.
     pub tried: Vec<Tried>,
     /// When it was decided, as `@<milliseconds since 1970>`; of a put-back key that is not noted.
     pub decided_at: Option<Timestamp>,
@@ -337,6 +340,7 @@ impl fmt::Display for Effect {
             let mark = match tried.outcome {
                 StepOutcome::Changed => "",
                 StepOutcome::Failed => "!",
+                StepOutcome::Unavailable => "?",
                 StepOutcome::Waited => "~",
                 StepOutcome::Acted => "+",
                 StepOutcome::Skipped => "-",
@@ -368,6 +372,7 @@ impl FromStr for Effect {
         let tried = marked.split(',').filter(|name| !name.is_empty()).map(|name| {
             let (outcome, step) = match name.split_at_checked(1) {
                 Some(("!", step)) => (StepOutcome::Failed, step),
+                Some(("?", step)) => (StepOutcome::Unavailable, step),
                 Some(("~", step)) => (StepOutcome::Waited, step),
                 Some(("+", step)) => (StepOutcome::Acted, step),
                 Some(("-", step)) => (StepOutcome::Skipped, step),
@@ -443,6 +448,8 @@ pub enum Need {
     ApprovalGuard,
     /// What the edge shows.
     Edge,
+    /// Whether this contract is the one that tries this dependency, which has not answered for long.
+    Probe(String),
     /// These assets, and whether their size has to be known.
     Assets(Vec<(String, bool)>),
 }
@@ -512,7 +519,7 @@ mod tests {
         for text in [
             "uk-1/2/restore",
             "uk-1/2/restore/!graft,~pause,+restart,restore",
-            "uk-1/2/restore/!graft,~1:pause,+1:restart,-1:scale,2:restore@1767225600123",
+            "uk-1/2/restore/!graft,?refetch,~1:pause,+1:restart,-1:scale,2:restore@1767225600123",
         ] {
             let note = format!("Repaired revision=3 effect={text} before=2 undoes");
             assert_eq!(note.parse::<Note>().unwrap().to_string(), note);

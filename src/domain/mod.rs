@@ -1,8 +1,10 @@
 //! Plain data that the whole house speaks in.
 //!
-//! Knows: documents, digests, verdicts, violations, durations, sizes, lists of URLs, workloads. Must not know: Kubernetes,
+//! Knows: documents, digests, verdicts, violations, durations, sizes, lists of URLs, workloads, circuit
+//! breakers. Must not know: Kubernetes,
 //! any client, any clock (`now` is always an argument of whoever needs it), any step or rule kind.
 
+pub mod breaker;
 pub mod digest;
 pub mod document;
 pub mod duration;

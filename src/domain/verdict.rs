@@ -181,6 +181,32 @@ pub enum DoubtReason {
     ResponseTooLarge,
     /// The source's Service has no endpoint that is ready.
     SourceDown,
+    /// The source answered, and not with a document that can be taken over.
+    SourceInvalid,
+}
+
+impl DoubtReason {
+    /// Does it mean that whoever was asked is not there, or too busy to answer?
+    #[must_use]
+    pub fn is_outage(self) -> bool {
+        match self {
+            Self::DeadlineExceeded
+            | Self::DnsFailed
+            | Self::ConnectionFailed
+            | Self::HttpUnclear
+            | Self::SourceDown => true,
+            Self::SchemaInvalid
+            | Self::SchemaNotFound
+            | Self::SchemaTooCostly
+            | Self::ExpressionInvalid
+            | Self::ExpressionTooCostly
+            | Self::RuleInvalid
+            | Self::ReferenceUnavailable
+            | Self::AddressRefused
+            | Self::ResponseTooLarge
+            | Self::SourceInvalid => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod admission;
 mod approvals;
 mod assets;
 mod bad_input;
+mod breakers;
 mod chart;
 mod demo;
 mod documents;

@@ -10,8 +10,8 @@ use crate::{
     support::{Cluster, Namespace, has, storefinder},
 };
 
-/// `kubectl <args> -n <namespace>`.
-pub fn kubectl(cluster: &Cluster, namespace: &Namespace, args: &[&str]) {
+/// `kubectl <args> -n <namespace>`; returns what it prints.
+pub fn kubectl(cluster: &Cluster, namespace: &Namespace, args: &[&str]) -> String {
     let programs: PathBuf = std::env::var_os("KINTSUGI_TEST_BIN").unwrap().into();
     let done = Command::new(programs.join("kubectl"))
         .args(args)
@@ -20,6 +20,7 @@ pub fn kubectl(cluster: &Cluster, namespace: &Namespace, args: &[&str]) {
         .output()
         .unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@ pub enum Answer {
     Endless,
     /// Nothing, ever.
     Silence,
+    /// This, once that is true.
+    Once(watch::Receiver<bool>, Box<Answer>),
 }
 
 #[derive(Clone, Default)]
@@ -100,9 +102,13 @@ impl Web {
 
     /// Waits until `path` was asked for `times` more often than now.
     pub async fn asked_again(&self, path: &str, times: usize) {
+        self.asked_in_all(path, self.asked(path).len() + times).await;
+    }
+
+    /// Waits until `path` was asked for so often in all.
+    pub async fn asked_in_all(&self, path: &str, enough: usize) {
         let count = |asked: &Vec<Asked>| asked.iter().filter(|asked| asked.path == path).count();
         let mut asked = self.shared.asked.subscribe();
-        let enough = count(&asked.borrow()) + times;
         let waiting = asked.wait_for(|asked| count(asked) >= enough);
         tokio::time::timeout(PATIENCE, waiting).await.expect("asked in time").unwrap();
     }
@@ -126,7 +132,15 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     let answer = shared.answers.lock().unwrap().get(&path).cloned();
     let none = Answer::Text(404, "text/plain".to_owned(), "none".to_owned());
     let response = Response::builder();
-    match answer.unwrap_or(none) {
+    let answer = match answer.unwrap_or(none) {
+        Answer::Once(mut begins, answer) => {
+            // Where nobody can say so any more, the test is over.
+            let _ = begins.wait_for(|begins| *begins).await;
+            *answer
+        }
+        answer => answer,
+    };
+    match answer {
         Answer::Text(status, content_type, body) => {
             response.status(status).header("content-type", content_type).body(Body::from(body))
         }
@@ -136,7 +150,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
                 futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 65_536]));
             response.status(200).body(Body::from_stream(blanks))
         }
-        Answer::Silence => std::future::pending().await,
+        Answer::Silence | Answer::Once(..) => std::future::pending().await,
     }
     .unwrap()
 }

@@ -1,18 +1,23 @@
 //! Incidents, by contract: the open one whole, of those that are over what is needed of them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use kube::ResourceExt as _;
 
-use super::{Index, Key, State, version_of};
+use super::{Index, Key, PROBE_PATIENCE, State, version_of};
 use crate::{
-    api::{Incident, incident::State as IncidentState},
+    api::{
+        Incident,
+        incident::{IncidentStatus, State as IncidentState},
+    },
     decide::{
+        breakers::{self, Calls},
         fleet::{Fleet, Trouble},
         measure::{self, Account, Measured},
         select,
         view::EndedIncident,
     },
+    domain::breaker::Call,
 };
 
 /// What is remembered of one Incident.
@@ -25,6 +30,8 @@ pub(super) struct IncidentEntry {
     trouble: Arc<Trouble>,
     /// What its policies are measured by.
     account: Account,
+    /// What it depended on, and whether that answered.
+    calls: Box<[(Box<str>, Call)]>,
     /// The object while it is open, since every look at its contract needs it; else its end.
     state: Result<Arc<Incident>, EndedIncident>,
 }
@@ -49,6 +56,7 @@ impl Index {
             contract_uid: object.spec.contract_uid.clone(),
             trouble: Arc::new(Trouble::of(&object.spec, &status)),
             account: Account::of(&object.spec, &status),
+            calls: calls_of(&status),
             state: if over {
                 let uid = object.uid().unwrap_or_default();
                 Err(EndedIncident::of(&object.name_any(), &uid, &object.spec, &status))
@@ -114,7 +122,11 @@ impl Index {
         let others = state.incidents.iter().filter(|(key, _)| here(key) && *key != own);
         let troubles =
             others.flat_map(|(_, all)| all.values().map(|entry| Arc::clone(&entry.trouble)));
-        let mut fleet = Fleet { troubles: troubles.collect(), ..Fleet::default() };
+        let mut fleet = Fleet {
+            troubles: troubles.collect(),
+            calls: state.calls(&own.namespace),
+            ..Fleet::default()
+        };
         for name in &policies {
             let Some(policy) = state.policies.get(&own.beside(name)) else { continue };
             let matched = state.contracts.iter().filter(|(contract, entry)| {
@@ -139,17 +151,76 @@ impl Index {
             here(contract) && select::is_for(&known.spec, &entry.widget, &entry.labels)
         });
         let incidents = state.incidents.iter().filter(|(contract, _)| here(contract));
-        let accounts = incidents.flat_map(|(_, all)| all.values().map(|entry| &entry.account));
-        measure::count(&policy.name, &known.spec.steps, matched.count(), accounts)
+        let entries: Vec<&IncidentEntry> = incidents.flat_map(|(_, all)| all.values()).collect();
+        let accounts = entries.iter().map(|entry| &entry.account);
+        let measured = measure::count(&policy.name, &known.spec.steps, matched.count(), accounts);
+        let own = entries.iter().filter(|entry| entry.account.is_of(&policy.name));
+        let asked = own.flat_map(|entry| entry.calls.iter().map(|(name, _)| name.to_string()));
+        let (asked, calls) = (asked.collect(), state.calls(&policy.namespace));
+        let breakers = breakers::shown(breakers::terms(&known.spec), &asked, &calls);
+        Measured { breakers, ..measured }
+    }
+
+    /// Is `contract` the one that tries `dependency`? It is when nobody else does, and stays it until
+    /// [`Index::rests_again`].
+    pub fn claim_probe(&self, contract: &Key, dependency: &str) -> bool {
+        let mut state = self.lock();
+        let place = (Arc::clone(&contract.namespace), dependency.to_owned());
+        let now = Instant::now();
+        let by_another = state.probing.get(&place).is_some_and(|(by, since)| {
+            by != contract && now.duration_since(*since) < PROBE_PATIENCE
+        });
+        if !by_another {
+            state.probing.insert(place, (contract.clone(), now));
+        }
+        !by_another
+    }
+
+    /// The contracts of a namespace that wait for something that did not answer, and their UIDs.
+    pub fn waiting_for_answers(&self, namespace: &str) -> Vec<(Key, String)> {
+        let state = self.lock();
+        let here = state.incidents.iter().filter(|(key, _)| &*key.namespace == namespace);
+        let waiting = here.filter_map(|(key, all)| {
+            let waits = |entry: &&IncidentEntry| {
+                let open = entry.state.as_ref().ok().and_then(|object| object.status.as_ref());
+                open.is_some_and(breakers::waits)
+            };
+            let entry = all.values().find(waits)?;
+            Some((key.clone(), entry.contract_uid.clone()))
+        });
+        waiting.collect()
     }
 
     /// No repair of this contract is under way any more.
     pub fn rests_again(&self, contract: &Key) {
-        self.lock().repairing.remove(contract);
+        let mut state = self.lock();
+        state.repairing.remove(contract);
+        state.probing.retain(|_, (by, _)| by != contract);
     }
 }
 
+fn calls_of(status: &IncidentStatus) -> Box<[(Box<str>, Call)]> {
+    let calls = status.calls.iter().map(|call| {
+        (call.dependency.as_str().into(), Call { at: call.at.0, answered: call.answered })
+    });
+    calls.collect()
+}
+
 impl State {
+    /// The calls on record in a namespace.
+    fn calls(&self, namespace: &str) -> Calls {
+        let mut calls = Calls::new();
+        let here = self.incidents.iter().filter(|(key, _)| &*key.namespace == namespace);
+        let entries = here.flat_map(|(_, all)| all.values());
+        for (dependency, call) in entries.flat_map(|entry| &entry.calls) {
+            match calls.get_mut(&**dependency) {
+                Some(known) => known.push(*call),
+                None => drop(calls.insert(dependency.to_string(), vec![*call])),
+            }
+        }
+        calls
+    }
+
     /// The contracts of a namespace that have an open Incident.
     pub(super) fn in_trouble(&self, namespace: &str) -> Vec<Key> {
         let open = |entry: &IncidentEntry| entry.state.is_ok();

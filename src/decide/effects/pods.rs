@@ -23,7 +23,12 @@ pub(super) fn turn(at: &Turning<'_>) -> Turn {
     };
     match effect.outcome {
         Some(EffectOutcome::Done) => return at.wait_for_workload(state, effect),
-        Some(EffectOutcome::NotDone | EffectOutcome::Unknown | EffectOutcome::Failed) => {
+        Some(
+            EffectOutcome::NotDone
+            | EffectOutcome::Unknown
+            | EffectOutcome::Failed
+            | EffectOutcome::NoAnswer,
+        ) => {
             return Turn::Failed(effect.message.clone());
         }
         None => {}

@@ -10,7 +10,7 @@
 //! intent       none is known            it is sent
 //! intent       2xx                      outcome Done
 //! intent       to be tried again        one try more is stored; it is sent after a wait
-//! intent       the same, no try left    outcome Failed
+//! intent       the same, no try left    outcome NoAnswer
 //! intent       anything else            outcome Failed
 //! ```
 
@@ -44,6 +44,7 @@ pub(super) fn turn(at: &Turning<'_>, webhook: &Webhook) -> Turn {
         Some(EffectOutcome::NotDone | EffectOutcome::Unknown | EffectOutcome::Failed) => {
             return Turn::Failed(effect.message.clone());
         }
+        Some(EffectOutcome::NoAnswer) => return Turn::Unavailable(effect.message.clone()),
         None => {}
     }
     let call = call(at, webhook, effect);
@@ -67,14 +68,19 @@ pub(super) fn turn(at: &Turning<'_>, webhook: &Webhook) -> Turn {
                 };
                 Turn::Settle { effect, then: Then::Retry(backoff.max(wait).min(LONGEST_WAIT)) }
             }
-            Means::Again { why, .. } | Means::Refused(why) => {
-                let times = tries.saturating_add(1);
-                let sent = if times > 1 { format!(" (sent {times} times)") } else { String::new() };
-                let why = format!("{}{sent}: {why}", effect.target);
-                at.not_done(effect, EffectOutcome::Failed, &why)
+            Means::Again { why, .. } => {
+                at.not_done(effect, EffectOutcome::NoAnswer, &sent(effect, &why))
             }
+            Means::Refused(why) => at.not_done(effect, EffectOutcome::Failed, &sent(effect, &why)),
         },
     }
+}
+
+/// What went wrong with a call that is not sent any more, for people.
+fn sent(effect: &StepEffect, why: &str) -> String {
+    let times = effect.tries.unwrap_or(0).saturating_add(1);
+    let sent = if times > 1 { format!(" (sent {times} times)") } else { String::new() };
+    format!("{}{sent}: {why}", effect.target)
 }
 
 /// The same for each of its tries, but for what tells the tries apart here.

@@ -18,9 +18,10 @@ pub(super) fn turn(at: &Turning<'_>) -> Turn {
     if let Some((effect, outcome)) = stored.and_then(|effect| Some((effect, effect.outcome?))) {
         return match outcome {
             EffectOutcome::Done => at.wait_for_workload(state, effect),
-            EffectOutcome::NotDone | EffectOutcome::Unknown | EffectOutcome::Failed => {
-                Turn::Failed(effect.message.clone())
-            }
+            EffectOutcome::NotDone
+            | EffectOutcome::Unknown
+            | EffectOutcome::Failed
+            | EffectOutcome::NoAnswer => Turn::Failed(effect.message.clone()),
         };
     }
     let touched = stored.filter(|effect| !is_untouched(state, effect));

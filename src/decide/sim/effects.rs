@@ -183,6 +183,7 @@ fn a_source_that_does_not_answer_is_asked_again_within_the_attempt() {
         retried.map(|retried| (retried.attempt, retried.step, retried.times))
     };
     let mut world = down(steps);
+    world.policies[0].spec.breaker = serde_saphyr::from_str("{failureThreshold: 50}").unwrap();
     world.settle();
     assert_eq!((asked(&world), world.incidents[0].2.waiting.as_str()), (None, "Wait"));
     world.run_for(Span::secs(32));
@@ -441,7 +442,7 @@ fn what_may_pass_is_sent_again_with_the_same_key_and_body_as_often_as_retries_sa
     world.settle().run_for(Span::secs(5));
     assert_eq!((world.calls.len(), world.tries()), (3, 1));
     let effect = &world.effects()[0];
-    assert_eq!(effect.outcome, Some(EffectOutcome::Failed));
+    assert_eq!(effect.outcome, Some(EffectOutcome::NoAnswer));
     assert_eq!(
         effect.message,
         "https://hooks.test (sent 3 times): it answered 500; see why in its own log"

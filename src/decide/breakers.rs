@@ -1,0 +1,335 @@
+//! The breakers of what steps depend on: what is left alone for a while, because it has not answered
+//! so often in a row, and who tries it then.
+//!
+//! They are counted from `status.calls` of the Incidents of the namespace each time they are asked, as
+//! storms and budgets are: what is not kept beside the Incidents cannot be lost in a crash, and is not
+//! counted twice. A policy's status shows them, for people.
+//!
+//! A step whose breaker is open is passed over, and the plan goes on to those that do not need what it
+//! needs; the Incident is held when nothing else came of the plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use url::Url;
+
+use crate::{
+    api::{
+        condition::whole_seconds,
+        contract::Source,
+        incident::{self, Segment, State as IncidentState},
+        policy::{BreakerShown, BreakerState, RemediationPolicySpec, Step},
+    },
+    domain::{
+        Doubt, Span,
+        breaker::{Breaker, Call, State, Terms},
+        text,
+    },
+    steps::StepKind,
+};
+
+use super::{
+    Held,
+    plan::Attempting,
+    view::{Need, OpenIncident, View},
+};
+
+/// The reason of an Incident that is held by a breaker.
+pub const BREAKER_OPEN: &str = "BreakerOpen";
+
+const FAILURE_THRESHOLD: u32 = 5;
+const OPEN_FOR: Span = Span::secs(60);
+const SHORTEST_OPEN_FOR: Span = Span::secs(1);
+/// Over how long those that waited are spread, at most.
+pub const LONGEST_SPREAD: Span = Span::secs(5);
+/// The same, as a share of the time that they wait.
+const SPREAD_SHARE: f64 = 0.1;
+/// Most breakers that a policy's status shows.
+const MOST_SHOWN: usize = 64;
+const CALLS_KEPT: usize = 20;
+/// The longest name of something that steps depend on.
+const MAX_NAME: usize = 320;
+
+/// The calls that are on record, by what was asked.
+pub type Calls = BTreeMap<String, Vec<Call>>;
+
+/// When a policy's breakers open.
+#[must_use]
+pub fn terms(policy: &RemediationPolicySpec) -> Terms {
+    let said = policy.breaker.clone().unwrap_or_default();
+    Terms {
+        failure_threshold: said.failure_threshold.unwrap_or(FAILURE_THRESHOLD),
+        open_for: said.open_for.unwrap_or(OPEN_FOR).max(SHORTEST_OPEN_FOR),
+    }
+}
+
+/// The name of a source as something that steps depend on: all that is asked of one server is one.
+#[must_use]
+pub fn source(source: &Source) -> String {
+    let at = match (&source.service_ref, &source.url) {
+        (Some(service), _) => format!("Service {}:{}", service.name, service.port),
+        (None, Some(url)) => match Url::parse(&url.0) {
+            Ok(url) => url.origin().ascii_serialization(),
+            Err(_) => "a URL".to_owned(),
+        },
+        (None, None) => "none".to_owned(),
+    };
+    text::bounded(&format!("source {at}"), MAX_NAME)
+}
+
+/// What `step` depends on, where that can be left alone.
+#[must_use]
+pub fn dependency(view: &View, step: &Step) -> Option<String> {
+    let known = view.effective.source.as_ref();
+    match &step.kind {
+        StepKind::RefetchSource(_) => known.map(source),
+        StepKind::RestartWorkload(_)
+        | StepKind::ScaleWorkload(_)
+        | StepKind::DeleteFailedPods(_) => {
+            let named = known.and_then(|source| source.workload_ref.as_ref())?;
+            let named = format!("workload {} {}", named.kind, named.name);
+            Some(text::bounded(&named, MAX_NAME))
+        }
+        StepKind::Webhook(webhook) => {
+            let url = Url::parse(&webhook.url).ok()?;
+            let named = format!("webhook {}", url.origin().ascii_serialization());
+            Some(text::bounded(&named, MAX_NAME))
+        }
+        StepKind::RestoreRevision(_)
+        | StepKind::RepairDocument(_)
+        | StepKind::ReplaceAsset(_)
+        | StepKind::RegenerateMetadata(_)
+        | StepKind::Patch(_)
+        | StepKind::Wait(_) => None,
+    }
+}
+
+/// What the effect steps of a plan depend on, by segment and step.
+pub(super) fn of_effects(view: &View, plan: &[Segment]) -> BTreeMap<(usize, String), String> {
+    let steps = plan.iter().enumerate().flat_map(|(nth, segment)| {
+        segment.steps.iter().filter(|step| step.kind.is_effect()).map(move |step| (nth, step))
+    });
+    steps
+        .filter_map(|(nth, step)| Some(((nth, step.name.clone()), dependency(view, step)?)))
+        .collect()
+}
+
+/// Whether something was asked that gave this answer; None where it was not asked at all.
+#[must_use]
+pub fn answered<T>(answer: &Result<T, Doubt>) -> Option<bool> {
+    use crate::domain::DoubtReason::{ResponseTooLarge, SourceInvalid};
+    match answer {
+        Ok(_) => Some(true),
+        Err(doubt) if doubt.reason.is_outage() => Some(false),
+        Err(doubt) => matches!(doubt.reason, SourceInvalid | ResponseTooLarge).then_some(true),
+    }
+}
+
+/// One more call on record; the oldest give way.
+pub(super) fn note(
+    calls: &mut Vec<incident::Call>,
+    dependency: String,
+    answered: bool,
+    at: Timestamp,
+) {
+    calls.push(incident::Call { dependency, answered, at: Time(whole_seconds(at)) });
+    let surplus = calls.len().saturating_sub(CALLS_KEPT);
+    calls.drain(..surplus);
+}
+
+/// May `step` of `segment` ask what it depends on?
+///
+/// # Errors
+/// Whether this contract is the one that tries has to be found out first.
+pub fn pass(
+    view: &View,
+    segment: &Segment,
+    dependency: &str,
+    attempting: Attempting,
+    now: Timestamp,
+) -> Result<Result<(), Held>, Need> {
+    let Some(terms) = terms_of(view, segment) else { return Ok(Ok(())) };
+    let until = match breaker(view, terms, dependency).state(terms, now) {
+        State::Closed => return Ok(Ok(())),
+        // What is only shown, or is not on record yet, is no attempt to learn from.
+        State::HalfOpen { until } if matches!(attempting, Attempting::Again(_)) => {
+            match view.probing.get(dependency) {
+                None => return Err(Need::Probe(dependency.to_owned())),
+                Some(true) => return Ok(Ok(())),
+                Some(false) => until,
+            }
+        }
+        State::Open { until } | State::HalfOpen { until } => until,
+    };
+    Ok(Err(held(view, segment, terms, dependency, until, now)))
+}
+
+/// Is everything that the plan could do left alone for now?
+///
+/// # Errors
+/// The breaker that closes first.
+pub fn all_open(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Held> {
+    let mut first: Option<Held> = None;
+    let steps = segments.iter().flat_map(|s| s.steps.iter().map(move |step| (s, step)));
+    for (segment, step) in steps.filter(|(_, step)| !matches!(step.kind, StepKind::Wait(_))) {
+        let Some(dependency) = dependency(view, step) else { return Ok(()) };
+        let Some(terms) = terms_of(view, segment) else { return Ok(()) };
+        let State::Open { until } = breaker(view, terms, &dependency).state(terms, now) else {
+            return Ok(());
+        };
+        let held = held(view, segment, terms, &dependency, until, now);
+        first = first.into_iter().chain([held]).reduce(sooner);
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// Of two that hold, the one that is over first.
+pub(super) fn sooner(one: Held, other: Held) -> Held {
+    if one.until <= other.until { one } else { other }
+}
+
+/// Has something answered again that did not when `incident` depended on it last?
+#[must_use]
+pub fn is_back(view: &View, incident: &OpenIncident) -> bool {
+    let last = incident.status.calls.last().filter(|call| !call.answered);
+    let (Some(last), Some(fleet)) = (last, &view.fleet) else { return false };
+    let known = fleet.calls.get(&last.dependency).into_iter().flatten();
+    known.into_iter().any(|call| call.answered && call.at > last.at.0)
+}
+
+/// Does an Incident wait for something that did not answer, so that it is looked at when that does?
+#[must_use]
+pub fn waits(status: &incident::IncidentStatus) -> bool {
+    let gave_up = status.state == Some(IncidentState::Escalated)
+        && status.calls.last().is_some_and(|call| !call.answered);
+    status.waiting == BREAKER_OPEN || gave_up
+}
+
+/// When the contract of this UID looks again at what was over at `from`: not all at the same moment.
+#[must_use]
+pub fn spread(uid: &str, most: Span) -> Span {
+    let hash = uid.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31) ^ u32::from(byte));
+    most.times(f64::from(hash % 1024) / 1024.0, LONGEST_SPREAD)
+}
+
+fn terms_of(view: &View, segment: &Segment) -> Option<Terms> {
+    let named = segment.policy_ref.as_ref()?;
+    let policy = view.policies.iter().find(|policy| policy.name == named.name)?;
+    Some(terms(&policy.spec))
+}
+
+fn breaker(view: &View, terms: Terms, dependency: &str) -> Breaker {
+    let known = view.fleet.as_ref().and_then(|fleet| fleet.calls.get(dependency));
+    known.map_or_else(Breaker::default, |calls| Breaker::of(terms, calls))
+}
+
+fn held(
+    view: &View,
+    segment: &Segment,
+    terms: Terms,
+    dependency: &str,
+    until: Timestamp,
+    now: Timestamp,
+) -> Held {
+    let failures = breaker(view, terms, dependency).failures;
+    let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
+    let until =
+        spread(&view.subject.uid, terms.open_for.times(SPREAD_SHARE, LONGEST_SPREAD)).after(until);
+    let at = whole_seconds(until);
+    let message = format!(
+        "{dependency} did not answer {failures} times in a row, and by spec.breaker of \
+         RemediationPolicy {policy} it is left alone until one contract has tried it; looking again \
+         at {at}"
+    );
+    Held { reason: BREAKER_OPEN, message: text::message(&message), until: Some(until.max(now)) }
+}
+
+/// The breakers that a policy's status shows: of what its Incidents, which made these calls, depend on.
+#[must_use]
+pub fn shown(terms: Terms, asked: &BTreeSet<String>, calls: &Calls) -> Vec<BreakerShown> {
+    let of = |dependency: &String| {
+        let breaker = Breaker::of(terms, calls.get(dependency)?);
+        let next_probe = breaker.opened_at.map(|at| terms.open_for.after(at));
+        Some(BreakerShown {
+            dependency: dependency.clone(),
+            state: if next_probe.is_some() { BreakerState::Open } else { BreakerState::Closed },
+            failures: breaker.failures,
+            since: Time(breaker.since?),
+            next_probe: next_probe.map(Time),
+        })
+    };
+    let mut shown: Vec<BreakerShown> = asked.iter().filter_map(of).collect();
+    shown.sort_by_key(|breaker| (breaker.state == BreakerState::Closed, breaker.since.0));
+    shown.truncate(MOST_SHOWN);
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::DoubtReason;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_source_is_named_by_its_server_and_nothing_else_of_it() {
+        for (text, expected) in [
+            ("url: https://cms.test:8443/shops/uk?token=canary", "source https://cms.test:8443"),
+            ("url: https://cms.test/a", "source https://cms.test"),
+            ("serviceRef: {name: catalog, port: 80, path: /uk}", "source Service catalog:80"),
+        ] {
+            let known: Source = serde_saphyr::from_str(text).unwrap();
+            assert_eq!(source(&known), expected);
+        }
+    }
+
+    #[test]
+    fn only_what_was_asked_counts_and_only_an_outage_against_it() {
+        let answer = |reason| answered(&Err::<(), _>(Doubt::new(reason, "no")));
+        assert_eq!(answered(&Ok(())), Some(true));
+        assert_eq!(answer(DoubtReason::ConnectionFailed), Some(false));
+        assert_eq!(answer(DoubtReason::SourceDown), Some(false));
+        assert_eq!(answer(DoubtReason::SourceInvalid), Some(true));
+        assert_eq!(answer(DoubtReason::ReferenceUnavailable), None);
+        assert_eq!(answer(DoubtReason::AddressRefused), None);
+    }
+
+    #[test]
+    fn a_policy_shows_what_does_not_answer_the_open_ones_first_and_not_too_many() {
+        let terms = Terms { failure_threshold: 2, open_for: Span::secs(60) };
+        let failed = |second| Call { at: at(second), answered: false };
+        let mut calls: Calls = (0..100)
+            .map(|nth| (format!("source https://a{nth:03}.test"), vec![failed(nth)]))
+            .collect();
+        calls.insert("source https://open.test".to_owned(), vec![failed(500), failed(501)]);
+        calls.insert(
+            "source https://back.test".to_owned(),
+            vec![failed(500), Call { at: at(502), answered: true }],
+        );
+        let asked = calls.keys().cloned().collect();
+        let shown = shown(terms, &asked, &calls);
+        assert_eq!(shown.len(), 64);
+        let first = BreakerShown {
+            dependency: "source https://open.test".to_owned(),
+            state: BreakerState::Open,
+            failures: 2,
+            since: Time(at(500)),
+            next_probe: Some(Time(at(561))),
+        };
+        assert_eq!(shown[0], first);
+        assert_eq!(shown[1].dependency, "source https://a000.test");
+        assert!(!shown.iter().any(|shown| shown.dependency.contains("back")));
+        let others = super::shown(terms, &BTreeSet::new(), &calls);
+        assert!(others.is_empty(), "what its own Incidents never asked is not its business");
+    }
+
+    #[test]
+    fn those_that_waited_do_not_all_look_at_the_same_moment() {
+        let spans: BTreeSet<Span> =
+            (0..100).map(|nth| spread(&format!("uid-{nth}"), LONGEST_SPREAD)).collect();
+        assert!(spans.len() > 50 && spans.iter().all(|span| *span <= LONGEST_SPREAD));
+    }
+}
