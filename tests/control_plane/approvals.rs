@@ -2,11 +2,7 @@
 
 use std::process::Command;
 
-use k8s_openapi::api::{
-    core::v1::ConfigMap,
-    events::v1::Event,
-    rbac::v1::{Role, RoleBinding},
-};
+use k8s_openapi::api::{core::v1::ConfigMap, events::v1::Event};
 use kintsugi::api::Incident;
 use kube::{
     Api, Client, Config, ResourceExt as _,
@@ -17,35 +13,13 @@ use serde_json::{Value, json};
 
 use crate::{
     healing::{edit, incident_when, policy, shop, world},
-    support::{Cluster, Namespace, Operator, has, storefinder},
+    support::{Cluster, Namespace, Operator, has, people::person, storefinder},
 };
 
-/// A client that acts as `user`, who has no rights but those that he is given.
-async fn acting_as(cluster: &Cluster, user: &str) -> Client {
-    let mut kubeconfig = Kubeconfig::read_from(cluster.admin_kubeconfig()).unwrap();
-    for named in &mut kubeconfig.auth_infos {
-        named.auth_info.as_mut().unwrap().impersonate = Some(user.to_owned());
-    }
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
-    Client::try_from(config).unwrap()
-}
-
-/// Lets `user` do `verbs` to Incidents.
-async fn grant(namespace: &Namespace, user: &str, verbs: &[&str]) {
-    let role: Role = serde_json::from_value(json!({
-        "metadata": {"name": user},
-        "rules": [{"apiGroups": ["kintsugi.dev"], "resources": ["incidents"], "verbs": verbs}],
-    }))
-    .unwrap();
-    let binding: RoleBinding = serde_json::from_value(json!({
-        "metadata": {"name": user},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
-    }))
-    .unwrap();
-    namespace.api::<Role>().create(&PostParams::default(), &role).await.unwrap();
-    namespace.api::<RoleBinding>().create(&PostParams::default(), &binding).await.unwrap();
+/// `user`, who may do `verbs` to Incidents.
+async fn who_may(cluster: &Cluster, namespace: &Namespace, user: &str, verbs: &[&str]) -> Client {
+    let rule = json!({"apiGroups": ["kintsugi.dev"], "resources": ["incidents"], "verbs": verbs});
+    person(cluster, namespace, user, &json!([rule])).await.client
 }
 
 fn broken() -> Value {
@@ -96,9 +70,8 @@ async fn patch_as(
 #[tokio::test]
 async fn only_who_holds_the_verb_approves_and_in_his_own_name() {
     let (cluster, namespace, _operator) = world("approve").await;
-    grant(&namespace, "bob", &["get", "create", "patch"]).await;
-    grant(&namespace, "alice", &["get", "patch", "approve"]).await;
-    let (bob, alice) = (acting_as(&cluster, "bob").await, acting_as(&cluster, "alice").await);
+    let bob = who_may(&cluster, &namespace, "bob", &["get", "create", "patch", "open"]).await;
+    let alice = who_may(&cluster, &namespace, "alice", &["get", "patch", "approve"]).await;
     let incident = ask(&namespace).await;
     let (name, plan) = (incident.name_any(), plan_of(&incident));
     assert_eq!(incident.status.as_ref().unwrap().waiting, "AwaitingApproval");

@@ -22,6 +22,7 @@ mod pin;
 mod policies;
 mod probes;
 mod requests;
+mod rights;
 mod schema_blame;
 mod serving;
 mod source;

@@ -3,6 +3,7 @@
 //!
 //! `make test` starts the control plane, installs the CRDs and the chart, and says where they are.
 
+pub mod people;
 pub mod web;
 pub mod workload;
 

@@ -31,9 +31,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [kintsugi.dev]
   resources: [widgetcontracts]
   verbs: [get, list, watch, patch]
+# To open is what admission asks of whoever creates an Incident, whose plan is carried out.
 - apiGroups: [kintsugi.dev]
   resources: [incidents]
-  verbs: [get, list, watch, create, delete]
+  verbs: [get, list, watch, create, delete, open]
 - apiGroups: [kintsugi.dev]
   resources: [widgetcontracts/status, remediationpolicies/status, incidents/status]
   verbs: [patch]
