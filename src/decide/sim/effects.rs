@@ -420,7 +420,7 @@ fn a_200_with_an_error_in_its_body_is_taken_and_the_step_behind_sees_that_it_did
     assert_eq!(world.effects()[0].outcome, Some(EffectOutcome::Done));
     assert_eq!((world.tries(), world.published), (1, 1));
     let steps = &world.incidents[0].2.attempts[0].steps;
-    assert_eq!(steps[1].outcome, StepOutcome::Failed);
+    assert_eq!(steps[1].outcome, StepOutcome::Unavailable);
 }
 
 #[test]
