@@ -158,6 +158,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         edge: None,
         rights: BTreeMap::new(),
         told: BTreeMap::new(),
+        heard: None,
         probing: BTreeMap::new(),
     })
 }
@@ -331,6 +332,7 @@ async fn gather(
                 view.edge = Some(documents::edge(ctx, &probe.url).await);
             }
         }
+        Need::Heard => view.heard = Some(ctx.outbound.heard()),
         Need::Probe(dependency) => {
             let is_ours = ctx.index.claim_probe(&seen.key, &dependency);
             view.probing.insert(dependency, is_ours);

@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    Held, blame, breakers, limits, pin,
+    Held, blame, breakers, hosts, limits, pin,
     plan::Candidate,
     requests,
     select::Policy,
@@ -78,6 +78,7 @@ pub fn pass(
 ) -> Result<Way, Held> {
     suspended(view, segments)?;
     pinned(view, now)?;
+    hosts::all_pass(view, segments, now)?;
     schema_blame(view, cause)?;
     let mode = mode(view, segments)?;
     writable(view, place)?;
@@ -93,6 +94,10 @@ pub fn pass(
 /// The fact that the gates cannot be asked without.
 #[must_use]
 pub fn lack(view: &View, segments: &[Segment]) -> Option<Need> {
+    let mut steps = segments.iter().flat_map(|segment| &segment.steps);
+    if view.heard.is_none() && steps.any(|step| hosts::needs(view, step)) {
+        return Some(Need::Heard);
+    }
     let named = segments.iter().filter_map(|segment| segment.policy_ref.as_ref());
     let policies: Vec<String> = named.map(|policy| policy.name.clone()).collect();
     (view.fleet.is_none() && !policies.is_empty()).then_some(Need::Fleet(policies))

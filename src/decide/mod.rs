@@ -20,6 +20,7 @@ pub mod gates;
 pub mod gitops;
 pub mod guard;
 pub mod history;
+pub mod hosts;
 pub mod incident;
 pub mod limits;
 pub mod measure;

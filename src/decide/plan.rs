@@ -26,7 +26,7 @@ use super::{
     Held, breakers,
     effects::{self, Turn},
     episode::{self, Episode},
-    publish, select,
+    hosts, publish, select,
     signal::Tried,
     undo,
     validate::{Judged, RuleResult},
@@ -334,10 +334,13 @@ fn not_now(
     if let Some(why) = skipped(view, segments, segment, step, attempting)? {
         return Ok(Some(NotNow { why, shut: None }));
     }
-    let Some(dependency) = asks(view, segments, segment, step, attempting, tried) else {
-        return Ok(None);
+    let is_begun = has_begun(view, segment, step, attempting);
+    let unreachable = hosts::pass(view, step, now).err().filter(|_| !is_begun);
+    let shut = match asks(view, segments, segment, step, attempting, tried) {
+        _ if unreachable.is_some() => unreachable,
+        Some(dependency) => breakers::pass(view, segment, &dependency, attempting, now)?.err(),
+        None => None,
     };
-    let shut = breakers::pass(view, segment, &dependency, attempting, now)?.err();
     Ok(shut.map(|shut| NotNow { why: shut.message.clone(), shut: Some(shut) }))
 }
 

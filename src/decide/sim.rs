@@ -49,8 +49,8 @@ use crate::{
         incident::{Approval, ApprovalDecision, IncidentSpec, IncidentStatus, Never, State},
     },
     domain::{
-        Answer, Digest, Document, Doubt, DoubtReason, FailedPod, Probe, Probes, SourceState, Span,
-        Told, Workload, breaker::Call,
+        Answer, Digest, Document, Doubt, DoubtReason, FailedPod, Heard, Probe, Probes, SourceState,
+        Span, Told, Workload, breaker::Call,
     },
     rules::schema,
     steps::Change,
@@ -88,6 +88,8 @@ struct World {
     asked_source: usize,
     /// Is the contract the one that tries what did not answer?
     tries_first: bool,
+    /// What came of asking other hosts last.
+    heard: Vec<Heard>,
     /// May the policy's ServiceAccount act on it?
     may_act: bool,
     /// May the operator itself, by the values of its chart?
@@ -151,6 +153,7 @@ impl World {
             asked_edge: 0,
             asked_source: 0,
             tries_first: true,
+            heard: Vec::new(),
             may_act: true,
             operator_may: true,
             acts: Vec::new(),
@@ -264,6 +267,7 @@ impl World {
             edge: None,
             rights: BTreeMap::new(),
             told: BTreeMap::new(),
+            heard: None,
             probing: BTreeMap::new(),
         }
     }
@@ -307,6 +311,7 @@ impl World {
                 }
                 view.fleet = Some(fleet);
             }
+            Need::Heard => view.heard = Some(self.heard.clone()),
             Need::Probe(dependency) => drop(view.probing.insert(dependency, self.tries_first)),
             Need::ApprovalGuard => view.approval_guard = Some(self.guard.clone()),
             Need::Source => {

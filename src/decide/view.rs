@@ -13,7 +13,9 @@ use crate::{
         incident::{Cause, IncidentSpec, IncidentStatus, State, StepOutcome},
         refs::LocalRef,
     },
-    domain::{Digest, Document, Doubt, Probes, Severity, SourceState, Told, Verdict, Violation},
+    domain::{
+        Digest, Document, Doubt, Heard, Probes, Severity, SourceState, Told, Verdict, Violation,
+    },
     rules::schema::CompiledSchema,
     steps::Revision,
 };
@@ -89,6 +91,8 @@ pub struct View {
     pub rights: BTreeMap<Right, bool>,
     /// What came of each call that somebody asked about; None where nobody knows ([`Need::Told`]).
     pub told: BTreeMap<String, Option<Told>>,
+    /// What came of asking each host outside last, when somebody asked ([`Need::Heard`]).
+    pub heard: Option<Vec<Heard>>,
     /// Is this contract the one that tries, of each dependency that may be tried ([`Need::Probe`])?
     pub probing: BTreeMap<String, bool>,
 }
@@ -448,6 +452,8 @@ pub enum Need {
     ApprovalGuard,
     /// What the edge shows.
     Edge,
+    /// What came of asking hosts outside last.
+    Heard,
     /// Whether this contract is the one that tries this dependency, which has not answered for long.
     Probe(String),
     /// These assets, and whether their size has to be known.

@@ -22,7 +22,7 @@ pub use document::Document;
 pub use duration::Span;
 pub use effect::Told;
 pub use patch::{Op, OpKind, ValueFrom};
-pub use probe::{Answer, Probe, Probes};
+pub use probe::{Answer, Heard, Probe, Probes};
 pub use size::ByteSize;
 pub use verdict::{Doubt, DoubtReason, Severity, Verdict, Violation};
 pub use workload::{FailedPod, PodFault, SourceState, Workload, WorkloadKind};

@@ -21,6 +21,17 @@ pub enum Probe {
     },
 }
 
+/// What came of asking a host last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The host.
+    pub host: String,
+    /// Could it be reached, whatever it answered?
+    pub answered: bool,
+    /// How long ago.
+    pub ago: Span,
+}
+
 /// The part of an answer that rules judge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {

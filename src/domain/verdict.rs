@@ -175,6 +175,8 @@ pub enum DoubtReason {
     DnsFailed,
     /// No connection, or it broke.
     ConnectionFailed,
+    /// A host of which several assets were asked for could not be reached for any of them.
+    AssetHostDown,
     /// An answer that says nothing about the asset: 401, 403, 429, 5xx and the like.
     HttpUnclear,
     /// The answer was larger or slower than allowed.
@@ -193,6 +195,7 @@ impl DoubtReason {
             Self::DeadlineExceeded
             | Self::DnsFailed
             | Self::ConnectionFailed
+            | Self::AssetHostDown
             | Self::HttpUnclear
             | Self::SourceDown => true,
             Self::SchemaInvalid

@@ -134,12 +134,18 @@ impl Outbound {
     /// # Errors
     /// See [`OutboundError`].
     pub async fn fetch(&self, request: Request) -> Result<Response, OutboundError> {
-        let late = OutboundError::deadline(&request.hop.url, request.deadline);
+        let late = Err(OutboundError::deadline(&request.hop.url, request.deadline));
+        let (asked, is_outside) = (request.hop.url.clone(), request.hop.service.is_empty());
         let answer = async {
             let reply = self.follow(request.hop, None).await?;
             reply.read(request.max_bytes).await
         };
-        tokio::time::timeout(request.deadline, answer).await.unwrap_or(Err(late))
+        tokio::time::timeout(request.deadline, answer).await.unwrap_or_else(|_| {
+            if is_outside {
+                self.reach.note(&asked, &late);
+            }
+            late
+        })
     }
 
     /// Sends `request` and reads no more of the answer than its status and what it asks us to wait.
@@ -190,7 +196,12 @@ impl Outbound {
             .headers(hop.headers.clone());
         let request =
             if hop.method == Method::POST { request.body(hop.body.clone()) } else { request };
-        request.send().await.map_err(|error| OutboundError::from_client(&hop.url, &error))
+        let sent = request.send().await;
+        let sent = sent.map_err(|error| OutboundError::from_client(&hop.url, &error));
+        if hop.service.is_empty() {
+            self.reach.note(&hop.url, &sent);
+        }
+        sent
     }
 }
 

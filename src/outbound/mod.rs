@@ -20,6 +20,7 @@ mod guard;
 mod headers;
 mod limits;
 mod probe;
+mod reach;
 mod resolve;
 #[cfg(test)]
 mod testing;
@@ -30,6 +31,8 @@ use ipnet::IpNet;
 use moka::sync::Cache;
 use url::{Host, Url};
 
+use crate::domain::Heard;
+
 pub use error::OutboundError;
 pub use fetch::{Request, Response};
 pub use guard::{Guard, Refusal};
@@ -37,6 +40,7 @@ pub use probe::{Prober, Want};
 pub use resolve::{Lookup, SystemLookup};
 
 use limits::{Limits, Slot};
+use reach::Reach;
 use resolve::{GuardedResolver, PinnedResolver};
 
 /// Most redirects that one request follows.
@@ -86,6 +90,7 @@ pub struct Outbound {
     config: Config,
     guard: Arc<Guard>,
     limits: Limits,
+    reach: Reach,
     http: reqwest::Client,
     /// Clients that know only the addresses of one Service; loading root certificates for each
     /// request would be slow.
@@ -115,6 +120,7 @@ impl Outbound {
         Ok(Self {
             http: build(client(&config).dns_resolver(resolver))?,
             limits: Limits::new(config.total, config.per_host),
+            reach: Reach::default(),
             pinned: Cache::builder()
                 .max_capacity(64)
                 .time_to_idle(Duration::from_secs(300))
@@ -122,6 +128,12 @@ impl Outbound {
             guard,
             config,
         })
+    }
+
+    /// Which hosts outside could be reached when they were asked last.
+    #[must_use]
+    pub fn heard(&self) -> Vec<Heard> {
+        self.reach.heard()
     }
 
     /// Waits for a slot to the host of `url`.

@@ -154,8 +154,11 @@ impl Prober {
         let slot = timeout(outbound.config.queue_timeout, outbound.slot(&url)).await;
         let slot = slot.map_err(|_| OutboundError::busy(&url))??;
         let deadline = outbound.config.probe_deadline;
-        let late = OutboundError::deadline(&url, deadline);
-        timeout(deadline, outbound.ask(&url, key.length, good, slot)).await.unwrap_or(Err(late))
+        let late = Err(OutboundError::deadline(&url, deadline));
+        timeout(deadline, outbound.ask(&url, key.length, good, slot)).await.unwrap_or_else(|_| {
+            outbound.reach.note(&url, &late);
+            late
+        })
     }
 }
 

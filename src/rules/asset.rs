@@ -22,6 +22,7 @@
 //! may be wrong. A violation is certain, so Fail wins over Unknown, and all violations are told.
 
 mod find;
+mod hosts;
 mod judge;
 mod paths;
 
@@ -179,6 +180,9 @@ impl CompiledAsset {
         }
         if !violations.is_empty() {
             return Verdict::Fail(violations);
+        }
+        if let Some(down) = hosts::down(&targets, probes) {
+            return Verdict::Unknown(down);
         }
         first_of(doubts).map_or(Verdict::Pass, Verdict::Unknown)
     }

@@ -8,7 +8,7 @@ use super::World;
 use crate::{
     api::incident::State,
     decide::fleet::{Fleet, Trouble},
-    domain::Span,
+    domain::{Heard, Span},
 };
 
 /// A world that serves a good document, under a policy that also says `more`.
@@ -113,4 +113,45 @@ fn without_a_policy_there_is_no_limit_to_wait_for() {
     world.asset("hero", Some(404));
     world.later(Span::secs(60)).settle();
     assert_eq!(world.served_value()["hero"], json!("https://cdn.test/fallback.png"));
+}
+
+/// Two hosts were asked a moment ago, and neither could be reached.
+fn nothing_reached() -> Vec<Heard> {
+    let heard = |host: &str| Heard { host: host.to_owned(), answered: false, ago: Span::secs(5) };
+    vec![heard("cdn.test"), heard("cms.test")]
+}
+
+#[test]
+fn while_nothing_outside_can_be_reached_nothing_that_needs_it_is_done() {
+    let mut world = World::new(&document(&json!("good")));
+    let policy = "default: true\nsteps: [{name: asset, replaceAsset: {}}]";
+    world.policies[0].spec = serde_saphyr::from_str(policy).unwrap();
+    world.settle();
+    world.heard = nothing_reached();
+    world.asset("hero", Some(404));
+    world.later(Span::secs(60)).settle();
+    assert_eq!((world.state(), waiting(&world)), (State::Held, "EgressBroken"));
+    assert_eq!((world.published, world.tries()), (1, 0));
+    let message = &world.incidents[0].2.message;
+    assert!(message.contains("none of the 2 hosts") && message.contains("DNS"), "{message}");
+    let writes = world.writes;
+    world.run_for(Span::mins(2));
+    assert_eq!(world.writes, writes, "not quiet");
+    world.heard[1].answered = true;
+    world.run_for(Span::mins(1));
+    assert_eq!(world.served_value()["hero"], json!("https://cdn.test/fallback.png"));
+}
+
+#[test]
+fn a_plan_goes_on_without_the_steps_that_need_what_nobody_can_reach() {
+    let mut world = World::new(&document(&json!("good")));
+    let policy = "default: true\nsteps: [{name: asset, replaceAsset: {}}, \
+                  {name: restore, restoreRevision: {}}]";
+    world.policies[0].spec = serde_saphyr::from_str(policy).unwrap();
+    world.settle();
+    world.heard = nothing_reached();
+    world.assign(&document(&json!(7)));
+    world.later(Span::secs(10)).settle();
+    assert_eq!((world.state(), world.published), (State::Mitigated, 2));
+    assert_eq!(world.served_value()["new"], json!(true));
 }

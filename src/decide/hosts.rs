@@ -1,0 +1,114 @@
+//! Is it us? When all hosts that were asked lately cannot be reached, the fault is on our side of the
+//! network, and what they do not answer says nothing about them: nothing that needs them is done.
+//!
+//! Which hosts those are is known to this process alone, and only for a while: what is held by it is
+//! tried again when nobody has asked for so long, so that no timer of its own has to.
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{incident::Segment, policy::Step},
+    domain::{Heard, Span},
+    steps::StepKind,
+};
+
+use super::{Held, view::View};
+
+/// The reason of an Incident that is held by it.
+pub const EGRESS_BROKEN: &str = "EgressBroken";
+
+/// What was heard longer ago says nothing about now.
+const LATELY: Span = Span::mins(2);
+/// One host that cannot be reached is that host's fault.
+const FEWEST_HOSTS: usize = 2;
+/// When to look again.
+const AGAIN: Span = Span::secs(30);
+
+/// How many hosts were asked lately, where none of them could be reached.
+#[must_use]
+pub fn unreachable(heard: &[Heard]) -> Option<usize> {
+    let lately = || heard.iter().filter(|heard| heard.ago <= LATELY);
+    let asked = lately().count();
+    (asked >= FEWEST_HOSTS && lately().all(|heard| !heard.answered)).then_some(asked)
+}
+
+/// Does `step` need what is outside of the cluster?
+#[must_use]
+pub fn needs(view: &View, step: &Step) -> bool {
+    match &step.kind {
+        StepKind::RefetchSource(_) => {
+            view.effective.source.as_ref().is_some_and(|source| source.url.is_some())
+        }
+        StepKind::ReplaceAsset(_) | StepKind::Webhook(_) => true,
+        StepKind::RestoreRevision(_)
+        | StepKind::RepairDocument(_)
+        | StepKind::RegenerateMetadata(_)
+        | StepKind::Patch(_)
+        | StepKind::RestartWorkload(_)
+        | StepKind::ScaleWorkload(_)
+        | StepKind::DeleteFailedPods(_)
+        | StepKind::Wait(_) => false,
+    }
+}
+
+/// May `step` be taken?
+///
+/// # Errors
+/// It needs what nobody here can reach.
+pub fn pass(view: &View, step: &Step, now: Timestamp) -> Result<(), Held> {
+    let asked = view.heard.as_deref().and_then(unreachable);
+    match asked.filter(|_| needs(view, step)) {
+        None => Ok(()),
+        Some(asked) => Err(Held {
+            reason: EGRESS_BROKEN,
+            message: format!(
+                "none of the {asked} hosts that were asked lately could be reached: what is broken is \
+                 the network or the DNS of this operator; nothing that needs them is done"
+            ),
+            until: Some(AGAIN.after(now)),
+        }),
+    }
+}
+
+/// May any step of the plan be taken?
+///
+/// # Errors
+/// All of them need what nobody here can reach.
+pub fn all_pass(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Held> {
+    let steps = segments.iter().flat_map(|segment| &segment.steps);
+    let mut held = Ok(());
+    for step in steps.filter(|step| !matches!(step.kind, StepKind::Wait(_))) {
+        held = pass(view, step, now);
+        if held.is_ok() {
+            return held;
+        }
+    }
+    held
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_us_when_two_hosts_or_more_were_asked_lately_and_none_could_be_reached() {
+        let heard = |hosts: &[(bool, u32)]| -> Vec<Heard> {
+            let heard = hosts.iter().enumerate().map(|(nth, (answered, seconds))| Heard {
+                host: format!("h{nth}.test"),
+                answered: *answered,
+                ago: Span::secs(*seconds),
+            });
+            heard.collect()
+        };
+        for (hosts, expected) in [
+            (&[][..], None),
+            (&[(false, 1)], None),
+            (&[(false, 1), (false, 100)], Some(2)),
+            (&[(false, 1), (false, 1), (true, 60)], None),
+            (&[(false, 1), (false, 1), (true, 180)], Some(2)),
+            (&[(false, 1), (false, 180)], None),
+        ] {
+            assert_eq!(unreachable(&heard(hosts)), expected, "{hosts:?}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Which hosts could be reached when they were asked last: bounded, for as long as the process lives.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use tokio::time::Instant;
+use url::Url;
+
+use super::OutboundError;
+use crate::domain::{Heard, Span};
+
+/// Most hosts that are remembered; the one that was asked longest ago gives way.
+const MOST_HOSTS: usize = 256;
+
+/// What is remembered of each host.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    hosts: Mutex<HashMap<String, (Instant, bool)>>,
+}
+
+impl Reach {
+    /// The host of `url` was asked. Only what came of the way to it counts: what it answered does not,
+    /// and what was refused here was not asked.
+    pub(super) fn note<T>(&self, url: &Url, result: &Result<T, OutboundError>) {
+        let answered = match result {
+            Ok(_) => true,
+            Err(
+                OutboundError::Dns(_) | OutboundError::Connect(_) | OutboundError::Deadline { .. },
+            ) => false,
+            Err(_) => return,
+        };
+        let Some(host) = url.host_str() else { return };
+        // A panic while the lock was held cannot leave the map half changed.
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.len() >= MOST_HOSTS && !hosts.contains_key(host) {
+            let oldest = hosts.iter().min_by_key(|(_, (at, _))| *at).map(|(host, _)| host.clone());
+            oldest.map(|oldest| hosts.remove(&oldest));
+        }
+        hosts.insert(host.to_owned(), (Instant::now(), answered));
+    }
+
+    /// What is known of all of them.
+    pub(super) fn heard(&self) -> Vec<Heard> {
+        let now = Instant::now();
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = hosts.iter().map(|(host, (at, answered))| {
+            let ago = now.duration_since(*at).as_millis();
+            let ago = Span::millis(u32::try_from(ago).unwrap_or(u32::MAX));
+            Heard { host: host.clone(), answered: *answered, ago }
+        });
+        heard.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(host: &str) -> Url {
+        Url::parse(&format!("https://{host}/a")).unwrap()
+    }
+
+    #[test]
+    fn the_last_result_of_each_host_is_remembered_and_no_more_hosts_than_so_many() {
+        let reach = Reach::default();
+        let failed = Err::<(), _>(OutboundError::Dns("https://a.test".to_owned()));
+        reach.note(&url("a.test"), &failed);
+        reach.note(&url("a.test"), &Err::<(), _>(OutboundError::Url("has no host")));
+        let heard = |reach: &Reach| -> Vec<(String, bool)> {
+            reach.heard().into_iter().map(|heard| (heard.host, heard.answered)).collect()
+        };
+        assert_eq!(heard(&reach), [("a.test".to_owned(), false)]);
+        reach.note(&url("a.test"), &Ok(()));
+        assert_eq!(heard(&reach), [("a.test".to_owned(), true)]);
+        for nth in 0..2 * MOST_HOSTS {
+            reach.note(&url(&format!("h{nth}.test")), &failed);
+        }
+        assert_eq!(reach.heard().len(), MOST_HOSTS);
+        assert!(reach.heard().iter().all(|heard| heard.host != "a.test"));
+    }
+}
