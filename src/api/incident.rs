@@ -479,10 +479,17 @@ pub struct StepEffect {
     /// When that was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen_at: Option<Time>,
+    /// When its end was seen, of a Job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Time>,
     /// What was done, or why it was not, in one sentence.
     #[schemars(length(max = 512))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// The last lines that a Job logged, what looks like a secret masked; of the last Job only.
+    #[schemars(length(max = 1024))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub log: String,
 }
 
 /// One pod, and no other of that name that came after it.
@@ -529,14 +536,14 @@ pub struct Retried {
 /// What became of an effect, as read from the object that it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::Display)]
 pub enum EffectOutcome {
-    /// The object carries its key, or what was to go is gone.
+    /// The object carries its key, what was to go is gone, or whoever was told has taken it.
     Done,
     /// It was not sent, and will not be.
     NotDone,
     /// The object was changed by somebody else in between and does not carry its key: it may have
     /// been done and undone. It is not repeated.
     Unknown,
-    /// It was done, and nothing good came of it: whoever was told refused.
+    /// It was done, and nothing good came of it: whoever was told refused, or the Job failed.
     Failed,
     /// It was sent as often as its step may, and whoever was told did not answer, or was too busy.
     NoAnswer,

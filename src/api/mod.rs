@@ -35,7 +35,8 @@ pub const DIGEST: &str = "kintsugi.dev/digest";
 pub const RECORDED_AT: &str = "kintsugi.dev/recorded-at";
 /// Annotation on the ConfigMap with a candidate: the plan that it is of.
 pub const PLAN_DIGEST: &str = "kintsugi.dev/plan-digest";
-/// Label on the ConfigMaps that we write: `served`, `revision` or `candidate`.
+/// Label on the ConfigMaps that we write: `served`, `revision` or `candidate`, and on
+/// Jobs: `job`.
 pub const PART: &str = "kintsugi.dev/part";
 /// Annotation on a contract, its class or its policy: a new value asks for a look with fresh probes.
 pub const RECONCILE: &str = "kintsugi.dev/reconcile";
@@ -53,5 +54,7 @@ pub const PIN: &str = "kintsugi.dev/pin";
 pub const RESTARTED_FOR: &str = "kintsugi.dev/restarted-for";
 /// Annotation on a workload: what it was scaled for, `<incident>/<attempt>`.
 pub const SCALED_FOR: &str = "kintsugi.dev/scaled-for";
+/// Annotation on a Job: what it was made for, `<incident>/<attempt>/<policy>/<step>`.
+pub const DONE_FOR: &str = "kintsugi.dev/done-for";
 /// The field manager of our writes.
 pub const MANAGER: &str = "kintsugi";

@@ -155,7 +155,7 @@ pub struct Step {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
     /// How long a step that acts on a workload waits for it, at most an hour. Default: 2m. How long a
-    /// call of a `webhook` may take, at most `--fetch-timeout` and `--api-timeout`, its default.
+    /// Job may run. How long a call of a `webhook` may take, at most `--fetch-timeout` and `--api-timeout`, its default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
     /// How often `refetchSource` asks a source that does not answer again, and a `webhook` is told

@@ -9,6 +9,7 @@ pub mod documents;
 pub mod echo;
 pub mod events;
 pub mod index;
+pub mod job;
 pub mod leader;
 pub mod names;
 pub mod observe;

@@ -17,6 +17,7 @@ use super::{
     Ctx, Error, Key, Seen,
     documents::{self, Fetched, Looks, Rules},
     index::{ServedObject, version_of},
+    job,
     names::{is_served, note_annotation, ours, owner_annotation},
     pool::Late,
     source, webhook, workload,
@@ -160,6 +161,8 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         told: BTreeMap::new(),
         heard: None,
         probing: BTreeMap::new(),
+        templates: BTreeMap::new(),
+        jobs: BTreeMap::new(),
     })
 }
 
@@ -326,6 +329,14 @@ async fn gather(
         Need::Told(id) => {
             let told = webhook::told(ctx, &seen.key.namespace, &id);
             view.told.insert(id, told);
+        }
+        Need::Template(wanted) => {
+            let text = job::template(ctx, &seen.key.namespace, &wanted).await?;
+            view.templates.insert(wanted, text);
+        }
+        Need::Job(name) => {
+            let job = job::seen(ctx, &seen.key.namespace, &name).await?;
+            view.jobs.insert(name, job);
         }
         Need::Edge => {
             if let Some(probe) = &view.effective.probe {

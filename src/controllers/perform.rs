@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     Ctx, Error, Key, Seen, candidate, create_as_us,
     echo::Object,
-    events,
+    events, job,
     names::{REVISION_KEY, REVISION_KEY_GZ, owner_reference, revision_name},
     patch_as_us, serve, webhook, workload, write_back,
 };
@@ -81,6 +81,7 @@ async fn act_on(ctx: &Ctx, seen: &Seen, doing: &Doing) -> Result<(), Error> {
             workload::change(ctx, &seen.key, *change, workload, key).await
         }
         Doing::DeletePods(pods) => workload::delete_pods(ctx, &seen.key, pods).await,
+        Doing::RunJob(job) => job::run(ctx, seen, job).await,
         Doing::Call(call) => webhook::call(ctx, &seen.key.namespace, call).await,
     }
 }

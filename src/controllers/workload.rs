@@ -95,7 +95,7 @@ pub async fn state(ctx: &Ctx, namespace: &str, source: &Source) -> Result<Source
 }
 
 /// A refusal for want of a right, as a fact.
-fn readable<T>(found: Result<T, Error>) -> Result<Result<T, String>, Error> {
+pub(super) fn readable<T>(found: Result<T, Error>) -> Result<Result<T, String>, Error> {
     match found {
         Ok(found) => Ok(Ok(found)),
         Err(Error::Stalled(stall)) if stall.reason == "PermissionDenied" => {

@@ -101,6 +101,8 @@ pub fn dependency(view: &View, step: &Step) -> Option<String> {
         | StepKind::ReplaceAsset(_)
         | StepKind::RegenerateMetadata(_)
         | StepKind::Patch(_)
+        // Each is another one, of which nothing is known before.
+        | StepKind::Job(_)
         | StepKind::Wait(_) => None,
     }
 }

@@ -14,8 +14,9 @@
 //! ```
 //!
 //! Each kind has its own way to tell: `workload` by a key on the object and its generation, `pods` by
-//! UIDs that are gone, `webhook` by an answer.
+//! UIDs that are gone, `webhook` by an answer, `job` by a name that is made from the key.
 
+mod job;
 mod pods;
 mod webhook;
 mod workload;
@@ -101,7 +102,7 @@ pub enum Then {
 /// Is this something that an effect is waited for by, and that may end before its time is over?
 #[must_use]
 pub fn is_awaited(waiting: &str) -> bool {
-    waiting == WORKLOAD
+    [WORKLOAD, job::JOB].contains(&waiting)
 }
 
 /// The turn of `step` in attempt `number` of `incident`.
@@ -120,6 +121,7 @@ pub fn turn(
         StepKind::RestartWorkload(_) | StepKind::ScaleWorkload(_) => workload::turn(&at),
         StepKind::DeleteFailedPods(_) => pods::turn(&at),
         StepKind::Webhook(webhook) => webhook::turn(&at, webhook),
+        StepKind::Job(job) => job::turn(&at, job),
         StepKind::RestoreRevision(_)
         | StepKind::RefetchSource(_)
         | StepKind::RepairDocument(_)
@@ -195,7 +197,9 @@ impl<'a> Turning<'a> {
             intended_at: Time(whole_seconds(self.now)),
             outcome: None,
             seen_at: None,
+            ended_at: None,
             message: String::new(),
+            log: String::new(),
         }
     }
 
@@ -241,18 +245,22 @@ impl<'a> Turning<'a> {
                 "within {timeout} it did not become available: {missing}"
             ));
         }
-        let waited = Span::between(seen(effect), self.now);
-        let poll = waited.times(0.25, LONGEST_POLL).max(SHORTEST_POLL);
-        Turn::Wait { look_at: poll.after(self.now).min(until) }
+        Turn::Wait { look_at: self.poll(effect).min(until) }
     }
 
-    /// May the policy, as it is now, do it?
+    /// When to look next at what came of an effect: the longer it takes the less often.
+    fn poll(&self, effect: &StepEffect) -> Timestamp {
+        let waited = Span::between(seen(effect), self.now);
+        waited.times(0.25, LONGEST_POLL).max(SHORTEST_POLL).after(self.now)
+    }
+
+    /// May the policy, as it is now, do it? Then the ServiceAccount is given whose right it is.
     fn right(
         &self,
         verb: &'static str,
         (group, resource): (&'static str, &'static str),
         name: &str,
-    ) -> Result<(), Refused> {
+    ) -> Result<String, Refused> {
         let policy = self.view.policies.iter().find(|known| known.name == self.policy);
         let service_account = policy.and_then(|policy| policy.spec.service_account_name.clone());
         let right = Right { service_account, verb, group, resource, name: name.to_owned() };
@@ -266,7 +274,8 @@ impl<'a> Turning<'a> {
             "ServiceAccount {service_account} may not {right}; grant it that, or name another in \
              spec.serviceAccountName of its policy"
         );
-        self.has(&right, refused)
+        self.has(&right, refused)?;
+        Ok(service_account.clone())
     }
 
     /// May the operator itself do it? Only `value` of the chart gives it that.

@@ -47,6 +47,7 @@ pub fn needs(view: &View, step: &Step) -> bool {
         | StepKind::RestartWorkload(_)
         | StepKind::ScaleWorkload(_)
         | StepKind::DeleteFailedPods(_)
+        | StepKind::Job(_)
         | StepKind::Wait(_) => false,
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use serde_json::Value;
 
 use crate::{
@@ -118,7 +119,7 @@ impl Repair {
 pub struct EffectAct(Doing);
 
 /// What is done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Doing {
     /// The spec of the source's workload is changed.
     Change {
@@ -133,6 +134,8 @@ pub enum Doing {
     DeletePods(Vec<FailedPod>),
     /// Somebody's service is told.
     Call(Box<Call>),
+    /// A Job is made, under a name that can be taken once.
+    RunJob(Box<Job>),
 }
 
 /// One call of a webhook.

@@ -359,6 +359,10 @@ impl<'a> Record<'a> {
             (stored.attempt, &stored.policy, &stored.step)
                 == (effect.attempt, &effect.policy, &effect.step)
         };
+        if !effect.log.is_empty() {
+            // One log is enough for a status to hold.
+            self.status.effects.iter_mut().for_each(|known| known.log.clear());
+        }
         if let Some(stored) = self.status.effects.iter_mut().find(is_same) {
             *stored = effect;
         }

@@ -44,13 +44,13 @@ use super::{
 };
 use crate::{
     api::{
-        PIN,
+        DONE_FOR, PIN,
         contract::{EffectiveRef, Mode, WidgetContractStatus},
         incident::{Approval, ApprovalDecision, IncidentSpec, IncidentStatus, Never, State},
     },
     domain::{
-        Answer, Digest, Document, Doubt, DoubtReason, FailedPod, Heard, Probe, Probes, SourceState,
-        Span, Told, Workload, breaker::Call,
+        Answer, Digest, Document, Doubt, DoubtReason, FailedPod, Heard, JobSeen, Probe, Probes,
+        SourceState, Span, Told, Workload, breaker::Call,
     },
     rules::schema,
     steps::Change,
@@ -103,6 +103,10 @@ struct World {
     /// The calls of it, by their key and what they say; and what this process knows of them.
     calls: Vec<(String, String)>,
     told: BTreeMap<String, Told>,
+    /// The template of a Job, the Jobs by name, and those that were made, by their key.
+    template: Option<String>,
+    jobs: BTreeMap<String, JobSeen>,
+    made: Vec<String>,
     /// Writes so far, and after which one the process dies.
     writes: usize,
     dies_after: Option<usize>,
@@ -162,6 +166,9 @@ impl World {
             answers: vec![Told::Answered { status: 200, retry_after: None }],
             calls: Vec::new(),
             told: BTreeMap::new(),
+            template: None,
+            jobs: BTreeMap::new(),
+            made: Vec::new(),
             writes: 0,
             dies_after: None,
             published: 0,
@@ -269,6 +276,8 @@ impl World {
             told: BTreeMap::new(),
             heard: None,
             probing: BTreeMap::new(),
+            templates: BTreeMap::new(),
+            jobs: BTreeMap::new(),
         }
     }
 
@@ -340,6 +349,14 @@ impl World {
             Need::Told(id) => {
                 let told = self.told.get(&id).cloned();
                 view.told.insert(id, told);
+            }
+            Need::Template(wanted) => {
+                let none = || "ConfigMap jobs does not exist".to_owned();
+                view.templates.insert(wanted, self.template.clone().ok_or_else(none));
+            }
+            Need::Job(name) => {
+                let job = self.jobs.get(&name).cloned();
+                view.jobs.insert(name, Ok(job));
             }
             Need::Assets(assets) => {
                 for (url, _) in assets {
@@ -466,6 +483,14 @@ impl World {
                     self.answers.remove(0);
                 }
                 self.told.insert(call.id.clone(), answer);
+            }
+            Doing::RunJob(job) => {
+                let name = job.metadata.name.clone().unwrap();
+                let key = job.metadata.annotations.clone().unwrap_or_default()[DONE_FOR].clone();
+                if !self.jobs.contains_key(&name) {
+                    self.made.push(key.clone());
+                    self.jobs.insert(name, JobSeen { made_for: key, ..JobSeen::default() });
+                }
             }
             Doing::DeletePods(pods) => {
                 for pod in pods {

@@ -14,10 +14,11 @@ use crate::{
         refs::LocalRef,
     },
     domain::{
-        Digest, Document, Doubt, Heard, Probes, Severity, SourceState, Told, Verdict, Violation,
+        Digest, Document, Doubt, Heard, JobSeen, Probes, Severity, SourceState, Told, Verdict,
+        Violation,
     },
     rules::schema::CompiledSchema,
-    steps::Revision,
+    steps::{Revision, job::TemplateRef},
 };
 
 use super::{
@@ -95,6 +96,10 @@ pub struct View {
     pub heard: Option<Vec<Heard>>,
     /// Is this contract the one that tries, of each dependency that may be tried ([`Need::Probe`])?
     pub probing: BTreeMap<String, bool>,
+    /// The templates of Jobs ([`Need::Template`]); Err says why there is none.
+    pub templates: BTreeMap<TemplateRef, Result<String, String>>,
+    /// The Jobs that somebody asked about, by name ([`Need::Job`]); Err where one may not be read.
+    pub jobs: BTreeMap<String, Result<Option<JobSeen>, String>>,
 }
 
 /// The right to do one thing in the contract's namespace.
@@ -444,6 +449,10 @@ pub enum Need {
     Right(Right),
     /// What came of the call of this id.
     Told(String),
+    /// The template of a Job.
+    Template(TemplateRef),
+    /// The Job of this name.
+    Job(String),
     /// The furthest mode that the namespace allows.
     MaxMode,
     /// What these policies, and no others, have to know of the other contracts of the namespace.

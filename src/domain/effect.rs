@@ -17,3 +17,23 @@ pub enum Told {
     /// It was not sent, and will not be before a person changes something; why.
     NotSent(String),
 }
+
+/// A Job as it was when it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobSeen {
+    /// What it was made for, by its own note; empty where it has none.
+    pub made_for: String,
+    /// How it ended; None while it runs.
+    pub end: Option<JobEnd>,
+    /// The last lines of its log, as they are; empty while it runs and where they may not be read.
+    pub log: String,
+}
+
+/// How a Job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobEnd {
+    /// It did what it was made for.
+    Complete,
+    /// It did not; the reason in Kubernetes' own word, such as `BackoffLimitExceeded`.
+    Failed(String),
+}

@@ -14,6 +14,7 @@
 pub mod delete_failed_pods;
 mod draft;
 mod graft;
+pub mod job;
 pub mod patch;
 mod place;
 pub mod refetch_source;
@@ -36,6 +37,7 @@ use serde_json::Value;
 use crate::domain::{Digest, FailedPod, Op, SourceState, Span, Violation, Workload};
 
 pub use delete_failed_pods::DeleteFailedPods;
+pub use job::Job;
 pub use patch::Patch;
 pub use refetch_source::RefetchSource;
 pub use regenerate_metadata::RegenerateMetadata;
@@ -71,6 +73,8 @@ pub enum StepKind {
     DeleteFailedPods(DeleteFailedPods),
     /// Tell somebody's service, so that it acts.
     Webhook(Webhook),
+    /// Run a Job from a template, and go on when it is complete.
+    Job(Job),
     /// Wait, then look again.
     Wait(Wait),
 }
@@ -176,6 +180,8 @@ pub enum Act {
     DeletePods(Vec<FailedPod>),
     /// Tell somebody's service.
     Tell,
+    /// Run a Job.
+    Run,
 }
 
 /// A change of a workload's spec.
@@ -214,6 +220,7 @@ impl StepKind {
             Self::DeleteFailedPods(step) => step.plan(view),
             // Nothing is to be seen of who is told: see `webhook::means`.
             Self::Webhook(_) => Proposal::Act(Act::Tell),
+            Self::Job(_) => Proposal::Act(Act::Run),
             Self::Wait(step) => step.plan(view),
         }
     }
@@ -233,6 +240,7 @@ impl StepKind {
             | Self::ScaleWorkload(_)
             | Self::DeleteFailedPods(_)
             | Self::Webhook(_)
+            | Self::Job(_)
             | Self::Wait(_) => None,
         }
     }
@@ -246,7 +254,7 @@ impl StepKind {
     /// Does it act in the cluster, with the rights of somebody?
     #[must_use]
     pub fn has_rights(&self) -> bool {
-        self.need() == Some(Need::State)
+        self.need() == Some(Need::State) || matches!(self, Self::Job(_))
     }
 
     /// Does it come to another text each time, whatever the document is?
@@ -270,6 +278,7 @@ impl StepKind {
             | Self::RegenerateMetadata(_)
             | Self::Patch(_)
             | Self::Webhook(_)
+            | Self::Job(_)
             | Self::Wait(_) => Ok(()),
         }
     }
@@ -288,6 +297,7 @@ impl StepKind {
             | Self::RegenerateMetadata(_)
             | Self::Patch(_)
             | Self::Webhook(_)
+            | Self::Job(_)
             | Self::Wait(_) => None,
         }
     }
@@ -306,6 +316,7 @@ impl StepKind {
             Self::ScaleWorkload(_) => "scaleWorkload",
             Self::DeleteFailedPods(_) => "deleteFailedPods",
             Self::Webhook(_) => "webhook",
+            Self::Job(_) => "job",
             Self::Wait(_) => "wait",
         }
     }
@@ -379,6 +390,7 @@ pub(crate) mod tests {
             {"scaleWorkload": {}},
             {"deleteFailedPods": {}},
             {"webhook": {"url": "https://hooks.test/heal"}},
+            {"job": {"templateConfigMapRef": {"name": "jobs", "key": "heal.yaml"}}},
             {"wait": {"for": "5s"}},
         ]);
         serde_json::from_value(all).unwrap()

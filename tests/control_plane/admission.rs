@@ -299,6 +299,12 @@ fn approved(with: &Value) -> String {
     incident(&spec)
 }
 
+fn hundred_steps() -> String {
+    let steps: Vec<String> =
+        (0..100).map(|n| format!("{{name: step-{n}, wait: {{for: 1s}}}}")).collect();
+    steps.join(", ")
+}
+
 fn bad_policies() -> Vec<(String, &'static str)> {
     vec![
         (
@@ -311,6 +317,19 @@ fn bad_policies() -> Vec<(String, &'static str)> {
             "exactly one of match, default: true",
         ),
         (policy("default: true, steps: []"), "should have at least 1 items"),
+        (
+            policy(&format!("default: true, steps: [{}]", hundred_steps())),
+            "must have at most 20 items",
+        ),
+        (
+            policy("default: true, steps: [{name: a, webhook: {url: 'ftp://hooks.test'}}]"),
+            "url in body should match",
+        ),
+        (policy("default: true, steps: [{name: a, webhook: {}}]"), "webhook.url: Required value"),
+        (
+            policy("default: true, steps: [{name: a, job: {templateConfigMapRef: {name: a}}}]"),
+            "templateConfigMapRef.key: Required value",
+        ),
         (
             policy("default: true, steps: [{name: a, scaleWorkload: {minReplicas: 0}}]"),
             "minReplicas in body should be greater than or equal to 1",

@@ -16,6 +16,7 @@ mod demo;
 mod documents;
 mod effects;
 mod healing;
+mod jobs;
 mod leadership;
 mod ownership;
 mod pin;

@@ -10,7 +10,7 @@ bin=$("$here/build.sh")
 export KUBECONFIG=$state/admin.kubeconfig
 cd "$here/../.."
 "$bin/helm" upgrade --install kintsugi charts/kintsugi --namespace kintsugi-system \
-  --create-namespace --set replicas=0 --set effects.enabled=true,effects.deletePods=true >/dev/null
+  --create-namespace --set replicas=0 --set effects.enabled=true,effects.deletePods=true,effects.jobs=true,effects.jobLogs=true >/dev/null
 for crd in crds/*.yaml; do
   "$bin/kubectl" wait --for=condition=Established --timeout=30s -f "$crd" >/dev/null
 done

@@ -13,7 +13,7 @@ use crate::{
     support::{
         Cluster, Namespace, has,
         web::Web,
-        workload::{evict, may, may_patch, pods, workload},
+        workload::{evict, job_template, may, may_patch, pods, workload},
     },
 };
 
@@ -39,6 +39,8 @@ enum ActsOn {
     Workload { pods: u32 },
     /// A pod of it, which was evicted.
     EvictedPod,
+    /// A Job from a template.
+    Job,
 }
 
 #[derive(Clone)]
@@ -186,11 +188,19 @@ fn effects(web: &Web) -> Vec<Scenario> {
         ("scale", json!({"scaleWorkload": {}}), ActsOn::Workload { pods: 0 }),
         ("restart", json!({"restartWorkload": {}}), ActsOn::Workload { pods: 1 }),
         ("delete-pods", json!({"deleteFailedPods": {}}), ActsOn::EvictedPod),
+        (
+            "job",
+            json!({"job": {"templateConfigMapRef": {"name": "jobs", "key": "heal"}}}),
+            ActsOn::Job,
+        ),
     ] {
         let mut step = step;
         step["name"] = json!("act");
         let mut acts = base(web, name, json!([step, refetch()]), untitled(web));
-        acts.contract["source"]["workloadRef"] = json!({"kind": "Deployment", "name": "catalog"});
+        if !matches!(acts_on, ActsOn::Job) {
+            let workload = json!({"kind": "Deployment", "name": "catalog"});
+            acts.contract["source"]["workloadRef"] = workload;
+        }
         acts.policy.as_mut().unwrap()["serviceAccountName"] = json!("healer");
         acts.acts_on = Some(acts_on);
         all.push(acts);
@@ -308,6 +318,12 @@ impl Scenario {
                 may_patch(namespace, "healer", "deployments", "catalog").await;
                 deploy(namespace, pods).await;
             }
+            Some(ActsOn::Job) => {
+                let right =
+                    json!({"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]});
+                may(namespace, "healer", &right).await;
+                namespace.config_map("jobs", &[("heal", &job_template().to_string())]).await;
+            }
             Some(ActsOn::EvictedPod) => {
                 let rule = json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]});
                 may(namespace, "healer", &rule).await;
@@ -364,12 +380,12 @@ impl Scenario {
 
     /// Does it wait for what others do? Then it can come to the same end in fewer writes.
     pub fn waits_for_others(&self) -> bool {
-        matches!(self.acts_on, Some(ActsOn::Workload { .. } | ActsOn::EvictedPod))
+        matches!(self.acts_on, Some(ActsOn::Workload { .. } | ActsOn::EvictedPod | ActsOn::Job))
     }
 
     /// How far the source's workload is, which may be what a run still waits for.
     pub async fn workload(&self, namespace: &Namespace) -> String {
-        if !self.waits_for_others() {
+        if !matches!(self.acts_on, Some(ActsOn::Workload { .. } | ActsOn::EvictedPod)) {
             return String::new();
         }
         let deployment = namespace.api::<Deployment>().get("catalog").await.unwrap();
@@ -394,6 +410,7 @@ impl Scenario {
                 (2..=last).map(|generation| format!("generation {generation}")).collect()
             }
             Some(ActsOn::EvictedPod) => requests(cluster, namespace, "delete pods"),
+            Some(ActsOn::Job) => requests(cluster, namespace, "create jobs"),
         }
     }
 }

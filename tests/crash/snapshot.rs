@@ -67,6 +67,7 @@ impl Snapshot {
             .map(|digest| digest.to_string())
             .collect();
         let pod_names = Regex::new("catalog-[0-9a-z]+-[0-9a-z]{5}\\b").unwrap();
+        let job_names = Regex::new("Job incident-([0-9]+)-[0-9a-f]{12}").unwrap();
         let mask = |value: Value| {
             let text = value.to_string().replace(&uid, "UID").replace(&web.url(""), "WEB");
             let text = text.replace(&namespace.name, "NAMESPACE");
@@ -75,6 +76,7 @@ impl Snapshot {
             });
             let text = plans.iter().fold(text, |text, plan| text.replace(plan, "PLAN"));
             let text = pod_names.replace_all(&text, "POD");
+            let text = job_names.replace_all(&text, "Job incident-$1");
             without_times(serde_json::from_str(&text.replace(&uid[..6], "UID")).unwrap())
         };
         let mut config_maps: Vec<Value> = config_maps

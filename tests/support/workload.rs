@@ -77,3 +77,13 @@ pub async fn evict(namespace: &Namespace, pod: &Pod) {
     };
     namespace.when::<Pod>(&name, "has failed", has_failed).await;
 }
+
+/// A Job whose one pod completes, as kwok does it.
+pub fn job_template() -> Value {
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "spec": {"backoffLimit": 0, "template": {"spec": {
+            "restartPolicy": "Never", "containers": [{"name": "main", "image": "heal:1"}],
+        }}},
+    })
+}

@@ -1,7 +1,10 @@
 //! Steps that act on the source's workload: intent, act, outcome, and no act twice.
 
 use super::*;
-use crate::api::incident::{Cause, EffectOutcome, StepEffect, StepOutcome};
+use crate::{
+    api::incident::{Cause, EffectOutcome, StepEffect, StepOutcome},
+    domain::JobEnd,
+};
 
 /// A contract whose document is broken beyond what history can mend, with a source that is down.
 pub(super) fn down(steps: &str) -> World {
@@ -492,5 +495,129 @@ fn a_crash_after_any_write_of_a_call_sends_no_other_key_and_ends_as_no_crash_doe
             assert_eq!(crashing.served_value(), smooth.served_value());
             assert_eq!((crashing.state(), crashing.tries()), (smooth.state(), smooth.tries()));
         }
+    }
+}
+
+const RUN: &str = "[{name: run, timeout: 1m, job: {templateConfigMapRef: {name: jobs, key: heal}}}, \
+                    {name: again, refetchSource: {}}]";
+
+/// The same, with a Job that may mend it.
+fn with_job() -> World {
+    let mut world = down(RUN);
+    world.workload.as_mut().unwrap().wanted = 1;
+    let template = "{apiVersion: batch/v1, kind: Job, spec: {template: {spec: {restartPolicy: Never, \
+                    containers: [{name: main, image: 'heal:1'}]}}}}";
+    world.template = Some(template.to_owned());
+    world
+}
+
+impl World {
+    fn end_jobs(&mut self, end: &JobEnd, log: &str) -> &mut Self {
+        for job in self.jobs.values_mut() {
+            job.end = Some(end.clone());
+            log.clone_into(&mut job.log);
+        }
+        self
+    }
+}
+
+#[test]
+fn a_job_is_made_once_followed_to_its_end_and_what_it_mended_is_served() {
+    let mut world = with_job();
+    world.settle();
+    let key = format!("{}/1/heal/run", world.incidents[0].0);
+    assert_eq!(world.made, [key]);
+    assert_eq!(world.incidents[0].2.waiting, "Job");
+    let writes = world.writes;
+    world.run_for(Span::secs(20));
+    assert_eq!((world.writes, world.published), (writes, 1), "it is waited for without a write");
+    world.end_jobs(&JobEnd::Complete, "mended\npassword=canary\n").roll_out();
+    world.run_for(Span::secs(20));
+    assert_eq!(world.served_value()["title"], "from the source");
+    let effect = &world.effects()[0];
+    assert_eq!((effect.outcome, effect.ended_at.is_some()), (Some(EffectOutcome::Done), true));
+    assert_eq!(effect.log, "mended\npassword=***");
+    assert_eq!((world.made.len(), world.tries(), world.state()), (1, 1, State::Mitigated));
+}
+
+#[test]
+fn a_job_that_fails_is_gone_or_does_not_end_is_named_and_another_attempt_makes_another() {
+    let failed = JobEnd::Failed("BackoffLimitExceeded".to_owned());
+    for says in [
+        "failed: BackoffLimitExceeded",
+        "was deleted before its end was seen",
+        "did not end within 1m",
+    ] {
+        let mut world = with_job();
+        world.settle();
+        match says {
+            "failed: BackoffLimitExceeded" => {
+                world.end_jobs(&failed, "no such host");
+            }
+            "did not end within 1m" => {
+                world.run_for(Span::secs(120));
+            }
+            _ => world.jobs.clear(),
+        }
+        world.run_for(Span::secs(20));
+        let effect = &world.effects()[0];
+        assert_eq!(effect.outcome, Some(EffectOutcome::Failed), "{effect:?}");
+        assert!(effect.message.contains(says), "{}", effect.message);
+        assert_eq!(world.tries(), 1);
+        world.run_for(Span::secs(20));
+        assert!(world.made[1].ends_with("/2/heal/run"), "{:?}", world.made);
+    }
+}
+
+#[test]
+fn a_template_that_may_not_be_run_makes_no_job_and_no_intent() {
+    for (template, says) in [
+        (None, "templateConfigMapRef: ConfigMap jobs does not exist"),
+        (Some("{kind: Pod, apiVersion: v1}"), "no Job of batch/v1"),
+    ] {
+        let mut world = with_job();
+        world.template = template.map(ToOwned::to_owned);
+        world.settle();
+        let message = &world.incidents[0].2.message;
+        assert!(world.made.is_empty() && world.effects().is_empty());
+        assert!(message.contains(says), "{message}");
+    }
+    let mut world = with_job();
+    world.operator_may = false;
+    world.settle();
+    let message = &world.incidents[0].2.message;
+    assert!(
+        message.contains("the operator may not create jobs.batch; the chart's effects.jobs"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_job_that_nobody_looked_for_in_an_hour_is_not_made_again() {
+    let mut world = with_job();
+    world.until_intended();
+    world.later(Span::mins(61)).settle();
+    assert!(world.made.is_empty());
+    assert_eq!(world.effects()[0].outcome, Some(EffectOutcome::Unknown));
+    assert_eq!(world.tries(), 1);
+}
+
+#[test]
+fn a_crash_after_any_write_makes_the_same_job_and_no_other() {
+    let story = |world: &mut World| {
+        world.settle().run_for(Span::secs(20));
+        world.end_jobs(&JobEnd::Complete, "mended").roll_out().run_for(Span::secs(20));
+    };
+    let mut smooth = with_job();
+    let (before, start) = (smooth.writes, smooth.clone());
+    story(&mut smooth);
+    assert_eq!((smooth.made.len(), smooth.state()), (1, State::Mitigated));
+    for nth in before + 1..=smooth.writes {
+        let mut crashing = start.clone();
+        crashing.dies_after = Some(nth);
+        story(&mut crashing);
+        assert_eq!(crashing.made, smooth.made, "killed after write {nth}");
+        assert_eq!(crashing.served_value(), smooth.served_value());
+        assert_eq!((crashing.state(), crashing.tries()), (smooth.state(), smooth.tries()));
     }
 }

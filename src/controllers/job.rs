@@ -1,0 +1,117 @@
+//! Jobs that steps run: their templates, how far they are, and the one request that makes one.
+
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ConfigMap, Pod},
+};
+use kube::{
+    Api, ResourceExt as _,
+    api::{ListParams, LogParams},
+};
+
+use super::{Ctx, Error, Seen, create_as_us, names::owner_reference, workload::readable};
+use crate::{
+    api::DONE_FOR,
+    domain::{JobEnd, JobSeen, text},
+    steps::job::TemplateRef,
+};
+
+/// What is read of a log, from its end.
+const LOG_LINES: i64 = 50;
+const LOG_BYTES: i64 = 16 * 1024;
+/// Most pods of a Job that are looked at.
+const MOST_PODS: u32 = 10;
+
+/// The template's text; Err with what a person has to change.
+///
+/// # Errors
+/// Only what concerns the API server as a whole.
+pub async fn template(
+    ctx: &Ctx,
+    namespace: &str,
+    wanted: &TemplateRef,
+) -> Result<Result<String, String>, Error> {
+    let TemplateRef { name, key } = wanted;
+    let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), namespace);
+    let attempted = format!("reading ConfigMap {namespace}/{name}");
+    let Some(found) = ctx.find(&attempted, config_maps.get(name)).await? else {
+        return Ok(Err(format!("ConfigMap {name} does not exist; create it, or name another")));
+    };
+    let text = found.data.and_then(|mut data| data.remove(key));
+    Ok(text.ok_or_else(|| format!("ConfigMap {name} has no key {key} in data; add it there")))
+}
+
+/// The Job of that name, if there is one; Err where it may not be read.
+///
+/// # Errors
+/// Only what concerns the API server as a whole.
+pub async fn seen(
+    ctx: &Ctx,
+    namespace: &str,
+    name: &str,
+) -> Result<Result<Option<JobSeen>, String>, Error> {
+    let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), namespace);
+    let attempted = format!("reading Job {namespace}/{name}");
+    let job = match readable(ctx.find(&attempted, jobs.get(name)).await)? {
+        Ok(Some(job)) => job,
+        Ok(None) => return Ok(Ok(None)),
+        Err(why) => return Ok(Err(why)),
+    };
+    let end = end(&job);
+    let log = if end.is_some() { log(ctx, namespace, name).await } else { String::new() };
+    let made_for = job.annotations().get(DONE_FOR).cloned().unwrap_or_default();
+    Ok(Ok(Some(JobSeen { made_for, end, log })))
+}
+
+fn end(job: &Job) -> Option<JobEnd> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    let is = |type_: &str| {
+        conditions.iter().find(|known| known.type_ == type_ && known.status == "True")
+    };
+    if is("Complete").is_some() {
+        return Some(JobEnd::Complete);
+    }
+    let reason = is("Failed")?.reason.clone().unwrap_or_default();
+    Some(JobEnd::Failed(text::bounded(&reason, 63)))
+}
+
+/// The end of the log of its newest pod. It is for people: where it cannot be had there is none.
+async fn log(ctx: &Ctx, namespace: &str, name: &str) -> String {
+    let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
+    let of_it = ListParams::default()
+        .labels(&format!("batch.kubernetes.io/job-name={name}"))
+        .limit(MOST_PODS);
+    let attempted = format!("reading the log of Job {namespace}/{name}");
+    let Ok(found) = ctx.read(&attempted, pods.list(&of_it)).await else { return String::new() };
+    let newest = found.items.into_iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone());
+    let Some(pod) = newest else { return String::new() };
+    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+    let params = LogParams {
+        container: container.map(|container| container.name.clone()),
+        tail_lines: Some(LOG_LINES),
+        limit_bytes: Some(LOG_BYTES),
+        ..LogParams::default()
+    };
+    ctx.read(&attempted, pods.logs(&pod.name_any(), &params)).await.unwrap_or_default()
+}
+
+/// Makes a Job, owned by the open Incident. One that is there already was made before: the next look
+/// sees whether it is this one.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(ctx: &Ctx, contract: &Seen, job: &Job) -> Result<(), Error> {
+    let namespace = &contract.key.namespace;
+    let attempted = format!("making Job {namespace}/{}", job.name_any());
+    let uid = contract.object.uid().unwrap_or_default();
+    let Some(open) = ctx.index.incidents_of(&contract.key, &uid).0 else {
+        return Err(Error::Conflict { attempted });
+    };
+    let mut job = job.clone();
+    job.metadata.owner_references = Some(vec![owner_reference(&*open)]);
+    let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), namespace);
+    match ctx.write(&attempted, jobs.create(&create_as_us(), &job)).await {
+        Ok(_) | Err(Error::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,150 @@
+//! The step `job`: made once, followed to its end, and never made from a template that reaches beyond.
+
+use k8s_openapi::api::batch::v1::Job;
+use kintsugi::api::incident::{EffectOutcome, StepEffect};
+use kube::{ResourceExt as _, api::ListParams};
+use serde_json::{Value, json};
+
+use crate::{
+    healing::{incident_when, policy},
+    support::{
+        Cluster, Namespace, Operator, storefinder,
+        web::Web,
+        workload::{job_template, may},
+    },
+};
+
+async fn world(prefix: &str) -> (Cluster, Namespace, Web, Operator) {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, prefix).await;
+    let flags = ["--allow-cidrs=127.0.0.0/8", "--allow-http"];
+    let operator = Operator::start(&cluster, &namespace, &flags);
+    let web = Web::start().await;
+    web.answer("/export", 200, "application/json", "{\"title\": \"From the source\"}");
+    let right = json!({"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]});
+    may(&namespace, "healer", &right).await;
+    (cluster, namespace, web, operator)
+}
+
+fn with(place: &str, value: &Value) -> Value {
+    let mut template = job_template();
+    let (parent, name) = place.rsplit_once('/').unwrap();
+    template.pointer_mut(parent).unwrap()[name] = value.clone();
+    template
+}
+
+fn step(key: &str) -> Value {
+    let template = json!({"name": "jobs", "key": key});
+    json!({"name": "run", "timeout": "20s", "job": {"templateConfigMapRef": template}})
+}
+
+#[tokio::test]
+async fn a_job_is_made_once_from_its_template_and_followed_to_its_end() {
+    let (cluster, namespace, web, operator) = world("job").await;
+    namespace.config_map("jobs", &[("heal", &job_template().to_string())]).await;
+    let steps = json!([step("heal"), {"name": "refetch", "refetchSource": {}}]);
+    policy(&namespace, &steps, &json!({"serviceAccountName": "healer"})).await;
+    let mut manifest: Value =
+        serde_json::from_str(&storefinder("uk", &json!({"title": 7}))).unwrap();
+    manifest["spec"]["source"] = json!({"url": web.url("/export")});
+    namespace.apply(&manifest.to_string()).await;
+
+    let incident = incident_when(&namespace, "uk", "Mitigated").await;
+    let served = namespace.served_when("uk", |_| true).await;
+    assert_eq!(served, json!({"title": "From the source"}));
+    let jobs = namespace.api::<Job>().list(&ListParams::default()).await.unwrap().items;
+    let [job] = jobs.as_slice() else { panic!("{} Jobs", jobs.len()) };
+    let key = format!("{}/1/heal/run", incident.name_any());
+    assert_eq!(job.annotations()["kintsugi.dev/done-for"], key);
+    let owner = &job.owner_references()[0];
+    assert_eq!((owner.kind.as_str(), Some(&owner.uid)), ("Incident", incident.uid().as_ref()));
+    let spec = job.spec.as_ref().unwrap();
+    assert_eq!(
+        (spec.active_deadline_seconds, spec.ttl_seconds_after_finished),
+        (Some(20), Some(3600))
+    );
+    let pod = spec.template.spec.as_ref().unwrap();
+    assert_eq!(pod.service_account_name.as_deref(), Some("healer"));
+    let status = incident.status.unwrap();
+    let effect = &status.effects[0];
+    assert_eq!(effect.outcome, Some(EffectOutcome::Done), "{}", effect.message);
+    assert_eq!(effect.target, format!("Job {}", job.name_any()));
+    assert!(effect.ended_at.is_some());
+    assert_eq!(effect.log, "asked for a new export\npassword=***\nmended 12 documents");
+    assert!(!operator.log().contains("canary-of-the-log"));
+    let made = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("create jobs"));
+    assert_eq!(made.count(), 1);
+}
+
+#[tokio::test]
+async fn a_job_that_fails_or_reaches_beyond_its_namespace_is_told_by_field_and_reason() {
+    let (cluster, namespace, web, _operator) = world("jobs").await;
+    let pod = "/spec/template/spec";
+    let ends = json!({"annotations": {"test.kintsugi.dev/ends": "Error"}});
+    let stays = json!({"annotations": {"test.kintsugi.dev/fault": "CrashLoopBackOff"}});
+    let host_path = json!([{"name": "root", "hostPath": {"path": "/"}}]);
+    let templates = [
+        ("fails", with("/spec/template/metadata", &ends)),
+        ("hangs", with("/spec/template/metadata", &stays)),
+        ("host-path", with(&format!("{pod}/volumes"), &host_path)),
+        ("host-network", with(&format!("{pod}/hostNetwork"), &json!(true))),
+        ("account", with(&format!("{pod}/serviceAccountName"), &json!("admin"))),
+        ("namespace", with("/metadata", &json!({"namespace": "kube-system"}))),
+        (
+            "privileged",
+            with(&format!("{pod}/containers/0/securityContext"), &json!({"privileged": true})),
+        ),
+        ("pod", with("/kind", &json!("Pod"))),
+        ("large", with("/metadata", &json!({"annotations": {"a": "a".repeat(70_000)}}))),
+    ];
+    let texts: Vec<_> = templates.iter().map(|(key, value)| (*key, value.to_string())).collect();
+    let data: Vec<_> = texts.iter().map(|(key, text)| (*key, text.as_str())).collect();
+    namespace.config_map("jobs", &data).await;
+    let no_right = json!({"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get"]});
+    may(&namespace, "reader", &no_right).await;
+    let cases = [
+        ("fails", "healer", "failed: BackoffLimitExceeded", true),
+        ("hangs", "healer", "failed: DeadlineExceeded", true),
+        ("host-path", "healer", "spec.template.spec.volumes[0].hostPath is not allowed", false),
+        ("host-network", "healer", "spec.template.spec.hostNetwork is not allowed", false),
+        ("account", "healer", "serviceAccountName is not the policy's, healer", false),
+        ("namespace", "healer", "metadata.namespace is another namespace", false),
+        ("privileged", "healer", "containers[0].securityContext.privileged is not allowed", false),
+        ("pod", "healer", "kind: the template is no Job of batch/v1", false),
+        ("large", "healer", "the template is larger than 65536 bytes", false),
+        ("none", "healer", "ConfigMap jobs has no key none in data", false),
+        ("heal", "reader", "ServiceAccount reader may not create jobs.batch", false),
+    ];
+    for (name, account, ..) in cases {
+        let mut step = step(name);
+        if name == "hangs" {
+            step["timeout"] = json!("2s");
+        }
+        let spec = json!({
+            "match": {"widgets": ["none"]}, "retry": {"maxAttempts": 1}, "steps": [step],
+            "serviceAccountName": account,
+        });
+        let manifest = json!({
+            "apiVersion": "kintsugi.dev/v1alpha1", "kind": "RemediationPolicy",
+            "metadata": {"name": name}, "spec": spec,
+        });
+        namespace.apply(&manifest.to_string()).await;
+        let mut manifest: Value =
+            serde_json::from_str(&storefinder(name, &json!({"title": 7}))).unwrap();
+        manifest["spec"]["source"] = json!({"url": web.url("/export")});
+        manifest["spec"]["healing"] = json!({"policyRef": {"name": name}});
+        namespace.apply(&manifest.to_string()).await;
+    }
+    for (name, _, says, is_made) in cases {
+        let incident = incident_when(&namespace, name, "Escalated").await;
+        let status = incident.status.unwrap();
+        assert!(status.message.contains(says), "{name}: {}", status.message);
+        let failed = |effect: &StepEffect| effect.outcome == Some(EffectOutcome::Failed);
+        assert_eq!(
+            status.effects.iter().filter(|effect| failed(effect)).count(),
+            usize::from(is_made)
+        );
+    }
+    let made = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("create jobs"));
+    assert_eq!(made.count(), 2, "one for each template that may be run");
+}
