@@ -587,6 +587,14 @@ pub enum SourceCheck {
     Pods,
     /// Whether its Service has an endpoint that is ready.
     Endpoints,
+    /// Whether a container was killed under its resource limits.
+    Limits,
+    /// Whether a `NetworkPolicy` keeps the operator from its pods.
+    NetworkPolicies,
+    /// Whether the cluster warned about its pods within the last hour.
+    Events,
+    /// Whether the end of a container's log shows trouble.
+    Logs,
 }
 
 /// One pass over all steps.

@@ -22,6 +22,7 @@ pub mod run;
 pub mod secret;
 pub mod serve;
 pub mod source;
+pub mod symptoms;
 pub mod traces;
 pub mod watch;
 pub mod webhook;

@@ -20,7 +20,7 @@ use super::{
     job,
     names::{is_served, note_annotation, ours, owner_annotation},
     pool::Late,
-    source, webhook, workload,
+    source, symptoms, webhook, workload,
 };
 use crate::{
     api::{
@@ -156,6 +156,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         history: None,
         source: None,
         state: None,
+        symptoms: None,
         edge: None,
         rights: BTreeMap::new(),
         told: BTreeMap::new(),
@@ -321,6 +322,14 @@ async fn gather(
                 Some(source) => workload::state(ctx, namespace, source).await?,
                 None => SourceState::default(),
             });
+        }
+        Need::Symptoms => {
+            let source = view.effective.source.as_ref();
+            if let Some(named) = source.and_then(|source| source.workload_ref.as_ref()) {
+                // On the heap: a look that asks for it is rare, and every look would carry its room.
+                let around = Box::pin(symptoms::around(ctx, &seen.key.namespace, named));
+                view.symptoms = Some(Box::new(around.await));
+            }
         }
         Need::Right(right) => {
             let may = workload::may(ctx, &seen.key.namespace, &right).await?;

@@ -264,7 +264,7 @@ fn failed(pod: &Pod, workload: &Workload) -> Option<FailedPod> {
 }
 
 /// What keeps the pod from running, in the kubelet's word.
-fn fault(pod: &Pod) -> Option<PodFault> {
+pub(super) fn fault(pod: &Pod) -> Option<PodFault> {
     // One that is going away is not what the workload runs.
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
@@ -289,7 +289,13 @@ fn fault(pod: &Pod) -> Option<PodFault> {
         let reason = status.reason.clone().unwrap_or_else(|| "Failed".to_owned());
         (status.phase.as_deref() == Some("Failed")).then_some(reason)
     };
-    let reason = killed.or_else(waiting).or_else(failed)?;
+    let homeless = || {
+        let conditions = status.conditions.iter().flatten();
+        let mut unscheduled =
+            conditions.filter(|c| c.type_ == "PodScheduled" && c.status == "False");
+        unscheduled.find_map(|condition| condition.reason.clone())
+    };
+    let reason = killed.or_else(waiting).or_else(failed).or_else(homeless)?;
     Some(PodFault { reason: crate::domain::text::bounded(&reason, 63), pod: pod.name_any() })
 }
 

@@ -1,5 +1,6 @@
 //! What is wrong with a source that does not answer: evidence from what was seen of its workload,
-//! its pods and its Service. It is reported; what is done about it is its policy's.
+//! its pods and its Service. It is reported; what is done about it is its policy's. What is seen around
+//! it is told by [`super::symptoms`].
 
 use crate::{
     api::{
@@ -62,6 +63,12 @@ pub fn of<T>(
     }
     let is_down = evidence.iter().any(|evidence| evidence.result == CheckResult::Fail);
     Diagnosis { cause: if is_down { Cause::SourceDown } else { otherwise }, evidence }
+}
+
+/// Is anything of the source found to be broken?
+#[must_use]
+pub fn is_down<T>(state: &SourceState, answer: Option<&Result<T, Doubt>>) -> bool {
+    of(state, answer, Cause::NeverValid).cause == Cause::SourceDown
 }
 
 fn named(pods: &[PodFault]) -> String {

@@ -392,7 +392,9 @@ fn attempt(
         Outcome::Effect { step, turn } => act(view, record, way, &step, turn.map(|turn| *turn)),
         Outcome::None { step, why, tried, escalate } => {
             record.conditions.remove(ConditionType::Held);
-            record.diagnose(view);
+            if let Err(need) = record.diagnose(view) {
+                return (Move::Ask(need), None);
+            }
             if record.has_given_up() && !is_forced {
                 record.probe_again_slowly();
             } else {
@@ -456,7 +458,10 @@ fn act(
     match turn {
         Some(Turn::Send(doing)) => return (Move::Act(EffectAct::new(open, doing)), None),
         Some(Turn::Intend(effect)) => {
-            record.diagnose(view);
+            // The evidence goes with what is done about it.
+            if let Err(need) = record.diagnose(view) {
+                return (Move::Ask(need), None);
+            }
             record.intend_effect(effect);
         }
         Some(Turn::Settle { effect, then }) => record.settle_effect(effect, then),

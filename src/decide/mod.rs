@@ -36,6 +36,7 @@ pub mod select;
 mod shown;
 pub mod signal;
 pub mod status;
+pub mod symptoms;
 pub mod undo;
 pub mod validate;
 pub mod view;

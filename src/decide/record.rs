@@ -37,7 +37,8 @@ use super::{
     shown::Shown,
     signal::{Reason, Signal, Tried},
     status::STALE_AT_EDGE,
-    view::{Effect, OpenIncident, View, sooner},
+    symptoms,
+    view::{Effect, Need, OpenIncident, View, sooner},
     write_back,
 };
 
@@ -368,13 +369,22 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Says what is wrong with the source, where it was looked at.
-    pub(super) fn diagnose(&mut self, view: &View) {
+    /// Tells what is wrong with the source, as far as anybody looked.
+    ///
+    /// # Errors
+    /// What is still to be gathered.
+    pub(super) fn diagnose(&mut self, view: &View) -> Result<(), Need> {
+        if let Some(need) = symptoms::lack(view) {
+            return Err(need);
+        }
         if let Some(state) = &view.state {
             let answer = view.source.as_ref();
-            let diagnosis = diagnose::of(state, answer, self.incident.spec.cause);
-            self.status.diagnosis = Some(diagnosis);
+            let found = diagnose::of(state, answer, self.incident.spec.cause);
+            let symptoms = view.symptoms.as_deref();
+            let explained = symptoms::explain(found, state, answer, symptoms, self.now);
+            self.status.diagnosis = Some(explained);
         }
+        Ok(())
     }
 
     pub(super) fn failed(&mut self, number: u32, why: &str, retry: &Retry) {

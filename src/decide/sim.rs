@@ -50,7 +50,7 @@ use crate::{
     },
     domain::{
         Answer, Digest, Document, Doubt, DoubtReason, FailedPod, Heard, JobSeen, Probe, Probes,
-        SourceState, Span, Told, Workload, breaker::Call,
+        SourceState, Span, Symptoms, Told, Warning, Workload, breaker::Call,
     },
     rules::schema,
     steps::Change,
@@ -90,6 +90,8 @@ struct World {
     tries_first: bool,
     /// What came of asking other hosts last.
     heard: Vec<Heard>,
+    /// How often what is seen around the workload was asked for.
+    asked_symptoms: usize,
     /// May the policy's ServiceAccount act on it?
     may_act: bool,
     /// May the operator itself, by the values of its chart?
@@ -158,6 +160,7 @@ impl World {
             asked_source: 0,
             tries_first: true,
             heard: Vec::new(),
+            asked_symptoms: 0,
             may_act: true,
             operator_may: true,
             acts: Vec::new(),
@@ -271,6 +274,7 @@ impl World {
             history: None,
             source: None,
             state: None,
+            symptoms: None,
             edge: None,
             rights: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -338,6 +342,15 @@ impl World {
                     endpoints: Some(if self.is_up() { Ok(1) } else { Err(down) }),
                 });
             }
+            Need::Symptoms => {
+                let warning = Warning { reason: "BackOff".to_owned(), times: 3, last: self.now };
+                view.symptoms = Some(Box::new(Symptoms {
+                    limits: Ok(Vec::new()),
+                    shields: Ok(Vec::new()),
+                    warnings: Ok(vec![warning]),
+                    log: Err("not allowed".to_owned()),
+                }));
+            }
             Need::Edge => {
                 let silent = Doubt::new(DoubtReason::ReferenceUnavailable, "it is silent");
                 view.edge = Some(self.edge.as_ref().map(Digest::of_value).ok_or(silent));
@@ -375,6 +388,7 @@ impl World {
                 Err(need) => {
                     self.asked_edge += usize::from(need == Need::Edge);
                     self.asked_source += usize::from(need == Need::Source);
+                    self.asked_symptoms += usize::from(need == Need::Symptoms);
                     self.gather(&mut view, need);
                 }
                 Ok(decision) => {

@@ -14,8 +14,8 @@ use crate::{
         refs::LocalRef,
     },
     domain::{
-        Digest, Document, Doubt, Heard, JobSeen, Probes, Severity, SourceState, Told, Verdict,
-        Violation,
+        Digest, Document, Doubt, Heard, JobSeen, Probes, Severity, SourceState, Symptoms, Told,
+        Verdict, Violation,
     },
     rules::schema::CompiledSchema,
     steps::{Revision, job::TemplateRef},
@@ -85,6 +85,8 @@ pub struct View {
     pub source: Option<Result<Arc<Document>, Doubt>>,
     /// The source inside the cluster ([`Need::State`]).
     pub state: Option<SourceState>,
+    /// What is seen around its workload, where it is down ([`Need::Symptoms`]).
+    pub symptoms: Option<Box<Symptoms>>,
     /// The document that the edge shows, by its digest ([`Need::Edge`]).
     pub edge: Option<Result<Digest, Doubt>>,
     /// What each ServiceAccount of the namespace, and the operator itself, may do, as far as somebody
@@ -445,6 +447,8 @@ pub enum Need {
     Source,
     /// The source inside the cluster.
     State,
+    /// What is seen around the source's workload, which is down.
+    Symptoms,
     /// Whether somebody has this right.
     Right(Right),
     /// What came of the call of this id.

@@ -10,7 +10,7 @@ use k8s_openapi::{
         rbac::v1::{Role, RoleBinding},
     },
 };
-use kintsugi::api::{Incident, RemediationPolicy, incident::EffectOutcome};
+use kintsugi::api::{Incident, RemediationPolicy, contract::CheckResult, incident::EffectOutcome};
 use kube::{
     Client, Config, Resource, ResourceExt,
     api::PostParams,
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// A Service `catalog` whose one endpoint is the test's web server: kwok's pods have no network.
-async fn service(namespace: &Namespace, web: &Web, ready: bool) {
+pub async fn service(namespace: &Namespace, web: &Web, ready: bool) {
     namespace
         .apply(
             "{apiVersion: v1, kind: Service, metadata: {name: catalog}, \
@@ -46,7 +46,7 @@ async fn service(namespace: &Namespace, web: &Web, ready: bool) {
 }
 
 /// A contract whose document is broken, with the source `catalog`.
-fn contract(name: &str, kind: &str, workload: &str, change: impl FnOnce(&mut Value)) -> String {
+pub fn contract(name: &str, kind: &str, workload: &str, change: impl FnOnce(&mut Value)) -> String {
     let mut manifest: Value =
         serde_json::from_str(&storefinder(name, &json!({"title": 7}))).unwrap();
     manifest["spec"]["source"] = json!({
@@ -58,7 +58,7 @@ fn contract(name: &str, kind: &str, workload: &str, change: impl FnOnce(&mut Val
 }
 
 /// A namespace, its web server, and an operator that may reach no other address and no plain http.
-async fn world(prefix: &str) -> (Cluster, Namespace, Web, Operator) {
+pub async fn world(prefix: &str) -> (Cluster, Namespace, Web, Operator) {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, prefix).await;
     let web = Web::start_outside().await;
@@ -366,8 +366,12 @@ async fn without_the_charts_rights_a_workload_is_left_alone_and_the_value_is_nam
     policy(&namespace, &steps, &more).await;
     namespace.apply(&contract("uk", "Deployment", "catalog", |_| {})).await;
     let incident: Incident = incident_when(&namespace, "uk", "Escalated").await;
-    let message = incident.status.unwrap().message;
-    assert!(message.contains("effects.enabled"), "{message}");
+    let status = incident.status.unwrap();
+    assert!(status.message.contains("effects.enabled"), "{}", status.message);
+    let evidence = status.diagnosis.unwrap().evidence;
+    let forbidden: Vec<_> = evidence.iter().filter(|e| e.message.contains("not allowed")).collect();
+    assert_eq!(forbidden.len(), 4, "{evidence:?}");
+    assert!(forbidden.iter().all(|e| e.result == CheckResult::Unknown), "{evidence:?}");
     let deployment = namespace.api::<Deployment>().get("catalog").await.unwrap();
     assert_eq!(deployment.metadata.generation, Some(1));
 }

@@ -13,6 +13,7 @@ mod bad_input;
 mod breakers;
 mod chart;
 mod demo;
+mod diagnosis;
 mod documents;
 mod effects;
 mod healing;

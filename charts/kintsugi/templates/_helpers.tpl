@@ -60,14 +60,31 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
-{{- if .Values.effects.enabled }}
-# The workloads of sources: each act also needs the right of the policy's ServiceAccount to it.
+{{- if or .Values.effects.enabled .Values.diagnosis.enabled }}
+# What is wrong with the workloads of sources.
 - apiGroups: [apps]
   resources: [deployments, statefulsets]
-  verbs: [get, patch]
+  verbs: [get]
 - apiGroups: [""]
-  resources: [pods]
+  resources: [pods, events]
   verbs: [list]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [list]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list]
+{{- if .Values.diagnosis.logs }}
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+{{- end }}
+{{- end }}
+{{- if .Values.effects.enabled }}
+# To act on them: each act also needs the right of the policy's ServiceAccount to it.
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [patch]
 {{- if .Values.effects.deletePods }}
 - apiGroups: [""]
   resources: [pods]
@@ -83,9 +100,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [pods/log]
   verbs: [get]
 {{- end }}
-- apiGroups: [autoscaling]
-  resources: [horizontalpodautoscalers]
-  verbs: [list]
 - apiGroups: [authorization.k8s.io]
   resources: [localsubjectaccessreviews]
   verbs: [create]

@@ -621,3 +621,39 @@ fn a_crash_after_any_write_makes_the_same_job_and_no_other() {
         assert_eq!((crashing.state(), crashing.tries()), (smooth.state(), smooth.tries()));
     }
 }
+
+#[test]
+fn what_is_seen_around_a_workload_is_asked_for_when_an_attempt_is_told_and_not_while_it_is_awaited()
+{
+    let mut world = down(SCALE);
+    world.settle();
+    let told = |world: &World| {
+        let diagnosis = world.incidents[0].2.diagnosis.clone().unwrap();
+        let of = |evidence: &crate::api::incident::Evidence| evidence.check.to_string();
+        diagnosis.evidence.iter().map(of).collect::<Vec<_>>()
+    };
+    assert!(
+        told(&world).ends_with(&["Events".to_owned(), "Logs".to_owned()]),
+        "{:?}",
+        told(&world)
+    );
+    // A process that dies between the two looks anew.
+    let asked = world.asked_symptoms;
+    assert_eq!(asked, 1);
+    world.run_for(Span::secs(60));
+    assert_eq!((world.asked_symptoms, world.acts.len()), (asked, 1));
+}
+
+#[test]
+fn a_source_that_a_policy_only_asks_is_diagnosed_when_it_does_not_answer() {
+    let mut world = down("[{name: refetch, refetchSource: {}}]");
+    world.settle();
+    let status = &world.incidents[0].2;
+    let diagnosis = status.diagnosis.as_ref().unwrap();
+    assert_eq!((diagnosis.cause, world.tries()), (Cause::SourceDown, 1));
+    assert!(
+        diagnosis.evidence.iter().any(|e| e.message.contains("BackOff 3 times")),
+        "{diagnosis:?}"
+    );
+    assert!(world.acts.is_empty());
+}
