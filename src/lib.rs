@@ -33,6 +33,8 @@
 //! - who approves, and what: [`decide::gates::approval`]; whether that is safe: [`decide::guard`]
 //! - where a repair goes: [`decide::write_back`]; drift: [`decide::drift`]
 //! - which policy wins: [`decide::select`]
+//! - what several contracts have in common: [`decide::parents`]; what one policy may do to all of
+//!   them: [`decide::limits`]
 //! - what is written, in which order: [`decide::contract`]
 //! - class and contract merged: [`decide::effective`]
 //! - the cost gates: [`rules::cost`], [`rules::cel`]

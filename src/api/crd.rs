@@ -109,7 +109,11 @@ fn write_once(crd: &mut Value) {
         "rule": same.collect::<Vec<_>>().join(" && "),
         "message": format!("an Incident's spec is written once; only {but} may change"),
     });
-    spec.insert("x-kubernetes-validations".to_owned(), json!([rule]));
+    let of_one_or_many = json!({
+        "rule": "has(self.contractName) != has(self.about)",
+        "message": "exactly one of contractName, about must be set",
+    });
+    spec.insert("x-kubernetes-validations".to_owned(), json!([rule, of_one_or_many]));
 }
 
 /// The definitions as files: name and YAML.

@@ -1,5 +1,7 @@
 //! Incident: one episode of one contract's trouble, from the first failing check to its end.
 
+use std::fmt;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -8,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     contract::{CheckResult, Mode},
     policy::Step,
-    refs::LocalRef,
+    refs::{ConfigMapKeyRef, LocalRef},
 };
 use crate::domain::{Digest, Severity, Span, patch::OpSummary};
 
-/// One episode. Written once, which `crd` sees to; only [`super::crd::FOR_PEOPLE`] may change.
+/// One episode. Written once, which `crd` sees to; only [`super::crd::FOR_PEOPLE`] may change. It is
+/// about one contract, or about what several have in common; then what is said of a document is said
+/// of that.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "kintsugi.dev",
@@ -29,7 +33,7 @@ use crate::domain::{Digest, Severity, Span, patch::OpSummary};
     selectable = ".spec.severity",
     selectable = ".spec.widget",
     selectable = ".status.state",
-    printcolumn(name = "Subject", type_ = "string", json_path = ".spec.contractName"),
+    printcolumn(name = "Subject", type_ = "string", json_path = ".spec.subject"),
     printcolumn(name = "Rules", type_ = "string", json_path = ".spec.rulesSummary"),
     printcolumn(name = "Severity", type_ = "string", json_path = ".spec.severity"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
@@ -55,17 +59,29 @@ use crate::domain::{Digest, Severity, Span, patch::OpSummary};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentSpec {
-    /// The contract.
+    /// What it is about, for the column: the contract's name, or such as `policy/heal`.
+    #[schemars(length(min = 1, max = 320))]
+    pub subject: String,
+    /// The contract; none where it is about what several contracts have in common.
     #[schemars(length(min = 1, max = 63))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub contract_name: String,
     /// The contract's UID: a new contract of the same name is another one.
-    #[serde(rename = "contractUID")]
+    #[serde(rename = "contractUID", default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(min = 1, max = 63))]
     pub contract_uid: String,
+    /// What several contracts have in common that are in trouble together; then nothing is repaired
+    /// because of this Incident, and each of them has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<About>,
+    /// What the cause lies in, where other contracts share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blames: Option<About>,
     /// The contract's widget type.
     #[schemars(length(min = 1, max = 63))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub widget: String,
-    /// Which episode of the contract this is, from 1.
+    /// Which episode of its subject this is, from 1.
     #[schemars(range(min = 1))]
     pub ordinal: u32,
     /// Digest of the document that failed.
@@ -110,6 +126,30 @@ pub struct IncidentSpec {
     /// For a person: put back what was served before the repair, and never make that repair again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo: Option<Undo>,
+}
+
+/// What several contracts can have in common.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum About {
+    /// The RemediationPolicy that is for all of them.
+    Policy(LocalRef),
+    /// The WidgetClass whose schema all of them have to fit.
+    Class(LocalRef),
+    /// The ConfigMap key that holds the schema.
+    Schema(ConfigMapKeyRef),
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy(policy) => write!(f, "policy/{}", policy.name),
+            Self::Class(class) => write!(f, "class/{}", class.name),
+            Self::Schema(at) => write!(f, "schema/{}/{}", at.name, at.key),
+        }
+    }
 }
 
 /// What a person takes back.
@@ -224,6 +264,9 @@ pub enum Cause {
     NeverValid,
     /// The source does not answer, or what makes it answer does not run; in a diagnosis only.
     SourceDown,
+    /// More contracts of one policy are in trouble at once than its `storm` allows; of several
+    /// contracts only.
+    Storm,
 }
 
 /// The part of a plan that one policy governs.

@@ -21,6 +21,8 @@ use crate::{
 
 /// Looks in a row that may follow at once; more is a fight with somebody, and is slowed down.
 const MOST_AGAIN: u32 = 5;
+/// How long a look waits for the first list, which itself waits for room in the queue.
+const FOR_THE_LIST: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Works on contracts until the queue is closed.
@@ -32,6 +34,7 @@ pub async fn work(ctx: Arc<Ctx>) {
         } else {
             // One contract's fault must not stop the others.
             error!(contract = %key, "a look panicked; it is tried again later");
+            ctx.index.rests_again(&key);
             ctx.queue.at(key.clone(), Instant::now() + LONGEST_BACKOFF);
         }
         ctx.queue.done(&key);
@@ -50,7 +53,11 @@ async fn look(ctx: &Ctx, key: &Key) -> Result<Next, Error> {
             ctx.index.rests_again(key);
             ctx.index.rest(key, seen.object);
         }
-        Err(_) => ctx.index.reread(key),
+        Err(_) => {
+            // What it was about to repair it does not repair now: others may.
+            ctx.index.rests_again(key);
+            ctx.index.reread(key);
+        }
     }
     outcome
 }
@@ -113,6 +120,7 @@ fn schedule(ctx: &Ctx, key: &Key, outcome: Result<Next, Error>) {
             debug!(contract = %key, attempted, "somebody else wrote in between; looking again");
             ctx.queue.at(key.clone(), Instant::now() + backoff(ctx.index.failed(key), 20));
         }
+        Err(Error::Early { .. }) => ctx.queue.at(key.clone(), Instant::now() + FOR_THE_LIST),
         // The lease may only be late: when the spell is over, this queue is gone with it.
         Err(Error::NotLeader { .. }) => {
             ctx.queue.at(key.clone(), Instant::now() + Duration::from_secs(1));

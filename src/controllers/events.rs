@@ -8,12 +8,12 @@ use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
-use kube::{Api, Resource as _, ResourceExt as _, api::PostParams};
+use kube::{Api, Resource, ResourceExt as _, api::PostParams};
 use tracing::{debug, info, warn};
 
-use super::{Ctx, Error, Seen};
+use super::{Ctx, Error, Key, Seen};
 use crate::{
-    api::{Incident, WidgetContract},
+    api::Incident,
     decide::{signal::Signal, view::View},
     domain::Digest,
 };
@@ -31,46 +31,69 @@ pub async fn say(ctx: &Ctx, seen: &Seen, view: &View, signal: &Signal) {
     if let (Some(open), Some(_)) = (&view.incident, &signal.incident) {
         ctx.traces.say(open, signal, ctx.now());
     }
-    let event = event(ctx, seen, signal);
+    let incident = signal.incident.as_ref().map(|name| ObjectReference {
+        name: Some(name.clone()),
+        ..reference_to_kind::<Incident>(&seen.key.namespace)
+    });
+    let mut event = event(ctx, reference(&*seen.object), signal);
+    event.related = incident;
+    event.metadata.name = Some(name(seen, signal));
+    write(ctx, &seen.key.namespace, &event).await;
+}
+
+/// The same, of an Incident about what several contracts have in common.
+pub async fn say_of_incident(ctx: &Ctx, incident: &Incident, signal: &Signal) {
+    let key = Key::of(incident);
+    if signal.reason.is_warning() {
+        warn!(incident = %key, reason = %signal.reason, "{}", signal.note);
+    } else {
+        info!(incident = %key, reason = %signal.reason, "{}", signal.note);
+    }
+    let mut event = event(ctx, reference(incident), signal);
+    event.metadata.name = Some(name_in(&key.name, &incident.uid().unwrap_or_default(), signal));
+    write(ctx, &key.namespace, &event).await;
+}
+
+async fn write(ctx: &Ctx, namespace: &str, event: &Event) {
     let attempted = format!("writing Event {}", event.metadata.name.clone().unwrap_or_default());
-    let events: Api<Event> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
-    match ctx.write(&attempted, events.create(&PostParams::default(), &event)).await {
+    let events: Api<Event> = Api::namespaced(ctx.client.clone(), namespace);
+    match ctx.write(&attempted, events.create(&PostParams::default(), event)).await {
         Ok(_) | Err(Error::Conflict { .. }) => {}
         Err(error) => debug!(%error, "an Event was dropped"),
     }
 }
 
-fn event(ctx: &Ctx, seen: &Seen, signal: &Signal) -> Event {
-    let contract = ObjectReference {
-        api_version: Some(WidgetContract::api_version(&()).into_owned()),
-        kind: Some(WidgetContract::kind(&()).into_owned()),
-        namespace: Some(seen.key.namespace.to_string()),
-        name: Some(seen.key.name.to_string()),
-        uid: seen.object.uid(),
-        ..ObjectReference::default()
-    };
-    let incident = signal.incident.as_ref().map(|name| ObjectReference {
-        api_version: Some(Incident::api_version(&()).into_owned()),
-        kind: Some(Incident::kind(&()).into_owned()),
-        namespace: Some(seen.key.namespace.to_string()),
-        name: Some(name.clone()),
-        ..ObjectReference::default()
-    });
+fn event(ctx: &Ctx, regarding: ObjectReference, signal: &Signal) -> Event {
     let mut event = Event {
         action: Some(signal.reason.to_string()),
         event_time: Some(MicroTime(ctx.now())),
         note: Some(signal.note.clone()),
         reason: Some(signal.reason.to_string()),
-        regarding: Some(contract),
-        related: incident,
         reporting_controller: Some("kintsugi.dev/kintsugi".to_owned()),
         reporting_instance: Some(ctx.config.identity.clone()),
         type_: Some(if signal.reason.is_warning() { "Warning" } else { "Normal" }.to_owned()),
         ..Event::default()
     };
-    event.metadata.name = Some(name(seen, signal));
-    event.metadata.namespace = Some(seen.key.namespace.to_string());
+    event.metadata.namespace.clone_from(&regarding.namespace);
+    event.regarding = Some(regarding);
     event
+}
+
+fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+    ObjectReference {
+        name: Some(object.name_any()),
+        uid: object.uid(),
+        ..reference_to_kind::<K>(&object.namespace().unwrap_or_default())
+    }
+}
+
+fn reference_to_kind<K: Resource<DynamicType = ()>>(namespace: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        namespace: Some(namespace.to_owned()),
+        ..ObjectReference::default()
+    }
 }
 
 /// `<contract>.<16 hex>`: one name for one thing that happened.
@@ -83,9 +106,13 @@ fn name(seen: &Seen, signal: &Signal) -> String {
             seen.object.resource_version().unwrap_or_default()
         )
     });
+    name_in(&seen.key.name, &which, signal)
+}
+
+fn name_in(object: &str, which: &str, signal: &Signal) -> String {
     let after = signal.after.map_or(0, jiff::Timestamp::as_second);
     let what = format!("{which}/{}/{}/{after}", signal.reason, signal.attempt);
     let hash = Digest::of_bytes(what.as_bytes());
     let hex = hash.as_str().trim_start_matches("sha256:");
-    format!("{}.{}", seen.key.name, &hex[..16])
+    format!("{object}.{}", &hex[..16])
 }

@@ -11,6 +11,7 @@
 mod around;
 mod contracts;
 mod incidents;
+mod parents;
 mod served;
 
 use std::{
@@ -27,7 +28,10 @@ use self::{
     served::{Claim, Packed},
 };
 use super::Key;
-use crate::{api::WidgetClass, decide::select::Policy};
+use crate::{
+    api::{Incident, WidgetClass},
+    decide::select::Policy,
+};
 
 pub use contracts::MOST_HELD;
 pub use served::{ServedBytes, ServedObject};
@@ -63,6 +67,8 @@ impl Default for Index {
 #[derive(Debug, Default)]
 struct State {
     contracts: HashMap<Key, Box<Entry>>,
+    /// Are all contracts in that there were at the beginning?
+    is_whole: bool,
     /// Objects of contracts that wait in the queue.
     held: HashMap<Key, Held>,
     /// One of each namespace, for the keys of all that is in it.
@@ -73,6 +79,8 @@ struct State {
     policies: HashMap<Key, Policy>,
     /// By contract, by ordinal and name: one of a contract before may have the same ordinal.
     incidents: HashMap<Key, BTreeMap<(u32, String), IncidentEntry>>,
+    /// Incidents about what several contracts have in common, by their own name.
+    parents: HashMap<Key, Arc<Incident>>,
     /// Contracts whose repair is under way, and by which policies.
     repairing: HashMap<Key, Vec<String>>,
     /// Who tries what has not answered for long, by namespace and dependency, and since when.

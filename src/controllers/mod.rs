@@ -13,6 +13,7 @@ pub mod job;
 pub mod leader;
 pub mod names;
 pub mod observe;
+pub mod parents;
 pub mod perform;
 pub mod policy;
 pub mod pool;
@@ -121,6 +122,8 @@ pub struct Ctx {
     pub queue: queue::Queue,
     /// The policies whose status is to be looked at.
     pub policies: policy::Policies,
+    /// The namespaces to look for what their contracts have in common.
+    pub families: queue::Queue,
     /// What is being written.
     pub echoes: echo::Echoes,
     /// Whether we may write.
@@ -172,6 +175,12 @@ pub enum Error {
         attempted: String,
         /// How long was waited.
         after: Duration,
+    },
+    /// Not everything is known yet that was there when we began.
+    #[error("{attempted}: the first list is not in yet")]
+    Early {
+        /// What was being attempted.
+        attempted: String,
     },
     /// Another replica leads, or our lease is about to end.
     #[error("{attempted}: not the leader")]

@@ -315,7 +315,11 @@ async fn gather(
                 )),
             });
         }
-        Need::Fleet(policies) => view.fleet = Some(ctx.index.fleet(&seen.key, policies)),
+        Need::Fleet(policies) => {
+            let fleet = ctx.index.fleet(&seen.key, policies);
+            let attempted = || format!("counting the contracts around {}", seen.key);
+            view.fleet = Some(fleet.ok_or_else(|| Error::Early { attempted: attempted() })?);
+        }
         Need::State => {
             let namespace = &seen.key.namespace;
             view.state = Some(match &view.effective.source {

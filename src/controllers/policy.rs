@@ -6,13 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Api, Resource, ResourceExt as _, api::Patch, core::PartialObjectMeta};
 use serde::Deserialize;
 use serde_json::Value;
 use tracing::warn;
 
-use super::{Ctx, Error, Key, contract::backoff, names::ours, patch_as_us, perform, queue::Queue};
+use super::{
+    Ctx, Error, Key,
+    contract::backoff,
+    names::{ours, owner_reference},
+    parents, patch_as_us, perform,
+    queue::Queue,
+};
 use crate::{
     api::{RemediationPolicy, RemediationPolicyStatus},
     decide::{breakers, policy, select::Policy},
@@ -83,6 +89,7 @@ pub fn saw(ctx: &Ctx, object: Unread) -> Vec<Key> {
         Err(_) => ctx.index.lost_policy(&key),
     };
     ctx.policies.lock().insert(key.clone(), Seen { object: Arc::new(object), failures: 0 });
+    parents::changed(ctx, &key.namespace);
     ctx.policies.queue.now(key);
     news
 }
@@ -91,6 +98,7 @@ pub fn saw(ctx: &Ctx, object: Unread) -> Vec<Key> {
 pub fn lost(ctx: &Ctx, key: &Key) -> Vec<Key> {
     ctx.policies.lock().remove(key);
     ctx.policies.queue.forget(key);
+    parents::changed(ctx, &key.namespace);
     ctx.index.lost_policy(key)
 }
 
@@ -99,8 +107,14 @@ pub fn counts(ctx: &Ctx, key: Key) {
     ctx.policies.queue.at(key, Instant::now() + COUNT_AFTER);
 }
 
+/// What makes an object end with a policy, while there is one.
+pub fn owner_reference_of(ctx: &Ctx, key: &Key) -> Option<OwnerReference> {
+    ctx.policies.lock().get(key).map(|seen| owner_reference(&*seen.object))
+}
+
 /// The same, for every policy of a namespace.
 pub fn all_count(ctx: &Ctx, namespace: &str) {
+    parents::changed(ctx, namespace);
     ctx.index.policy_keys(namespace).into_iter().for_each(|key| counts(ctx, key));
 }
 

@@ -22,7 +22,7 @@ use super::{
     echo::Echoes,
     index::Index,
     leader::Leader,
-    observe,
+    observe, parents,
     policy::{self, Policies},
     queue::Queue,
     traces::Traces,
@@ -127,6 +127,7 @@ async fn work(
             echoes: Echoes::default(),
             queue: Queue::default(),
             policies: Policies::default(),
+            families: Queue::default(),
             leader: Arc::clone(&leader),
             traces: Arc::clone(&traces),
             prober: Prober::new(Arc::clone(&outbound)),
@@ -155,8 +156,10 @@ async fn lead(ctx: &Arc<Ctx>, health: &Health, spell: &CancellationToken) {
             workers.spawn(contract::work(Arc::clone(ctx)));
         }
         watch::contracts(ctx, &mut watches, spell).await;
+        ctx.index.listed_contracts();
         // What a policy says of itself is counted over all that is there.
         workers.spawn(policy::work(Arc::clone(ctx)));
+        workers.spawn(parents::work(Arc::clone(ctx)));
     };
     tokio::select! {
         () = start => {
@@ -178,6 +181,7 @@ async fn lead(ctx: &Arc<Ctx>, health: &Health, spell: &CancellationToken) {
     }
     ctx.queue.close();
     ctx.policies.close();
+    ctx.families.close();
     let drained = async { while workers.join_next().await.is_some() {} };
     if timeout(ctx.config.drain_timeout.to_std(), drained).await.is_err() {
         warn!("work under way did not end in time; it is dropped");

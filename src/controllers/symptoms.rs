@@ -77,6 +77,7 @@ fn known<T>(answer: Result<T, Error>, granted_by: &str) -> Fact<T> {
         Error::Stalled(_)
         | Error::Conflict { .. }
         | Error::Retry { .. }
+        | Error::Early { .. }
         | Error::NotLeader { .. } => "the API server could not tell".to_owned(),
     })
 }

@@ -2,7 +2,12 @@
 //! after the other by it would spread the fault.
 
 use crate::{
-    api::{ACCEPT_SCHEMA, incident::Cause},
+    api::{
+        ACCEPT_SCHEMA,
+        contract::SchemaSource,
+        incident::{About, Cause},
+        refs::LocalRef,
+    },
     domain::{Severity, Verdict},
     rules::RuleType,
 };
@@ -39,6 +44,18 @@ pub fn cause(view: &View, trouble: &Episode) -> Result<Cause, Need> {
         }
         // Nothing can be said against the schema.
         Some(Err(_)) => Ok(trouble.cause),
+    }
+}
+
+/// What the schema is in, where other contracts may have to fit it, too.
+#[must_use]
+pub fn shared(view: &View) -> Option<About> {
+    match view.effective.schema.as_ref()? {
+        SchemaSource::ConfigMapKeyRef(at) => Some(About::Schema(at.clone())),
+        SchemaSource::Inline(_) => {
+            let (class, _) = view.class.as_ref().filter(|_| view.effective.schema_is_shared)?;
+            Some(About::Class(LocalRef { name: class.clone() }))
+        }
     }
 }
 

@@ -49,8 +49,11 @@ pub fn overwritten(view: &View, manager: &str, now: Timestamp) -> Option<(String
     let ordinal = next_ordinal(view);
     let message = format!("field manager {manager} changed what is served");
     let spec = IncidentSpec {
+        subject: view.subject.name.clone(),
         contract_name: view.subject.name.clone(),
         contract_uid: view.subject.uid.clone(),
+        about: None,
+        blames: None,
         widget: view.effective.widget.clone(),
         ordinal,
         document_digest: match &view.served {

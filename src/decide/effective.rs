@@ -36,6 +36,8 @@ pub struct Effective {
     pub document: DocumentSource,
     /// Where the schema is; None when there is none.
     pub schema: Option<SchemaSource>,
+    /// Is the schema the class's?
+    pub schema_is_shared: bool,
     /// The rules in force, disabled ones left out; the schema rule is one of them.
     pub rules: Vec<Rule>,
     /// The system of record.
@@ -130,6 +132,7 @@ impl Effective {
             widget: contract.widget.clone(),
             document: contract.document.clone(),
             rules: in_force(rules, schema.is_some(), interval)?,
+            schema_is_shared: schema.is_some() && schema == class.schema,
             schema,
             source: contract.source.clone().or_else(|| class.source.clone()),
             serve,

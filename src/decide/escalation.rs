@@ -24,7 +24,7 @@ use super::{
 const UNMITIGATED_AFTER: Span = Span::mins(5);
 const UNRESOLVED_AFTER: Span = Span::mins(24 * 60);
 const UNKNOWN_AFTER: Span = Span::mins(15);
-const REPEAT_EVERY: Span = Span::mins(4 * 60);
+pub(super) const REPEAT_EVERY: Span = Span::mins(4 * 60);
 /// However often somebody wants to hear it.
 const REPEAT_AT_MOST_EVERY: Span = Span::mins(1);
 
@@ -62,13 +62,15 @@ fn terms(view: &View, incident: &OpenIncident) -> Escalation {
     policy.and_then(|policy| policy.spec.escalation.clone()).unwrap_or_default()
 }
 
-/// When a person who was called at `last` because of `incident` is called again.
-pub(super) fn again_at(view: &View, incident: &OpenIncident, last: Timestamp) -> Timestamp {
-    repeat_every(&terms(view, incident)).after(last)
+/// How often a person is called because of `incident`.
+pub(super) fn repeats(view: &View, incident: &OpenIncident) -> Span {
+    repeat_every(Some(&terms(view, incident)))
 }
 
-fn repeat_every(terms: &Escalation) -> Span {
-    terms.repeat_every.unwrap_or(REPEAT_EVERY).max(REPEAT_AT_MOST_EVERY)
+/// How often a person is called by these terms.
+pub(super) fn repeat_every(terms: Option<&Escalation>) -> Span {
+    let given = terms.and_then(|terms| terms.repeat_every);
+    given.unwrap_or(REPEAT_EVERY).max(REPEAT_AT_MOST_EVERY)
 }
 
 /// A check that stays Unknown.
@@ -113,7 +115,7 @@ pub(super) fn unknown(view: &View, checks: &[Check]) -> Option<Unknown> {
                  it, and what is served stays served",
                 check.rule, check.message
             ),
-            repeat_every: repeat_every(&terms),
+            repeat_every: repeat_every(Some(&terms)),
         }
     });
     clocks.min_by_key(|unknown| unknown.at)
@@ -126,12 +128,19 @@ pub(super) fn advised(why: &str, cause: Cause) -> String {
             "mend the document, or give its policy a step that can"
         }
         Cause::RuleChanged => "mend the document, or take the change of its rules back",
-        Cause::SchemaChanged => "mend the document, or take the change of its schema back",
+        Cause::SchemaChanged => {
+            "take the change of the schema back, mend the documents, or accept it with annotation \
+             kintsugi.dev/accept-schema"
+        }
         Cause::AssetMissing => {
             "bring the asset back, point the document at another, or give fallbackAssets"
         }
         Cause::Stale => "publish a fresh document, and see why its source stopped",
         Cause::SourceDown => "bring the source back; status.diagnosis says what is wrong with it",
+        Cause::Storm => {
+            "look for what they share; their policy repairs nothing until fewer are in trouble, or \
+             its spec.storm.maxUnhealthy is raised"
+        }
         Cause::Overwritten => {
             "take the right to write the key from whoever does, or serve elsewhere"
         }

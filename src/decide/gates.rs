@@ -25,6 +25,9 @@ use super::{
     write_back::Place,
 };
 
+/// Why an Incident is held whose schema is to blame.
+pub const SCHEMA_HELD: &str = "SchemaHeld";
+
 /// The right to write one candidate, and no other, once.
 #[derive(Debug)]
 pub struct Permit {
@@ -155,7 +158,7 @@ fn schema_blame(view: &View, cause: Cause) -> Result<(), Held> {
         view.subject.namespace,
         view.effective_ref.digest.short()
     );
-    Err(Held { reason: "SchemaHeld", message, until: None })
+    Err(Held { reason: SCHEMA_HELD, message, until: None })
 }
 
 /// The mode in force, and who set it.

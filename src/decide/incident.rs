@@ -173,8 +173,11 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
         .map(|segment| segment.policy_ref.as_ref().map_or("built-in", |policy| &policy.name))
         .collect();
     let spec = IncidentSpec {
+        subject: view.subject.name.clone(),
         contract_name: view.subject.name.clone(),
         contract_uid: view.subject.uid.clone(),
+        about: None,
+        blames: (cause == Cause::SchemaChanged).then(|| blame::shared(view)).flatten(),
         widget: view.effective.widget.clone(),
         ordinal,
         document_digest: trouble.digest.clone(),

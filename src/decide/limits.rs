@@ -22,10 +22,14 @@ use super::{
 
 const MAX_UNHEALTHY: Share = Share::Percent(40);
 const MIN_CONTRACTS: u32 = 5;
-const STORM_COOLDOWN: Span = Span::mins(5);
+const COOLDOWN: Span = Span::mins(5);
 const BUDGET: u32 = 100;
 const BUDGET_WINDOW: Span = Span::mins(60);
 const MAX_IN_FLIGHT: u32 = 10;
+/// Why an Incident is held in a storm, and after it.
+pub const STORM: &str = "Storm";
+/// The same, after it.
+pub const STORM_COOLDOWN: &str = "StormCooldown";
 /// How long a repair waits for others that are under way, before it is asked again.
 const FOR_OTHERS: Span = Span::secs(1);
 
@@ -59,47 +63,108 @@ fn storm(
     own: Option<&Trouble>,
     now: Timestamp,
 ) -> Result<(), Held> {
-    let Storm { max_unhealthy, min_contracts, cooldown } =
-        policy.spec.storm.clone().unwrap_or_default();
     let matched = fleet.matched.get(&policy.name).copied().unwrap_or(0);
-    let fewest = usize::try_from(min_contracts.unwrap_or(MIN_CONTRACTS)).unwrap_or(usize::MAX);
-    if matched < fewest {
-        return Ok(());
-    }
-    let share = max_unhealthy.unwrap_or(MAX_UNHEALTHY);
-    let most = share.of(matched);
-    let cooldown = cooldown.unwrap_or(STORM_COOLDOWN);
     let own = (own.map_or(now, |own| own.since), None);
     let spans = troubles.iter().map(|trouble| (trouble.since, trouble.until)).chain([own]);
-    let Some((last, unhealthy)) = last_above(spans, most, now) else { return Ok(()) };
-    let name = &policy.name;
-    if last >= now {
-        return Err(Held {
-            reason: "Storm",
-            message: format!(
-                "{unhealthy} of the {matched} contracts that RemediationPolicy {name} is for are in \
-                 trouble at once, and at most {share} may be: look for what they share, or raise its \
-                 spec.storm.maxUnhealthy"
-            ),
-            until: None,
-        });
-    }
-    let until = cooldown.after(last);
-    if until <= now {
-        return Ok(());
-    }
-    let message = format!(
-        "a storm of the contracts of RemediationPolicy {name} ended less than {cooldown} ago"
-    );
-    Err(Held { reason: "StormCooldown", message, until: Some(until) })
+    let Some(storm) = storm_of(policy, matched, spans, now) else { return Ok(()) };
+    let (name, why) = (&policy.name, storm.why(policy));
+    let Some(until) = storm.until else {
+        let message = format!(
+            "{why}: look for what they share, or raise its spec.storm.maxUnhealthy; see the \
+             Incident about policy/{name}"
+        );
+        return Err(Held { reason: STORM, message, until: None });
+    };
+    Err(Held { reason: STORM_COOLDOWN, message: why, until: Some(until) })
 }
 
-/// The last moment up to `now` at which more than `most` of `spans` were open, and how many then.
+/// A storm of one policy's contracts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stormy {
+    /// When it began.
+    pub since: Timestamp,
+    /// How many contracts are in trouble at once, or were in the last moment of it.
+    pub unhealthy: usize,
+    /// How many the policy is for.
+    pub matched: usize,
+    /// When repairs go on, where it is over already.
+    pub until: Option<Timestamp>,
+}
+
+impl Stormy {
+    /// A sentence for people.
+    #[must_use]
+    pub fn why(&self, policy: &Policy) -> String {
+        let Self { unhealthy, matched, until, .. } = self;
+        let (name, terms) = (&policy.name, Terms::of(policy));
+        match until {
+            None => format!(
+                "{unhealthy} of the {matched} contracts that RemediationPolicy {name} is for are in \
+                 trouble at once, and at most {} may be",
+                terms.share
+            ),
+            Some(_) => format!(
+                "a storm of the contracts of RemediationPolicy {name} ended less than {} ago",
+                terms.cooldown
+            ),
+        }
+    }
+}
+
+/// A policy's `storm`, with the defaults.
+struct Terms {
+    share: Share,
+    fewest: usize,
+    cooldown: Span,
+}
+
+impl Terms {
+    fn of(policy: &Policy) -> Self {
+        let Storm { max_unhealthy, min_contracts, cooldown } =
+            policy.spec.storm.clone().unwrap_or_default();
+        Self {
+            share: max_unhealthy.unwrap_or(MAX_UNHEALTHY),
+            fewest: usize::try_from(min_contracts.unwrap_or(MIN_CONTRACTS)).unwrap_or(usize::MAX),
+            cooldown: cooldown.unwrap_or(COOLDOWN),
+        }
+    }
+}
+
+/// The storm that holds the repairs of `policy`, which is for `matched` contracts, when those were in
+/// trouble in these spans.
+#[must_use]
+pub fn storm_of(
+    policy: &Policy,
+    matched: usize,
+    spans: impl Iterator<Item = (Timestamp, Option<Timestamp>)>,
+    now: Timestamp,
+) -> Option<Stormy> {
+    let Terms { share, fewest, cooldown } = Terms::of(policy);
+    if matched < fewest {
+        return None;
+    }
+    let above = last_above(spans, share.of(matched), now)?;
+    let until = (above.last < now).then(|| cooldown.after(above.last));
+    let goes_on = until.is_none_or(|until| until > now);
+    goes_on.then_some(Stormy { since: above.since, unhealthy: above.open, matched, until })
+}
+
+/// When more than `most` of `spans` were open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Above {
+    since: Timestamp,
+    /// The end of it, or the present.
+    last: Timestamp,
+    /// How many were open then.
+    open: usize,
+}
+
+/// The last time up to `now` at which more than `most` of `spans` were open.
 fn last_above(
     spans: impl Iterator<Item = (Timestamp, Option<Timestamp>)>,
     most: usize,
     now: Timestamp,
-) -> Option<(Timestamp, usize)> {
+) -> Option<Above> {
     // An end comes before a beginning at the same moment.
     let mut changes: Vec<(Timestamp, bool)> = spans
         .filter(|(since, until)| *since <= now && until.is_none_or(|until| until > *since))
@@ -110,18 +175,21 @@ fn last_above(
         .flatten()
         .collect();
     changes.sort_unstable();
-    let (mut open, mut last) = (0_usize, None);
+    let (mut open, mut since, mut last) = (0_usize, now, None);
     for (at, begins) in changes {
         if begins {
             open += 1;
+            if open == most.saturating_add(1) {
+                since = at;
+            }
         } else {
             if open > most {
-                last = Some((at, open));
+                last = Some(Above { since, last: at, open });
             }
             open = open.saturating_sub(1);
         }
     }
-    if open > most { Some((now, open)) } else { last }
+    if open > most { Some(Above { since, last: now, open }) } else { last }
 }
 
 fn budget<'a>(
@@ -281,7 +349,7 @@ mod tests {
             };
             let last = (0..=NOW).rev().find(|second| open(*second) > most);
             let times = spans.iter().map(|(since, until)| (at(*since), until.map(at)));
-            let found = last_above(times, most, at(NOW)).map(|(at, _)| at.as_second());
+            let found = last_above(times, most, at(NOW)).map(|above| above.last.as_second());
             // A storm that is over ends at the second after its last.
             let expected = last.map(|second| if second == NOW { NOW } else { second + 1 });
             prop_assert_eq!(found, expected);

@@ -11,6 +11,8 @@ use crate::{
     domain::Span,
 };
 
+use super::limits::{STORM, STORM_COOLDOWN};
+
 /// What one Incident says of the policies of its plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -68,7 +70,7 @@ impl Account {
         Self {
             policies: named.map(|policy| policy.name.as_str().into()).collect(),
             state: status.state.unwrap_or_default(),
-            in_storm: matches!(status.waiting.as_str(), "Storm" | "StormCooldown"),
+            in_storm: matches!(status.waiting.as_str(), STORM | STORM_COOLDOWN),
             steps: taken.filter(|taken| !taken.policy.is_empty()).collect(),
         }
     }

@@ -26,6 +26,7 @@ pub mod limits;
 pub mod measure;
 pub mod moves;
 pub mod ownership;
+pub mod parents;
 pub mod pin;
 pub mod plan;
 pub mod policy;

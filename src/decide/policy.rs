@@ -78,7 +78,7 @@ pub fn judge(spec: &RemediationPolicySpec) -> Result<(), Stall> {
 
 /// Causes of which no plan is made: what is put back by itself, and what is found only later.
 fn is_never_asked(cause: Cause) -> bool {
-    matches!(cause, Cause::Overwritten | Cause::SourceDown)
+    matches!(cause, Cause::Overwritten | Cause::SourceDown | Cause::Storm)
 }
 
 /// The first fault of one step.

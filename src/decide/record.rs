@@ -32,6 +32,8 @@ use super::{
     diagnose,
     effects::Then,
     escalation,
+    gates::SCHEMA_HELD,
+    limits::{STORM, STORM_COOLDOWN},
     moves::{Move, Plan, STEPS_NOTED, summaries},
     plan::Candidate,
     shown::Shown,
@@ -600,20 +602,26 @@ impl<'a> Record<'a> {
         self.status.message = message;
     }
 
+    /// Calls a person, and again every so often for as long as nobody answers.
+    pub(super) fn call_for(&mut self, reason: &str, why: &str, every: Span) {
+        self.call(reason, why);
+        self.call_again(every);
+    }
+
     /// Calls a person again who has not answered for long.
-    fn call_again(&mut self, view: &View) {
+    fn call_again(&mut self, every: Span) {
         let called = self.status.called_at.as_ref().map(|at| at.0);
         let Some(last) = called.or_else(|| self.flipped_at(ConditionType::Escalated)) else {
             return;
         };
-        let mut due = escalation::again_at(view, self.incident, last);
+        let mut due = every.after(last);
         if due <= self.now {
             let escalated = self.conditions.get(ConditionType::Escalated);
             let message = escalated.map_or_else(String::new, |is| format!("still: {}", is.message));
             let after = Some(last);
             self.signals.push(Signal { after, ..self.signal_attempt(Reason::Escalated, &message) });
             self.status.called_at = Some(Time(whole_seconds(self.now)));
-            due = escalation::again_at(view, self.incident, self.now);
+            due = every.after(self.now);
         }
         self.next = sooner(self.next, Some(due));
     }
@@ -630,8 +638,11 @@ impl<'a> Record<'a> {
     /// Calls a person when one of the two clocks has run out: asked at every look at an open
     /// Incident, whatever else is waited for.
     pub(super) fn escalate_when_late(&mut self, view: &View) {
+        if self.is_spoken_for() {
+            return;
+        }
         if self.conditions.is_true(ConditionType::Escalated) {
-            self.call_again(view);
+            self.call_again(escalation::repeats(view, self.incident));
             return;
         }
         let clock = escalation::clock(view, self.incident, &self.conditions);
@@ -639,6 +650,15 @@ impl<'a> Record<'a> {
             self.next = sooner(self.next, Some(clock.at));
         } else {
             self.call("Overdue", &clock.why);
+        }
+    }
+
+    /// Is a person called about what it shares with other contracts? See `parents`.
+    fn is_spoken_for(&self) -> bool {
+        match self.status.waiting.as_str() {
+            STORM | STORM_COOLDOWN => true,
+            SCHEMA_HELD => self.incident.spec.blames.is_some(),
+            _ => false,
         }
     }
 

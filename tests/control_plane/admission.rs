@@ -275,8 +275,20 @@ fn bad_incidents() -> Vec<(String, &'static str)> {
         *spec.pointer_mut(field).unwrap() = value;
         incident(&spec)
     };
+    let two = json!({"policy": {"name": "heal"}, "class": {"name": "storefinder"}});
+    let and = |field: &str, value: Value| {
+        let mut spec = whole_incident();
+        spec[field] = value;
+        incident(&spec)
+    };
     vec![
         (with("/cause", json!("AssetMissing")), "only approval, close, undo may change"),
+        (
+            and("about", json!({"policy": {"name": "heal"}})),
+            "exactly one of contractName, about must be set",
+        ),
+        (and("about", two.clone()), "exactly one of policy, class, schema must be set"),
+        (and("blames", two), "exactly one of policy, class, schema must be set"),
         (
             with("/plan/0/steps/0", json!({"name": "none"})),
             "exactly one of restoreRevision, refetchSource, repairDocument",
@@ -403,12 +415,13 @@ fn incident(spec: &Value) -> String {
     .to_string()
 }
 
-/// An Incident's spec with every field in it.
+/// An Incident's spec with every field in it that goes with a contract.
 fn whole_incident() -> Value {
     let op =
         json!({"op": "replace", "path": "/title", "valueDigest": "sha256:2", "valueFrom": "spec"});
     json!({
-        "contractName": "uk", "contractUID": "u", "widget": "storefinder", "ordinal": 1,
+        "subject": "uk", "contractName": "uk", "contractUID": "u", "widget": "storefinder", "ordinal": 1,
+        "blames": {"class": {"name": "storefinder"}},
         "documentDigest": "sha256:0", "fingerprint": "sha256:1", "rulesSummary": "schema",
         "violations": [{"rule": "schema", "path": "/title", "keyword": "type", "message": "is not a string"}],
         "severity": "Critical", "cause": "DocumentChanged", "openedAt": "2026-01-01T00:00:00Z",
@@ -425,6 +438,14 @@ fn whole_incident() -> Value {
     })
 }
 
+/// The spec of one about what several contracts have in common, likewise.
+fn whole_parent() -> Value {
+    let mut spec = whole_incident();
+    spec.as_object_mut().unwrap().remove("contractName");
+    spec["about"] = json!({"policy": {"name": "heal"}});
+    spec
+}
+
 #[tokio::test]
 async fn each_field_of_an_incident_that_is_not_for_people_is_written_once() {
     let cluster = Cluster::running();
@@ -432,8 +453,12 @@ async fn each_field_of_an_incident_that_is_not_for_people_is_written_once() {
     let whole = whole_incident();
     let stored = namespace.apply(&incident(&whole)).await;
     assert_eq!(stored.data["spec"], whole, "what is stored, a null in a patch with it");
+    let of_many = Namespace::new(&cluster, "once").await;
+    of_many.apply(&incident(&whole_parent())).await;
     let other = [
+        ("/subject", json!("de")),
         ("/contractName", json!("de")),
+        ("/blames/class/name", json!("menu")),
         ("/contractUID", json!("v")),
         ("/widget", json!("menu")),
         ("/ordinal", json!(2)),
@@ -459,9 +484,14 @@ async fn each_field_of_an_incident_that_is_not_for_people_is_written_once() {
         ("/intent/step", json!("patch")),
         ("/intent/digest", json!("sha256:9")),
         ("/intent/ops/0/path", json!("/other")),
+        ("/about/policy/name", json!("other")),
     ];
+    let holding = |field: &str| match field {
+        "about" => (whole_parent(), &of_many),
+        _ => (whole.clone(), &namespace),
+    };
     for (field, value) in &other {
-        let mut changed = whole.clone();
+        let (mut changed, namespace) = holding(field.split('/').nth(1).unwrap());
         *changed.pointer_mut(field).unwrap() = value.clone();
         let message = namespace.refusal(&incident(&changed)).await;
         assert!(
@@ -476,7 +506,7 @@ async fn each_field_of_an_incident_that_is_not_for_people_is_written_once() {
         let changed = |(at, _): &(&str, Value)| at.split('/').nth(1) == Some(&field);
         assert!(other.iter().any(changed), "no case changes {field}");
         if !required {
-            let mut without = whole.clone();
+            let (mut without, namespace) = holding(&field);
             assert!(without.as_object_mut().unwrap().remove(&field).is_some(), "{field}");
             let message = namespace.refusal(&incident(&without)).await;
             assert!(message.contains("spec is written once"), "without {field}: {message}");
@@ -491,14 +521,17 @@ async fn each_field_of_an_incident_that_is_not_for_people_is_written_once() {
 async fn a_field_that_an_incident_was_opened_without_is_not_added() {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, "once").await;
-    let whole = whole_incident();
+    let mut whole = whole_incident();
     let fields = spec_fields("Incident");
-    let mut least = json!({});
+    let mut least = json!({"contractName": "uk"});
     for (field, _) in fields.iter().filter(|(_, required)| *required) {
         least[field] = whole[field].clone();
     }
+    whole["about"] = whole_parent()["about"].clone();
     namespace.apply(&incident(&least)).await;
-    let is_ours = |field: &String| !kintsugi::api::crd::FOR_PEOPLE.contains(&field.as_str());
+    let is_ours = |field: &String| {
+        field != "contractName" && !kintsugi::api::crd::FOR_PEOPLE.contains(&field.as_str())
+    };
     for (field, _) in fields.iter().filter(|(field, required)| !required && is_ours(field)) {
         let mut with = least.clone();
         with[field] = whole[field].clone();

@@ -138,7 +138,7 @@ async fn the_operator_cannot_approve() {
     let refusal = patch_as(&operator, &namespace, "uk-1", &given).await.unwrap_err();
     assert!(refusal.contains("cannot patch resource \"incidents\""), "{refusal}");
     let mut spec = json!({
-        "contractName": "uk", "contractUID": "u", "widget": "w", "ordinal": 1,
+        "subject": "uk", "contractName": "uk", "contractUID": "u", "widget": "w", "ordinal": 1,
         "documentDigest": "sha256:0", "fingerprint": "sha256:1", "rulesSummary": "schema",
         "severity": "Critical", "cause": "DocumentChanged", "openedAt": "2026-01-01T00:00:00Z",
     });

@@ -126,7 +126,8 @@ async fn the_good_part_of_a_broken_edit_is_served_and_the_incident_waits_for_the
 }
 
 /// The reasons of all Events, once there is one with this reason.
-async fn events_until(namespace: &Namespace, reason: &str) -> Vec<String> {
+/// The same, once one of them is `reason`.
+pub async fn events_until(namespace: &Namespace, reason: &str) -> Vec<String> {
     let list = watcher(namespace.api::<Event>(), watcher::Config::default());
     let found = list
         .applied_objects()
@@ -135,7 +136,8 @@ async fn events_until(namespace: &Namespace, reason: &str) -> Vec<String> {
     events(namespace).await
 }
 
-async fn events(namespace: &Namespace) -> Vec<String> {
+/// The reasons of the Events that there are.
+pub async fn events(namespace: &Namespace) -> Vec<String> {
     let list = namespace.api::<Event>().list(&ListParams::default()).await.unwrap();
     list.items.into_iter().filter_map(|event| event.reason).collect()
 }

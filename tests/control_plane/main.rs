@@ -20,6 +20,7 @@ mod healing;
 mod jobs;
 mod leadership;
 mod ownership;
+mod parents;
 mod pin;
 mod policies;
 mod probes;

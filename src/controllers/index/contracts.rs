@@ -84,6 +84,11 @@ impl Index {
         Some(key)
     }
 
+    /// The first list of contracts has ended.
+    pub fn listed_contracts(&self) {
+        self.lock().is_whole = true;
+    }
+
     /// Takes in a contract that cannot be read; has that been said of this generation of it?
     pub fn saw_unreadable(&self, key: &Key, uid: &str, generation: i64) -> bool {
         let mut state = self.lock();

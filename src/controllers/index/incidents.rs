@@ -14,7 +14,6 @@ use crate::{
         breakers::{self, Calls},
         fleet::{Fleet, Trouble},
         measure::{self, Account, Measured},
-        select,
         view::EndedIncident,
     },
     domain::breaker::Call,
@@ -27,13 +26,13 @@ pub(super) struct IncidentEntry {
     version: u64,
     contract_uid: String,
     /// What the other contracts of the namespace need to know of it.
-    trouble: Arc<Trouble>,
+    pub(super) trouble: Arc<Trouble>,
     /// What its policies are measured by.
     account: Account,
     /// What it depended on, and whether that answered.
     calls: Box<[(Box<str>, Call)]>,
     /// The object while it is open, since every look at its contract needs it; else its end.
-    state: Result<Arc<Incident>, EndedIncident>,
+    pub(super) state: Result<Arc<Incident>, EndedIncident>,
 }
 
 impl Index {
@@ -115,31 +114,33 @@ impl Index {
 impl Index {
     /// What `policies` have to know of the other contracts in the namespace of `own`. A repair of
     /// `own` counts as under way from now on, until [`Index::rests_again`]: two that ask at the
-    /// same time must not both be the last one.
-    pub fn fleet(&self, own: &Key, policies: Vec<String>) -> Fleet {
+    /// same time must not both be the last one. None while not all contracts are known: a share of
+    /// those that happen to be would hide a storm.
+    pub fn fleet(&self, own: &Key, policies: Vec<String>) -> Option<Fleet> {
         let mut state = self.lock();
+        if !state.is_whole {
+            return None;
+        }
         let here = |key: &Key| key.namespace == own.namespace;
         let others = state.incidents.iter().filter(|(key, _)| here(key) && *key != own);
-        let troubles =
-            others.flat_map(|(_, all)| all.values().map(|entry| Arc::clone(&entry.trouble)));
+        let troubles = others.flat_map(|(_, all)| all.values().map(|entry| &entry.trouble));
+        let of_them = troubles.filter(|trouble| policies.iter().any(|name| trouble.is_of(name)));
         let mut fleet = Fleet {
-            troubles: troubles.collect(),
+            troubles: of_them.cloned().collect(),
             calls: state.calls(&own.namespace),
             ..Fleet::default()
         };
         for name in &policies {
             let Some(policy) = state.policies.get(&own.beside(name)) else { continue };
-            let matched = state.contracts.iter().filter(|(contract, entry)| {
-                here(contract) && select::is_for(&policy.spec, &entry.widget, &entry.labels)
-            });
-            fleet.matched.insert(name.clone(), matched.count());
+            let matched = state.matched(&own.namespace, &policy.spec);
+            fleet.matched.insert(name.clone(), matched);
             let under_way = state.repairing.iter().filter(|(contract, policies)| {
                 here(contract) && *contract != own && policies.contains(name)
             });
             fleet.in_flight.insert(name.clone(), under_way.count());
         }
         state.repairing.insert(own.clone(), policies);
-        fleet
+        Some(fleet)
     }
 
     /// What the Incidents and contracts of its namespace say of a policy.
@@ -147,13 +148,11 @@ impl Index {
         let state = self.lock();
         let Some(known) = state.policies.get(policy) else { return Measured::default() };
         let here = |key: &Key| key.namespace == policy.namespace;
-        let matched = state.contracts.iter().filter(|(contract, entry)| {
-            here(contract) && select::is_for(&known.spec, &entry.widget, &entry.labels)
-        });
+        let matched = state.matched(&policy.namespace, &known.spec);
         let incidents = state.incidents.iter().filter(|(contract, _)| here(contract));
         let entries: Vec<&IncidentEntry> = incidents.flat_map(|(_, all)| all.values()).collect();
         let accounts = entries.iter().map(|entry| &entry.account);
-        let measured = measure::count(&policy.name, &known.spec.steps, matched.count(), accounts);
+        let measured = measure::count(&policy.name, &known.spec.steps, matched, accounts);
         let own = entries.iter().filter(|entry| entry.account.is_of(&policy.name));
         let asked = own.flat_map(|entry| entry.calls.iter().map(|(name, _)| name.to_string()));
         let (asked, calls) = (asked.collect(), state.calls(&policy.namespace));

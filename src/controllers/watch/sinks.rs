@@ -12,7 +12,7 @@ use kube::{
 use super::Sink;
 use crate::{
     api::{Incident, WidgetClass, WidgetContract},
-    controllers::{Ctx, Key, contract, echo::Object, index::version_of, policy},
+    controllers::{Ctx, Key, contract, echo::Object, index::version_of, parents, policy},
 };
 
 fn look_at(ctx: &Ctx, keys: impl IntoIterator<Item = Key>) {
@@ -103,6 +103,7 @@ pub(super) struct Incidents;
 /// Has the policies of an Incident counted anew. Its own writes, too, come by as events.
 fn measured_by(ctx: &Ctx, incident: &Incident) {
     let key = Key::of(incident);
+    parents::changed(ctx, &key.namespace);
     let named = incident.spec.plan.iter().filter_map(|segment| segment.policy_ref.as_ref());
     named.for_each(|policy| policy::counts(ctx, key.beside(&policy.name)));
 }
@@ -112,12 +113,23 @@ impl Sink<Incident> for Incidents {
 
     fn saw(&mut self, ctx: &Ctx, object: Incident) {
         let (key, version) = (Key::of(&object), version_of(object.resource_version().as_deref()));
+        if object.spec.about.is_some() {
+            ctx.index.saw_parent(&object);
+            parents::changed(ctx, &key.namespace);
+            return;
+        }
         let news = ctx.index.saw_incident(&object);
         measured_by(ctx, &object);
         look_at(ctx, news.filter(|_| !ctx.echoes.waits(&Object::Incident(key), version)));
     }
 
     fn lost(&mut self, ctx: &Ctx, object: &Incident) {
+        if object.spec.about.is_some() {
+            let key = Key::of(object);
+            ctx.index.lost_parent(&key);
+            parents::changed(ctx, &key.namespace);
+            return;
+        }
         look_at(ctx, ctx.index.lost_incident(object));
         measured_by(ctx, object);
     }

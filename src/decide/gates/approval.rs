@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn the_command_is_never_cut() {
         let spec = json!({
-            "contractName": "c", "contractUID": "u", "widget": "w", "ordinal": 1, "severity": "Critical",
+            "subject": "c", "contractName": "c", "contractUID": "u", "widget": "w", "ordinal": 1, "severity": "Critical",
             "documentDigest": "d", "fingerprint": "f", "rulesSummary": "", "cause": "DocumentChanged",
             "openedAt": "2026-01-01T00:00:00Z",
             "approval": {

@@ -1,0 +1,173 @@
+//! Incidents about what several contracts have in common: one look at a namespace at a time, after
+//! something in it changed.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, Preconditions},
+};
+use tracing::warn;
+
+use super::{
+    Ctx, Error, Key, contract::backoff, create_as_us, events, names::owner_reference, patch_as_us,
+    perform::status_patch, policy,
+};
+use crate::{
+    api::{
+        Incident,
+        incident::{About, IncidentSpec, IncidentStatus},
+    },
+    decide::{
+        parents::{self, Act, Parent},
+        signal::Signal,
+    },
+    domain::Span,
+};
+
+/// How long after a change a namespace is looked at: a storm of changes is one look.
+const LOOK_AFTER: Duration = Duration::from_secs(2);
+
+/// Something changed that contracts of this namespace may have in common.
+pub fn changed(ctx: &Ctx, namespace: &str) {
+    ctx.families.at(Key::new(namespace, ""), Instant::now() + LOOK_AFTER);
+}
+
+/// Looks at namespaces until the queue is closed.
+pub async fn work(ctx: Arc<Ctx>) {
+    let mut failures = 0;
+    while let Some(key) = ctx.families.take().await {
+        match look(&ctx, &key.namespace).await {
+            Ok(next) => {
+                failures = 0;
+                if let Some(wait) = next {
+                    ctx.families.at(key.clone(), Instant::now() + wait);
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                let wait = backoff(failures, 1000);
+                warn!(namespace = %key.namespace, %error, ?wait, "a look at what contracts have in common failed");
+                ctx.families.at(key.clone(), Instant::now() + wait);
+            }
+        }
+        ctx.families.done(&key);
+    }
+}
+
+async fn look(ctx: &Ctx, namespace: &str) -> Result<Option<Duration>, Error> {
+    let now = ctx.now();
+    let (acts, next) = parents::next(&ctx.index.family(namespace), now);
+    for act in acts {
+        match act {
+            Act::Open { name, spec, owner } => open(ctx, namespace, &name, *spec, &owner).await?,
+            Act::Record { parent, status, signals } => {
+                record(ctx, namespace, &parent, &status, &signals).await?;
+            }
+            Act::Forget(parent) => forget(ctx, namespace, &parent).await?,
+        }
+    }
+    Ok(next.map(|at| Span::between(now, at).to_std()))
+}
+
+/// Opens an Incident. One that is there already was opened before a crash: it is taken over.
+async fn open(
+    ctx: &Ctx,
+    namespace: &str,
+    name: &str,
+    spec: IncidentSpec,
+    owner: &About,
+) -> Result<(), Error> {
+    let owner = match owner_of(ctx, namespace, owner) {
+        Ok(owner) => owner,
+        // It went while this was decided, and what it was about with it.
+        Err(Gone) => return Ok(()),
+    };
+    let attempted = format!("opening Incident {namespace}/{name}");
+    let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), namespace);
+    let mut object = Incident::new(name, spec);
+    object.metadata.owner_references = owner.map(|owner| vec![owner]);
+    let opened = match ctx.write(&attempted, incidents.create(&create_as_us(), &object)).await {
+        Err(Error::Conflict { .. }) => {
+            let found = ctx.find(&attempted, incidents.get(name)).await?;
+            found.ok_or(Error::Conflict { attempted })?
+        }
+        answer => answer?,
+    };
+    ctx.index.saw_parent(&opened);
+    changed(ctx, namespace);
+    Ok(())
+}
+
+/// What an Incident would be about is not there any more.
+struct Gone;
+
+/// What an Incident ends with: that one calls it to account for nothing that is gone.
+fn owner_of(ctx: &Ctx, namespace: &str, about: &About) -> Result<Option<OwnerReference>, Gone> {
+    match about {
+        About::Policy(named) => {
+            let owner = policy::owner_reference_of(ctx, &Key::new(namespace, &named.name));
+            owner.map(Some).ok_or(Gone)
+        }
+        About::Class(named) => {
+            let class = ctx.index.class(&Key::new(namespace, &named.name)).ok_or(Gone)?;
+            Ok(Some(owner_reference(&*class)))
+        }
+        // Its schema may come back under the same name: its contracts refer to it all the while.
+        About::Schema(_) => Ok(None),
+    }
+}
+
+/// Writes the status of one on exactly the version that was decided on.
+async fn record(
+    ctx: &Ctx,
+    namespace: &str,
+    parent: &Parent,
+    status: &IncidentStatus,
+    signals: &[Signal],
+) -> Result<(), Error> {
+    let known = &parent.incident;
+    let attempted = format!("writing the status of Incident {namespace}/{}", known.name);
+    let Some(patch) = status_patch(Some(&known.status), status, Some(&known.version)) else {
+        return Ok(());
+    };
+    let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), namespace);
+    let (params, patch) = (patch_as_us(), Patch::Merge(&patch));
+    let request = incidents.patch_status(&known.name, &params, &patch);
+    match ctx.write(&attempted, request).await {
+        Ok(written) => {
+            ctx.index.saw_parent(&written);
+            for signal in signals {
+                events::say_of_incident(ctx, &written, signal).await;
+            }
+            Ok(())
+        }
+        Err(error) if error.is_not_found() => {
+            ctx.index.lost_parent(&Key::new(namespace, &known.name));
+            changed(ctx, namespace);
+            Ok(())
+        }
+        // The watch brings what was written by somebody else, and with it another look.
+        Err(Error::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn forget(ctx: &Ctx, namespace: &str, parent: &Parent) -> Result<(), Error> {
+    let name = &parent.incident.name;
+    let attempted = format!("deleting Incident {namespace}/{name}");
+    let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), namespace);
+    let preconditions = Preconditions { uid: Some(parent.uid.clone()), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match ctx.write(&attempted, incidents.delete(name, &params)).await {
+        Ok(_) => {}
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    ctx.index.lost_parent(&Key::new(namespace, name));
+    Ok(())
+}

@@ -1,0 +1,358 @@
+//! Incidents about what several contracts have in common: a storm of one policy's contracts, or a
+//! schema that good documents fail. They call a person once instead of once for each contract; what
+//! holds the contracts' own repairs is their gates, which need no such Incident.
+//!
+//! ```text
+//! in common            open Incident about it   what happens
+//! yes                  none                     open it, unless a person closed the last about this
+//! yes                  one                      Escalated; a person is called, and again for as long
+//! no                   one                      Resolved
+//! any                  one, closed by a person  Resolved
+//! ```
+//!
+//! All of it follows from the Incidents that are there: a crash loses nothing and opens nothing twice.
+
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::{
+    api::{
+        condition::{ConditionType, whole_seconds},
+        incident::{About, Cause, Incident, IncidentSpec, IncidentStatus, RuleViolation, State},
+        refs::LocalRef,
+    },
+    domain::{Digest, Span, text},
+};
+
+use super::{
+    episode,
+    escalation::{self, REPEAT_EVERY},
+    fleet::Trouble,
+    gates::SCHEMA_HELD,
+    limits::{self, STORM, STORM_COOLDOWN},
+    moves::Move,
+    record::Record,
+    select::Policy,
+    signal::Signal,
+    view::{OpenIncident, sooner},
+};
+
+/// Incidents that are over and are kept of each thing in common.
+const KEPT: usize = 5;
+const KEPT_FOR: Span = Span::mins(168 * 60);
+/// Places that the members of a family share, as far as the Incident shows them.
+const PLACES_SHOWN: usize = 20;
+/// Of the name of what is in common, as part of an Incident's name.
+const NAME_MAX: usize = 40;
+
+/// What is known of one namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Family {
+    /// Its policies, each with how many contracts it is for.
+    pub policies: Vec<(Policy, usize)>,
+    /// The Incidents of contracts, those that are over included.
+    pub troubles: Vec<Arc<Trouble>>,
+    /// Those that are open.
+    pub open: Vec<Arc<Incident>>,
+    /// The Incidents about what they have in common, those that are over included.
+    pub parents: Vec<Parent>,
+}
+
+/// An Incident about what several contracts have in common.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    /// Its UID.
+    pub uid: String,
+    /// The rest of it.
+    pub incident: OpenIncident,
+}
+
+/// One write.
+#[derive(Debug)]
+pub enum Act {
+    /// Open an Incident, which ends with `owner` where that is an object with an end.
+    Open {
+        /// Its name.
+        name: String,
+        /// Its spec.
+        spec: Box<IncidentSpec>,
+        /// What it is about.
+        owner: About,
+    },
+    /// Write down what was seen.
+    Record {
+        /// The Incident as it was seen.
+        parent: Box<Parent>,
+        /// Its new status.
+        status: Box<IncidentStatus>,
+        /// What to say about it.
+        signals: Vec<Signal>,
+    },
+    /// Delete one that is over and not kept any more.
+    Forget(Box<Parent>),
+}
+
+/// What several contracts have in common now.
+struct Common<'a> {
+    about: About,
+    cause: Cause,
+    /// Since when without a break.
+    since: Timestamp,
+    why: String,
+    members: Vec<&'a IncidentSpec>,
+    /// Is anything held because of it? A person is not called for what concerns nobody.
+    holds: bool,
+    repeat_every: Span,
+}
+
+/// What to write, and when to look again.
+#[must_use]
+pub fn next(family: &Family, now: Timestamp) -> (Vec<Act>, Option<Timestamp>) {
+    let (storms, mut due) = storms(family, now);
+    let mut acts = Vec::new();
+    let all: Vec<Common<'_>> = storms.into_iter().chain(schemas(family)).collect();
+    for common in &all {
+        if common.holds
+            && open_about(family, &common.about).is_none()
+            && !is_closed(family, common)
+            && let Some(act) = open(family, common, now)
+        {
+            acts.push(act);
+        }
+    }
+    for parent in family.parents.iter().filter(|parent| !is_over(parent)) {
+        let about = parent.incident.spec.about.as_ref();
+        let common = all.iter().find(|common| Some(&common.about) == about);
+        let (act, at) = go_on(parent, common, now);
+        acts.extend(act);
+        due = sooner(due, at);
+    }
+    let (surplus, expiry) = surplus(family, now);
+    acts.extend(surplus.into_iter().map(|parent| Act::Forget(Box::new(parent.clone()))));
+    (acts, sooner(due, expiry))
+}
+
+fn storms(family: &Family, now: Timestamp) -> (Vec<Common<'_>>, Option<Timestamp>) {
+    let (mut storms, mut due) = (Vec::new(), None);
+    for (policy, matched) in &family.policies {
+        let own = family.troubles.iter().filter(|trouble| trouble.is_of(&policy.name));
+        let spans = own.map(|trouble| (trouble.since, trouble.until));
+        let Some(storm) = limits::storm_of(policy, *matched, spans, now) else { continue };
+        due = sooner(due, storm.until);
+        let is_of = |open: &&Arc<Incident>| {
+            let mut named = open.spec.plan.iter().filter_map(|segment| segment.policy_ref.as_ref());
+            named.any(|named| named.name == policy.name)
+        };
+        let members: Vec<&Incident> =
+            family.open.iter().filter(is_of).map(|open| &**open).collect();
+        storms.push(Common {
+            about: About::Policy(LocalRef { name: policy.name.clone() }),
+            cause: Cause::Storm,
+            since: storm.since,
+            why: storm.why(policy),
+            holds: members.iter().any(|open| [STORM, STORM_COOLDOWN].contains(&waiting(open))),
+            members: members.into_iter().map(|open| &open.spec).collect(),
+            repeat_every: escalation::repeat_every(policy.spec.escalation.as_ref()),
+        });
+    }
+    (storms, due)
+}
+
+fn schemas(family: &Family) -> impl Iterator<Item = Common<'_>> {
+    let mut blamed: BTreeMap<&About, Vec<&IncidentSpec>> = BTreeMap::new();
+    // Those whose schema a person has accepted are held no more, and are repaired.
+    for open in family.open.iter().filter(|open| waiting(open) == SCHEMA_HELD) {
+        if let Some(about) = &open.spec.blames {
+            blamed.entry(about).or_default().push(&open.spec);
+        }
+    }
+    blamed.into_iter().map(|(about, members)| Common {
+        about: about.clone(),
+        cause: Cause::SchemaChanged,
+        since: members.iter().map(|spec| spec.opened_at.0).min().unwrap_or(Timestamp::MAX),
+        why: match members.len() {
+            1 => "the last good document of 1 contract fails the schema, too".to_owned(),
+            many => format!("the last good documents of {many} contracts fail the schema, too"),
+        },
+        members,
+        holds: true,
+        repeat_every: REPEAT_EVERY,
+    })
+}
+
+fn waiting(open: &Incident) -> &str {
+    open.status.as_ref().map_or("", |status| &status.waiting)
+}
+
+fn is_over(parent: &Parent) -> bool {
+    parent.incident.status.state.is_some_and(State::is_over)
+}
+
+fn all_about<'a>(family: &'a Family, about: &'a About) -> impl Iterator<Item = &'a Parent> {
+    family.parents.iter().filter(move |parent| parent.incident.spec.about.as_ref() == Some(about))
+}
+
+fn open_about<'a>(family: &'a Family, about: &'a About) -> Option<&'a Parent> {
+    all_about(family, about).find(|parent| !is_over(parent))
+}
+
+/// Did a person close the last Incident about this, and nothing has changed since?
+fn is_closed(family: &Family, common: &Common<'_>) -> bool {
+    let last = all_about(family, &common.about).max_by_key(|p| p.incident.spec.ordinal);
+    let Some(last) = last.filter(|last| last.incident.spec.close) else { return false };
+    last.incident.status.resolved_at.as_ref().is_some_and(|closed| common.since <= closed.0)
+}
+
+fn open(family: &Family, common: &Common<'_>, now: Timestamp) -> Option<Act> {
+    let severity = common.members.iter().map(|spec| spec.severity).max()?;
+    let last = all_about(family, &common.about).map(|parent| parent.incident.spec.ordinal).max();
+    let ordinal = last.unwrap_or(0).saturating_add(1);
+    let policies = match &common.about {
+        About::Policy(policy) => policy.name.clone(),
+        About::Class(_) | About::Schema(_) => String::new(),
+    };
+    let subject = common.about.to_string();
+    let digest = Digest::of_bytes(subject.as_bytes());
+    let spec = IncidentSpec {
+        subject: text::bounded(&subject, 320),
+        contract_name: String::new(),
+        contract_uid: String::new(),
+        about: Some(common.about.clone()),
+        blames: None,
+        widget: String::new(),
+        ordinal,
+        document_digest: digest.clone(),
+        fingerprint: digest,
+        rules_summary: text::bounded(&rules(&common.members), 255),
+        violations: places(&common.members),
+        severity,
+        cause: common.cause,
+        plan: Vec::new(),
+        intent: None,
+        policies_summary: policies,
+        traceparent: None,
+        opened_at: Time(whole_seconds(now)),
+        approval: None,
+        close: false,
+        undo: None,
+    };
+    let name = name(&common.about, ordinal);
+    Some(Act::Open { name, spec: Box::new(spec), owner: common.about.clone() })
+}
+
+/// `<kind>-<what>-<10 hex>`: a restart cannot open the same one twice.
+fn name(about: &About, ordinal: u32) -> String {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let plain = about.to_string().replace(|c: char| !is_plain(c), "-");
+    let cut: String = plain.chars().take(NAME_MAX).collect();
+    episode::name(cut.trim_end_matches('-'), &about.to_string(), ordinal)
+}
+
+fn go_on(
+    parent: &Parent,
+    common: Option<&Common<'_>>,
+    now: Timestamp,
+) -> (Option<Act>, Option<Timestamp>) {
+    let incident = &parent.incident;
+    let mut record = Record::of(incident, incident.spec.document_digest.clone(), now);
+    match common {
+        _ if incident.spec.close => {
+            record.over(State::Resolved, "ClosedByPerson", "a person closed it");
+        }
+        None => record.over(State::Resolved, "Recovered", over(incident)),
+        Some(common) => {
+            let held = match common.cause {
+                Cause::Storm => STORM,
+                _ => SCHEMA_HELD,
+            };
+            let why = match shared_most(&common.members) {
+                Some(place) => format!("{}; {place}", common.why),
+                None => common.why.clone(),
+            };
+            record.set(ConditionType::Held, true, held, &why);
+            record.waits_for("Person");
+            record.call_for(held, &why, common.repeat_every);
+        }
+    }
+    match record.done() {
+        (Move::Record { status, signals, .. }, at) => {
+            (Some(Act::Record { parent: Box::new(parent.clone()), status, signals }), at)
+        }
+        (_, at) => (None, at),
+    }
+}
+
+fn over(incident: &OpenIncident) -> &'static str {
+    match incident.spec.cause {
+        Cause::Storm => "the storm is over, and repairs go on",
+        _ => "no good document fails the schema any more",
+    }
+}
+
+/// The rules that fail, the most frequent first: `schema (12), images (3)`.
+fn rules(members: &[&IncidentSpec]) -> String {
+    let names = members.iter().flat_map(|spec| spec.plan.iter().flat_map(|s| &s.rules));
+    let shown = most_frequent(names).into_iter().map(|(rule, times)| format!("{rule} ({times})"));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// The places at which members fail, the most frequent first.
+fn places(members: &[&IncidentSpec]) -> Vec<RuleViolation> {
+    let frequent = most_frequent(members.iter().flat_map(|spec| places_of(spec)));
+    let shown = frequent.into_iter().take(PLACES_SHOWN).map(|((rule, path, keyword), times)| {
+        RuleViolation {
+            rule: rule.clone(),
+            path: path.clone(),
+            keyword: keyword.clone(),
+            message: format!("fails in {times} of the contracts"),
+        }
+    });
+    shown.collect()
+}
+
+fn places_of(spec: &IncidentSpec) -> impl Iterator<Item = (&String, &String, &String)> {
+    spec.violations.iter().map(|place| (&place.rule, &place.path, &place.keyword))
+}
+
+/// The place at which the most of them fail, where it is more than one.
+fn shared_most(members: &[&IncidentSpec]) -> Option<String> {
+    let frequent = most_frequent(members.iter().flat_map(|spec| places_of(spec)));
+    let ((rule, path, keyword), times) = frequent.into_iter().next().filter(|(_, n)| *n > 1)?;
+    let place = if path.is_empty() { "the whole document" } else { path };
+    Some(format!("{times} of them fail rule {rule} ({keyword}) at {place}"))
+}
+
+fn most_frequent<T: Ord>(things: impl Iterator<Item = T>) -> Vec<(T, usize)> {
+    let mut counts = BTreeMap::new();
+    for thing in things {
+        *counts.entry(thing).or_insert(0_usize) += 1;
+    }
+    let mut counts: Vec<(T, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, times)| Reverse(*times));
+    counts
+}
+
+/// Those that are not kept any more, and when the next one will not be.
+fn surplus(family: &Family, now: Timestamp) -> (Vec<&Parent>, Option<Timestamp>) {
+    let mut over: Vec<&Parent> = family.parents.iter().filter(|parent| is_over(parent)).collect();
+    over.sort_by_key(|parent| Reverse(parent.incident.spec.ordinal));
+    let (mut kept, mut surplus, mut next) = (BTreeMap::new(), Vec::new(), None);
+    for parent in over {
+        let nth = kept.entry(&parent.incident.spec.about).or_insert(0_usize);
+        *nth += 1;
+        let ended = parent.incident.status.resolved_at.as_ref().map_or(now, |at| at.0);
+        let until = KEPT_FOR.after(ended);
+        // The newest is remembered for as long as its number, and that a person closed it, counts.
+        if *nth > KEPT || (*nth > 1 && until <= now) {
+            surplus.push(parent);
+        } else if *nth > 1 {
+            next = sooner(next, Some(until));
+        }
+    }
+    (surplus, next)
+}
+
+#[cfg(test)]
+mod tests;
