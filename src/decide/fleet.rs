@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 
 use super::breakers::Calls;
-use crate::api::{
-    condition::{ConditionType, Conditions},
-    incident::{IncidentSpec, IncidentStatus, State},
+use crate::{
+    api::{
+        condition::{ConditionType, Conditions},
+        incident::{IncidentSpec, IncidentStatus, State},
+    },
+    domain::Span,
 };
 
 /// What is known of the other contracts of a namespace.
@@ -17,6 +20,8 @@ pub struct Fleet {
     pub troubles: Vec<Arc<Trouble>>,
     /// How many contracts each policy is for, this one included.
     pub matched: BTreeMap<String, usize>,
+    /// How many contracts of each policy are about to be repaired and have no Incident yet.
+    pub opening: BTreeMap<String, usize>,
     /// How many repairs of each policy are under way.
     pub in_flight: BTreeMap<String, usize>,
     /// What all contracts of the namespace depended on, this one included, and what answered.
@@ -26,12 +31,16 @@ pub struct Fleet {
 /// One Incident, as far as it concerns others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
+    /// The contract.
+    pub contract: String,
     /// The policies of its plan.
     pub policies: Vec<String>,
     /// When the trouble began.
     pub since: Timestamp,
-    /// When it was over, or a repair of it passed.
+    /// When it was over.
     pub until: Option<Timestamp>,
+    /// Passes what its last repair wrote, if there was one?
+    pub is_repaired: bool,
     /// When a repair was written.
     pub repairs: Vec<Timestamp>,
 }
@@ -42,21 +51,30 @@ impl Trouble {
     pub fn of(spec: &IncidentSpec, status: &IncidentStatus) -> Self {
         let is_over = status.state.is_some_and(State::is_over);
         let ended = status.resolved_at.as_ref().map_or(spec.opened_at.0, |time| time.0);
-        // A repair that passes has ended it, however long its owner takes to mend the document: else
-        // repairs that went well would become a storm that forbids the next one.
         let conditions = Conditions::of(Some(&status.conditions));
-        let is_repaired = [ConditionType::Verified, ConditionType::Mitigated]
+        let passes = [ConditionType::Verified, ConditionType::Mitigated]
             .into_iter()
             .all(|type_| conditions.is_true(type_));
-        let repaired = status.published_at.as_ref().filter(|_| is_repaired).map(|time| time.0);
         let policies = spec.plan.iter().filter_map(|s| s.policy_ref.as_ref());
         let wrote = status.attempts.iter().filter(|a| a.published.is_some() || !a.ops.is_empty());
         Self {
+            contract: spec.contract_name.clone(),
             policies: policies.map(|policy| policy.name.clone()).collect(),
             since: spec.opened_at.0,
-            until: repaired.or(is_over.then_some(ended)),
+            until: is_over.then_some(ended),
+            is_repaired: is_over || passes,
             repairs: wrote.map(|attempt| attempt.at.0).collect(),
         }
+    }
+
+    /// From when until when it counts for a storm. A repair that passes ends it, however long its
+    /// owner takes to mend the document, but only after `cooldown`: else repairs that go well, each
+    /// at once, would hide that all contracts break together.
+    #[must_use]
+    pub fn span(&self, cooldown: Span) -> (Timestamp, Option<Timestamp>) {
+        let repaired = self.repairs.iter().max().filter(|_| self.is_repaired);
+        let counts_until = repaired.map(|at| cooldown.after(*at));
+        (self.since, counts_until.max(self.until))
     }
 
     /// Is it the policy's to repair?

@@ -64,18 +64,39 @@ fn storm(
     now: Timestamp,
 ) -> Result<(), Held> {
     let matched = fleet.matched.get(&policy.name).copied().unwrap_or(0);
+    // Of those no Incident tells yet; this one may be among them.
+    let opening = fleet.opening.get(&policy.name).copied().unwrap_or(0);
+    let unsaid = std::iter::repeat_n((now, None), opening);
     let own = (own.map_or(now, |own| own.since), None);
-    let spans = troubles.iter().map(|trouble| (trouble.since, trouble.until)).chain([own]);
+    let spans = spans(policy, troubles.iter().copied()).into_iter().chain(unsaid).chain([own]);
     let Some(storm) = storm_of(policy, matched, spans, now) else { return Ok(()) };
     let (name, why) = (&policy.name, storm.why(policy));
-    let Some(until) = storm.until else {
-        let message = format!(
-            "{why}: look for what they share, or raise its spec.storm.maxUnhealthy; see the \
-             Incident about policy/{name}"
-        );
-        return Err(Held { reason: STORM, message, until: None });
-    };
-    Err(Held { reason: STORM_COOLDOWN, message: why, until: Some(until) })
+    if storm.is_over {
+        return Err(Held { reason: STORM_COOLDOWN, message: why, until: storm.look_at });
+    }
+    let message = format!(
+        "{why}: look for what they share, or raise its spec.storm.maxUnhealthy; see the Incident \
+         about policy/{name}"
+    );
+    Err(Held { reason: STORM, message, until: storm.look_at })
+}
+
+/// A time in which a contract was in trouble.
+type Spell = (Timestamp, Option<Timestamp>);
+
+/// When the contracts of `troubles` were in trouble, as it counts for a storm: one at a time for each.
+#[must_use]
+pub fn spans<'a>(policy: &Policy, troubles: impl Iterator<Item = &'a Trouble>) -> Vec<Spell> {
+    let cooldown = Terms::of(policy).cooldown;
+    let mut all: Vec<(&str, Spell)> =
+        troubles.map(|trouble| (trouble.contract.as_str(), trouble.span(cooldown))).collect();
+    all.sort_unstable();
+    let next = all.iter().skip(1).map(Some).chain([None]);
+    let cut = all.iter().zip(next).map(|((contract, (since, until)), next)| {
+        let next = next.filter(|(other, _)| other == contract).map(|(_, (since, _))| *since);
+        (*since, until.map(|until| next.map_or(until, |next| until.min(next))).or(next))
+    });
+    cut.collect()
 }
 
 /// A storm of one policy's contracts.
@@ -87,27 +108,27 @@ pub struct Stormy {
     pub unhealthy: usize,
     /// How many the policy is for.
     pub matched: usize,
-    /// When repairs go on, where it is over already.
-    pub until: Option<Timestamp>,
+    /// It is over, but for the cooldown.
+    pub is_over: bool,
+    /// When that may change by time alone.
+    pub look_at: Option<Timestamp>,
 }
 
 impl Stormy {
     /// A sentence for people.
     #[must_use]
     pub fn why(&self, policy: &Policy) -> String {
-        let Self { unhealthy, matched, until, .. } = self;
-        let (name, terms) = (&policy.name, Terms::of(policy));
-        match until {
-            None => format!(
-                "{unhealthy} of the {matched} contracts that RemediationPolicy {name} is for are in \
-                 trouble at once, and at most {} may be",
-                terms.share
-            ),
-            Some(_) => format!(
-                "a storm of the contracts of RemediationPolicy {name} ended less than {} ago",
-                terms.cooldown
-            ),
+        let Self { unhealthy, matched, .. } = self;
+        let (name, Terms { share, cooldown, .. }) = (&policy.name, Terms::of(policy));
+        if self.is_over {
+            return format!(
+                "a storm of the contracts of RemediationPolicy {name} ended less than {cooldown} ago"
+            );
         }
+        format!(
+            "{unhealthy} of the {matched} contracts that RemediationPolicy {name} is for are in \
+             trouble at once, or were repaired less than {cooldown} ago, and at most {share} may be"
+        )
     }
 }
 
@@ -136,17 +157,23 @@ impl Terms {
 pub fn storm_of(
     policy: &Policy,
     matched: usize,
-    spans: impl Iterator<Item = (Timestamp, Option<Timestamp>)>,
+    spans: impl Iterator<Item = Spell>,
     now: Timestamp,
 ) -> Option<Stormy> {
     let Terms { share, fewest, cooldown } = Terms::of(policy);
     if matched < fewest {
         return None;
     }
-    let above = last_above(spans, share.of(matched), now)?;
-    let until = (above.last < now).then(|| cooldown.after(above.last));
-    let goes_on = until.is_none_or(|until| until > now);
-    goes_on.then_some(Stormy { since: above.since, unhealthy: above.open, matched, until })
+    let spans: Vec<Spell> = spans.collect();
+    let Above { since, last, open } = last_above(spans.iter().copied(), share.of(matched), now)?;
+    let is_over = last < now;
+    let look_at = if is_over {
+        Some(cooldown.after(last))
+    } else {
+        spans.iter().filter_map(|(_, until)| *until).filter(|until| *until > now).min()
+    };
+    let goes_on = !is_over || look_at.is_some_and(|at| at > now);
+    goes_on.then_some(Stormy { since, unhealthy: open, matched, is_over, look_at })
 }
 
 /// When more than `most` of `spans` were open.
@@ -160,11 +187,7 @@ struct Above {
 }
 
 /// The last time up to `now` at which more than `most` of `spans` were open.
-fn last_above(
-    spans: impl Iterator<Item = (Timestamp, Option<Timestamp>)>,
-    most: usize,
-    now: Timestamp,
-) -> Option<Above> {
+fn last_above(spans: impl Iterator<Item = Spell>, most: usize, now: Timestamp) -> Option<Above> {
     // An end comes before a beginning at the same moment.
     let mut changes: Vec<(Timestamp, bool)> = spans
         .filter(|(since, until)| *since <= now && until.is_none_or(|until| until > *since))
@@ -258,16 +281,19 @@ mod tests {
     }
 
     fn fleet(matched: usize, troubles: &[(i64, Option<i64>)], in_flight: usize) -> Fleet {
-        let trouble = |(since, until): &(i64, Option<i64>)| {
-            Arc::new(Trouble {
-                policies: vec!["heal".to_owned()],
-                since: at(*since),
-                until: until.map(at),
-                repairs: vec![at(*since)],
-            })
+        let trouble = |(since, until): &(i64, Option<i64>)| Trouble {
+            contract: String::new(),
+            policies: vec!["heal".to_owned()],
+            since: at(*since),
+            until: until.map(at),
+            is_repaired: until.is_some(),
+            repairs: vec![at(*since)],
         };
+        let of_contract =
+            |(nth, trouble)| Arc::new(Trouble { contract: format!("c-{nth}"), ..trouble });
         Fleet {
-            troubles: troubles.iter().map(trouble).collect(),
+            troubles: troubles.iter().map(trouble).enumerate().map(of_contract).collect(),
+            opening: BTreeMap::new(),
             matched: [("heal".to_owned(), matched)].into(),
             in_flight: [("heal".to_owned(), in_flight)].into(),
             ..Fleet::default()
@@ -310,6 +336,32 @@ mod tests {
             let found = found.map(|held| (held.reason, held.until));
             assert_eq!(found, expected, "{spec} {fleet:?}");
         }
+    }
+
+    #[test]
+    fn repairs_that_go_well_do_not_hide_a_storm_nor_are_they_one_for_ever() {
+        const NOW: i64 = 10_000;
+        let repaired = |contract: &str, ago: i64| {
+            Arc::new(Trouble {
+                contract: contract.to_owned(),
+                policies: vec!["heal".to_owned()],
+                since: at(NOW - ago),
+                until: None,
+                is_repaired: true,
+                repairs: vec![at(NOW - ago + 1)],
+            })
+        };
+        let reason = |troubles: Vec<Arc<Trouble>>, opening: usize| {
+            let mut fleet = fleet(5, &[], 0);
+            fleet.troubles = troubles;
+            fleet.opening = [("heal".to_owned(), opening)].into();
+            check(&policy(""), &fleet, None, false, at(NOW)).err().map(|held| held.reason)
+        };
+        let two = |ago| vec![repaired("a", ago), repaired("b", ago)];
+        assert_eq!(reason(two(10), 0), Some("Storm"), "the third within minutes");
+        assert_eq!(reason(two(1_000), 0), None, "their owners may take as long as they like");
+        assert_eq!(reason(vec![repaired("a", 10), repaired("a", 20)], 0), None, "one contract");
+        assert_eq!(reason(vec![repaired("a", 10)], 1), Some("Storm"), "another is on its way");
     }
 
     #[test]

@@ -138,9 +138,11 @@ fn storms(family: &Family, now: Timestamp) -> (Vec<Common<'_>>, Option<Timestamp
     let (mut storms, mut due) = (Vec::new(), None);
     for (policy, matched) in &family.policies {
         let own = family.troubles.iter().filter(|trouble| trouble.is_of(&policy.name));
-        let spans = own.map(|trouble| (trouble.since, trouble.until));
-        let Some(storm) = limits::storm_of(policy, *matched, spans, now) else { continue };
-        due = sooner(due, storm.until);
+        let spans = limits::spans(policy, own.map(|trouble| &**trouble));
+        let Some(storm) = limits::storm_of(policy, *matched, spans.into_iter(), now) else {
+            continue;
+        };
+        due = sooner(due, storm.look_at);
         let is_of = |open: &&Arc<Incident>| {
             let mut named = open.spec.plan.iter().filter_map(|segment| segment.policy_ref.as_ref());
             named.any(|named| named.name == policy.name)

@@ -137,7 +137,10 @@ impl Index {
             let under_way = state.repairing.iter().filter(|(contract, policies)| {
                 here(contract) && *contract != own && policies.contains(name)
             });
-            fleet.in_flight.insert(name.clone(), under_way.count());
+            let under_way: Vec<&Key> = under_way.map(|(contract, _)| contract).collect();
+            let has_none_yet = |contract: &&&Key| !state.has_open_incident(contract);
+            fleet.opening.insert(name.clone(), under_way.iter().filter(has_none_yet).count());
+            fleet.in_flight.insert(name.clone(), under_way.len());
         }
         state.repairing.insert(own.clone(), policies);
         Some(fleet)
@@ -206,6 +209,11 @@ fn calls_of(status: &IncidentStatus) -> Box<[(Box<str>, Call)]> {
 }
 
 impl State {
+    fn has_open_incident(&self, contract: &Key) -> bool {
+        let entries = self.incidents.get(contract).into_iter().flat_map(BTreeMap::values);
+        entries.into_iter().any(|entry| entry.state.is_ok())
+    }
+
     /// The calls on record in a namespace.
     fn calls(&self, namespace: &str) -> Calls {
         let mut calls = Calls::new();

@@ -32,9 +32,10 @@ impl Town {
 
     /// So many contracts get into trouble at once.
     fn break_contracts(&mut self, count: usize, blames: Option<&Value>) {
-        for nth in 0..count {
+        for _ in 0..count {
+            let nth = self.family.troubles.len();
             let mut spec = json!({
-                "subject": "c", "contractName": format!("c-{nth}-{}", self.now),
+                "subject": "c", "contractName": format!("c-{nth}"),
                 "contractUID": "u", "widget": "w", "ordinal": 1, "severity": "Critical",
                 "documentDigest": "d", "fingerprint": "f", "rulesSummary": "schema",
                 "cause": if blames.is_some() { "SchemaChanged" } else { "DocumentChanged" },

@@ -71,14 +71,16 @@ fn windows_that_never_open_or_cannot_be_used_hold_and_say_what_to_change() {
 
 /// `count` other contracts that are in trouble since the world began.
 fn others_in_trouble(count: usize, matched: usize) -> Fleet {
-    let trouble = Trouble {
+    let trouble = |nth: usize| Trouble {
+        contract: format!("other-{nth}"),
         policies: vec!["heal".to_owned()],
         since: "2026-01-01T00:00:00Z".parse().unwrap(),
         until: None,
+        is_repaired: false,
         repairs: Vec::new(),
     };
     Fleet {
-        troubles: std::iter::repeat_n(Arc::new(trouble), count).collect(),
+        troubles: (0..count).map(|nth| Arc::new(trouble(nth))).collect(),
         matched: [("heal".to_owned(), matched)].into(),
         ..Fleet::default()
     }
@@ -95,8 +97,10 @@ fn a_storm_is_held_and_its_contracts_stay_served_until_some_time_after_it() {
     assert!(message.contains("4 of the 6") && message.contains("spec.storm"), "{message}");
     assert_eq!(world.served_value(), document(&json!("good")));
 
-    let over = Trouble { until: Some(world.now), ..(*world.fleet.troubles[0]).clone() };
-    world.fleet.troubles = std::iter::repeat_n(Arc::new(over), 3).collect();
+    let over = |trouble: &Arc<Trouble>| {
+        Arc::new(Trouble { until: Some(world.now), ..(**trouble).clone() })
+    };
+    world.fleet.troubles = world.fleet.troubles.iter().map(over).collect();
     world.later(Span::secs(60)).settle();
     assert_eq!(waiting(&world), "StormCooldown");
     world.run_for(Span::mins(5));
