@@ -1,11 +1,11 @@
-//! The demo: a CDN and a source as real HTTP servers, the operator as a real process, and four
-//! widget contracts that break. Prints each transition as it happens; succeeds only when three
-//! were healed and one was escalated.
+//! The demo: a CDN and a source as real HTTP servers, the operator as a real process, and widget
+//! contracts that break. Prints each transition as it happens; succeeds only when three were healed and
+//! one was escalated, a source that was scaled to zero was scaled up and asked, and a storm was held.
 
 #![allow(clippy::print_stdout, reason = "a demo talks to a person")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -23,8 +23,10 @@ use axum::{
 };
 use futures::TryStreamExt as _;
 use k8s_openapi::api::{
-    core::v1::{ConfigMap, Namespace},
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Namespace, ServiceAccount},
     events::v1::Event,
+    rbac::v1::{Role, RoleBinding},
 };
 use kintsugi::api::{Incident, RemediationPolicy, WidgetClass, WidgetContract};
 use kube::{
@@ -56,9 +58,10 @@ struct Demo {
 async fn main() -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let lost = Lost::default();
+    let client = Client::try_from(kube::Config::infer().await?)?;
     let demo = Demo {
-        client: Client::try_from(kube::Config::infer().await?)?,
-        cdn: web(&lost).await?,
+        cdn: web(client.clone(), &lost).await?,
+        client,
         lost,
         told: watch::Sender::default(),
         started: Instant::now(),
@@ -136,12 +139,124 @@ impl Demo {
             self.incident_is("fr", "Escalated").await?;
             self.has_told("fr", "Escalated").await?;
             self.heading("three healed, one escalated");
+
+            self.scaled_to_zero(named("it")?).await?;
+            self.storm().await?;
+            self.heading(
+                "the source was scaled up and asked again; the storm was held, and is over",
+            );
             Ok(())
         };
         tokio::select! {
             outcome = acts => outcome,
             said = say => said,
         }
+    }
+
+    async fn scaled_to_zero(&self, mut it: Value) -> anyhow::Result<()> {
+        let [account, role, binding, deployment] =
+            &self.manifests(include_str!("examples/source.yaml"))?[..]
+        else {
+            bail!("examples/source.yaml has not four parts");
+        };
+        self.apply::<ServiceAccount>(account).await?;
+        self.apply::<Role>(role).await?;
+        self.apply::<RoleBinding>(binding).await?;
+        self.apply::<Deployment>(deployment).await?;
+        self.catalog_has(1).await?;
+        self.apply::<WidgetContract>(&it).await?;
+        self.contract_ready("it").await?;
+
+        self.heading("act 5: the source of it is scaled to zero, and an edit loses its title");
+        let mut none = deployment.clone();
+        none["spec"]["replicas"] = json!(0);
+        self.apply::<Deployment>(&none).await?;
+        self.catalog_has(0).await?;
+        remove(&mut it["spec"]["document"]["inline"], "title");
+        self.apply::<WidgetContract>(&it).await?;
+        self.healed("it", |document| document["title"] == "Negozi, from the source").await
+    }
+
+    /// Waits until so many pods of the source's Deployment are available.
+    async fn catalog_has(&self, pods: i32) -> anyhow::Result<()> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let reached = move |deployment: Option<&Deployment>| {
+            let status = deployment.and_then(|deployment| deployment.status.as_ref());
+            status.is_some_and(|status| status.available_replicas.unwrap_or(0) == pods)
+        };
+        let waiting = timeout(PATIENCE, await_condition(deployments, "catalog", reached));
+        waiting.await.with_context(|| format!("catalog does not come to {pods} pods"))??;
+        Ok(())
+    }
+
+    async fn storm(&self) -> anyhow::Result<()> {
+        let names = ["menu-1", "menu-2", "menu-3", "menu-4", "menu-5"];
+        self.apply_all::<WidgetClass>(include_str!("examples/menus.yaml")).await?;
+        let publish = async |title: &Value| {
+            let document = |name: &&str| (name.to_string(), json!({"title": title}).to_string());
+            let data: BTreeMap<String, String> = names.iter().map(document).collect();
+            let manifest = json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "menus"}, "data": data,
+            });
+            self.apply::<ConfigMap>(&manifest).await
+        };
+        publish(&json!("Lunch")).await?;
+        for name in names {
+            let manifest = json!({
+                "apiVersion": "kintsugi.dev/v1alpha1", "kind": "WidgetContract",
+                "metadata": {"name": name},
+                "spec": {
+                    "widget": "menu", "classRef": {"name": "menu"},
+                    "document": {"configMapKeyRef": {"name": "menus", "key": name}},
+                },
+            });
+            self.apply::<WidgetContract>(&manifest).await?;
+        }
+        for name in names {
+            self.contract_ready(name).await?;
+        }
+
+        self.heading("act 6: the job that publishes all five menus breaks all of them at once");
+        publish(&json!(7)).await?;
+        self.policy_incident_is("menus", "Escalated").await?;
+        for name in names {
+            let document = self.served(name).await?;
+            ensure!(document == json!({"title": "Lunch"}), "{name} serves {document}");
+        }
+        self.heading("repairs are held, one person is called, and the menus serve what was good");
+        publish(&json!("Dinner")).await?;
+        self.policy_incident_is("menus", "Resolved").await?;
+        for name in names {
+            self.contract_ready(name).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the Incident about what the contracts of a policy have in common.
+    async fn policy_incident_is(&self, policy: &str, state: &str) -> anyhow::Result<()> {
+        let subject = format!("policy/{policy}");
+        let incidents: Api<Incident> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let stream = watcher::watcher(incidents, watcher::Config::default());
+        let mut stream = std::pin::pin!(stream.default_backoff().applied_objects());
+        let reached = async {
+            while let Some(incident) = stream.try_next().await? {
+                let is = incident.status.and_then(|status| status.state);
+                if incident.spec.subject == subject && is.is_some_and(|is| is.to_string() == state)
+                {
+                    return Ok(());
+                }
+            }
+            bail!("the watch of Incidents ended")
+        };
+        let waited = timeout(PATIENCE, reached).await;
+        waited.with_context(|| format!("no Incident about {subject} becomes {state}"))?
+    }
+
+    async fn served(&self, contract: &str) -> anyhow::Result<Value> {
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let served = config_maps.get(&format!("{contract}-served")).await?;
+        let text = served.data.unwrap_or_default().remove("contract.json").unwrap_or_default();
+        Ok(serde_json::from_str(&text)?)
     }
 
     fn heading(&self, text: &str) {
@@ -252,10 +367,7 @@ impl Demo {
     async fn healed(&self, contract: &str, good: fn(&Value) -> bool) -> anyhow::Result<()> {
         self.incident_is(contract, "Mitigated").await?;
         self.has_told(contract, "Mitigated").await?;
-        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let served = config_maps.get(&format!("{contract}-served")).await?;
-        let text = served.data.unwrap_or_default().remove("contract.json").unwrap_or_default();
-        let document: Value = serde_json::from_str(&text)?;
+        let document = self.served(contract).await?;
         ensure!(good(&document), "{contract} serves {document}");
         println!("{:>8.3}s  {contract:4} serves {document}", self.started.elapsed().as_secs_f64());
         Ok(())
@@ -306,8 +418,9 @@ fn remove(object: &mut Value, key: &str) {
     }
 }
 
-/// A CDN and a source in one: pictures that can be lost, and an export that is down.
-async fn web(lost: &Lost) -> anyhow::Result<String> {
+/// A CDN and a source in one: pictures that can be lost, an export that is down, and one that is up
+/// while a pod of the source's Deployment is available.
+async fn web(client: Client, lost: &Lost) -> anyhow::Result<String> {
     async fn picture(Path(name): Path<String>, State(lost): State<Lost>) -> Response {
         let gone = lost.lock().map_or(true, |lost| lost.contains(&name));
         if gone {
@@ -315,12 +428,26 @@ async fn web(lost: &Lost) -> anyhow::Result<String> {
         }
         ([("content-type", "image/png")], "a picture").into_response()
     }
+    async fn export(client: Client, host: String) -> Response {
+        let deployments: Api<Deployment> = Api::namespaced(client, NAMESPACE);
+        let pods = deployments.get("catalog").await.ok().and_then(|catalog| catalog.status);
+        if pods.and_then(|status| status.available_replicas).unwrap_or(0) == 0 {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+        let document = json!({
+            "title": "Negozi, from the source", "layout": "grid",
+            "hero": format!("http://{host}/hero-it.png"), "locale": "it-IT",
+        });
+        ([("content-type", "application/json")], document.to_string()).into_response()
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let host = listener.local_addr()?.to_string();
+    let url = format!("http://{host}");
     let router = Router::new()
+        .route("/export/it.json", get(move || export(client, host)))
         .route("/export/{name}", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }))
         .route("/{name}", get(picture))
         .with_state(Arc::clone(lost));
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(url)
 }

@@ -199,7 +199,7 @@ async fn nobody_makes_an_incident_whose_plan_is_carried_out_without_the_right_to
         "apiVersion": "kintsugi.dev/v1alpha1", "kind": "Incident",
         "metadata": {"name": "uk-0123456789"},
         "spec": {
-            "contractName": "uk", "contractUID": "u", "widget": "storefinder", "ordinal": 1,
+            "subject": "uk", "contractName": "uk", "contractUID": "u", "widget": "storefinder", "ordinal": 1,
             "documentDigest": "sha256:0", "fingerprint": "sha256:1", "rulesSummary": "schema",
             "severity": "Critical", "cause": "DocumentChanged", "openedAt": "2026-01-01T00:00:00Z",
             "plan": [{"why": "none", "rules": ["schema"], "mode": "Auto",
