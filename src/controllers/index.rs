@@ -81,6 +81,8 @@ struct State {
     incidents: HashMap<Key, BTreeMap<(u32, String), IncidentEntry>>,
     /// Incidents about what several contracts have in common, by their own name.
     parents: HashMap<Key, Arc<Incident>>,
+    /// Namespaces in which such an Incident could not be written: each contract calls for itself.
+    speechless: HashSet<String>,
     /// Contracts whose repair is under way, and by which policies.
     repairing: HashMap<Key, Vec<String>>,
     /// Who tries what has not answered for long, by namespace and dependency, and since when.

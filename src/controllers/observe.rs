@@ -144,6 +144,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         max_mode: None,
         fleet: None,
         approval_guard: None,
+        each_calls: ctx.index.is_speechless(namespace),
         strictest: if ctx.config.observe_only { Mode::Observe } else { Mode::Auto },
         incident: incident.map(|object| OpenIncident {
             name: object.name_any(),

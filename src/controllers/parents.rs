@@ -2,6 +2,7 @@
 //! something in it changed.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -39,18 +40,21 @@ pub fn changed(ctx: &Ctx, namespace: &str) {
 
 /// Looks at namespaces until the queue is closed.
 pub async fn work(ctx: Arc<Ctx>) {
-    let mut failures = 0;
+    let mut failures: HashMap<Key, u32> = HashMap::new();
     while let Some(key) = ctx.families.take().await {
-        match look(&ctx, &key.namespace).await {
+        let outcome = look(&ctx, &key.namespace).await;
+        ctx.index.speaks(&key.namespace, outcome.is_ok());
+        match outcome {
             Ok(next) => {
-                failures = 0;
+                failures.remove(&key);
                 if let Some(wait) = next {
                     ctx.families.at(key.clone(), Instant::now() + wait);
                 }
             }
             Err(error) => {
-                failures += 1;
-                let wait = backoff(failures, 1000);
+                let failed = failures.entry(key.clone()).or_default();
+                *failed = failed.saturating_add(1);
+                let wait = backoff(*failed, 1000);
                 warn!(namespace = %key.namespace, %error, ?wait, "a look at what contracts have in common failed");
                 ctx.families.at(key.clone(), Instant::now() + wait);
             }
@@ -62,15 +66,18 @@ pub async fn work(ctx: Arc<Ctx>) {
 async fn look(ctx: &Ctx, namespace: &str) -> Result<Option<Duration>, Error> {
     let now = ctx.now();
     let (acts, next) = parents::next(&ctx.index.family(namespace), now);
+    let mut outcome = Ok(());
     for act in acts {
-        match act {
-            Act::Open { name, spec, owner } => open(ctx, namespace, &name, *spec, &owner).await?,
+        // One that is refused keeps none of the others from being written.
+        outcome = outcome.and(match act {
+            Act::Open { name, spec, owner } => open(ctx, namespace, &name, *spec, &owner).await,
             Act::Record { parent, status, signals } => {
-                record(ctx, namespace, &parent, &status, &signals).await?;
+                record(ctx, namespace, &parent, &status, &signals).await
             }
-            Act::Forget(parent) => forget(ctx, namespace, &parent).await?,
-        }
+            Act::Forget(parent) => forget(ctx, namespace, &parent).await,
+        });
     }
+    outcome?;
     Ok(next.map(|at| Span::between(now, at).to_std()))
 }
 

@@ -77,6 +77,9 @@ trait Sink<K>: Send {
     /// Does it matter which objects are in a list? All their keys are kept until its end.
     const COUNTS: bool = true;
 
+    /// A list begins.
+    fn begins(&mut self, _: &Ctx) {}
+
     /// An object is there that does not fit its type. What cannot be read is not in force, and
     /// neither is what it was before: it counts as gone unless the sink has more to say.
     fn broken<'a>(&'a mut self, ctx: &'a Ctx, invalid: &'a InvalidObject) -> BoxFuture<'a, ()> {
@@ -129,7 +132,7 @@ pub async fn surroundings(ctx: &Arc<Ctx>, watches: &mut JoinSet<()>, shutdown: &
             shutdown,
             scope.clone(),
             None,
-            Incidents,
+            Incidents::default(),
         ));
         lists.push(start::<PartialObjectMeta<ConfigMap>, _>(
             ctx, watches, shutdown, scope, None, References,
@@ -204,7 +207,10 @@ async fn one<W, S>(
     let mut listed = Some(listed);
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => seen.clear(),
+            Ok(Event::Init) => {
+                seen.clear();
+                sink.begins(&ctx);
+            }
             Ok(Event::InitApply(object)) => {
                 if S::COUNTS {
                     seen.insert(Key::of(&object));

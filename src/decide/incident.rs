@@ -62,7 +62,7 @@ pub fn advance(
     now: Timestamp,
 ) -> (Move, Option<Timestamp>) {
     if view.effective.suspend || view.effective.mode == Mode::Off {
-        return (Move::Nothing, None);
+        return left_alone(view, now);
     }
     if let Some(open) = view.incident.as_ref().filter(|open| !open.spec.close)
         && !requests::pending(view, Request::Reset).is_empty()
@@ -98,6 +98,18 @@ pub fn advance(
         (Some(incident), Some(_)) => (supersede(incident, now), None),
     };
     (next_move, sooner(next, due))
+}
+
+/// What is not judged any more is counted among no others.
+fn left_alone(view: &View, now: Timestamp) -> (Move, Option<Timestamp>) {
+    let Some(incident) = &view.incident else { return (Move::Nothing, None) };
+    let digest = incident.status.current_digest.as_ref().unwrap_or(&incident.spec.document_digest);
+    let mut record = Record::of(incident, digest.clone(), now);
+    record.is_left_alone();
+    if record.status.waiting == incident.status.waiting {
+        return (Move::Nothing, None);
+    }
+    record.done()
 }
 
 /// Would an attempt have nothing to do? Not while nothing can be concluded.
@@ -323,6 +335,7 @@ fn attempt(
         Ok(way) => way,
         Err(held) => return hold(view, record, place, &held),
     };
+    record.is_alone_again();
     if let Way::Asks(_) = &way {
         match gates::approval::guarded(view, plan) {
             Err(need) => return (Move::Ask(need), None),
@@ -497,7 +510,9 @@ fn finish(view: &View, mut record: Record<'_>) -> (Move, Option<Timestamp>) {
 /// Nothing can be concluded now; the clocks go on.
 fn unclear(view: &View, incident: &OpenIncident, now: Timestamp) -> (Move, Option<Timestamp>) {
     let digest = incident.status.current_digest.as_ref().unwrap_or(&incident.spec.document_digest);
-    finish(view, Record::of(incident, digest.clone(), now))
+    let mut record = Record::of(incident, digest.clone(), now);
+    record.is_alone_again();
+    finish(view, record)
 }
 
 /// No failure counts any more. Unknown is not Pass either, nor is a failure that does not count

@@ -111,7 +111,10 @@ struct Common<'a> {
 #[must_use]
 pub fn next(family: &Family, now: Timestamp) -> (Vec<Act>, Option<Timestamp>) {
     let (storms, mut due) = storms(family, now);
-    let mut acts = Vec::new();
+    // What makes room goes first.
+    let (surplus, expiry) = surplus(family, now);
+    let mut acts: Vec<Act> =
+        surplus.into_iter().map(|parent| Act::Forget(Box::new(parent.clone()))).collect();
     let all: Vec<Common<'_>> = storms.into_iter().chain(schemas(family)).collect();
     for common in &all {
         if common.holds
@@ -129,8 +132,6 @@ pub fn next(family: &Family, now: Timestamp) -> (Vec<Act>, Option<Timestamp>) {
         acts.extend(act);
         due = sooner(due, at);
     }
-    let (surplus, expiry) = surplus(family, now);
-    acts.extend(surplus.into_iter().map(|parent| Act::Forget(Box::new(parent.clone()))));
     (acts, sooner(due, expiry))
 }
 
@@ -173,7 +174,8 @@ fn schemas(family: &Family) -> impl Iterator<Item = Common<'_>> {
     blamed.into_iter().map(|(about, members)| Common {
         about: about.clone(),
         cause: Cause::SchemaChanged,
-        since: members.iter().map(|spec| spec.opened_at.0).min().unwrap_or(Timestamp::MAX),
+        // A contract that blames it anew is news, whoever has blamed it for long.
+        since: members.iter().map(|spec| spec.opened_at.0).max().unwrap_or(Timestamp::MAX),
         why: match members.len() {
             1 => "the last good document of 1 contract fails the schema, too".to_owned(),
             many => format!("the last good documents of {many} contracts fail the schema, too"),
@@ -346,10 +348,12 @@ fn surplus(family: &Family, now: Timestamp) -> (Vec<&Parent>, Option<Timestamp>)
         *nth += 1;
         let ended = parent.incident.status.resolved_at.as_ref().map_or(now, |at| at.0);
         let until = KEPT_FOR.after(ended);
-        // The newest is remembered for as long as its number, and that a person closed it, counts.
-        if *nth > KEPT || (*nth > 1 && until <= now) {
+        // The newest is kept for its number and for a person's having closed it, as long as what it
+        // is about; nothing says when a schema is not used any more.
+        let ends = *nth > 1 || matches!(parent.incident.spec.about, Some(About::Schema(_)));
+        if *nth > KEPT || (ends && until <= now) {
             surplus.push(parent);
-        } else if *nth > 1 {
+        } else if ends {
             next = sooner(next, Some(until));
         }
     }

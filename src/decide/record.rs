@@ -638,7 +638,7 @@ impl<'a> Record<'a> {
     /// Calls a person when one of the two clocks has run out: asked at every look at an open
     /// Incident, whatever else is waited for.
     pub(super) fn escalate_when_late(&mut self, view: &View) {
-        if self.is_spoken_for() {
+        if self.is_spoken_for() && !view.each_calls {
             return;
         }
         if self.conditions.is_true(ConditionType::Escalated) {
@@ -659,6 +659,22 @@ impl<'a> Record<'a> {
             STORM | STORM_COOLDOWN => true,
             SCHEMA_HELD => self.incident.spec.blames.is_some(),
             _ => false,
+        }
+    }
+
+    /// It does not wait any more for what holds several contracts: it speaks for itself again.
+    pub(super) fn is_alone_again(&mut self) {
+        if matches!(self.status.waiting.as_str(), STORM | STORM_COOLDOWN | SCHEMA_HELD) {
+            let waits_for = if self.has_given_up() { "Person" } else { "" };
+            self.waits_for(waits_for);
+        }
+    }
+
+    /// Nothing is decided about its contract for as long as a person wants it so.
+    pub(super) fn is_left_alone(&mut self) {
+        if matches!(self.status.waiting.as_str(), STORM | STORM_COOLDOWN | SCHEMA_HELD) {
+            let message = "the contract is suspended, or its mode is Off";
+            self.held(&Held { reason: "Paused", message: message.to_owned(), until: None });
         }
     }
 

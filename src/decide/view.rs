@@ -69,6 +69,8 @@ pub struct View {
     pub policies: Vec<Policy>,
     /// The strictest mode that the operator itself is run with.
     pub strictest: Mode,
+    /// Is no Incident written about what several contracts share, so that each of them calls?
+    pub each_calls: bool,
     /// The other contracts of the namespace, when somebody asked ([`Need::Fleet`]).
     pub fleet: Option<Fleet>,
     /// The furthest mode that the namespace allows, when somebody asked ([`Need::MaxMode`]).

@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct IncidentEntry {
     name: String,
-    version: u64,
+    pub(super) version: u64,
     contract_uid: String,
     /// What the other contracts of the namespace need to know of it.
     pub(super) trouble: Arc<Trouble>,

@@ -1,6 +1,9 @@
 //! Incidents about what several contracts have in common, and what they follow from.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kube::{Resource as _, ResourceExt as _};
 
@@ -18,9 +21,8 @@ impl Index {
     /// Takes in an Incident about what several contracts have in common.
     pub fn saw_parent(&self, object: &Incident) {
         let mut state = self.lock();
-        let (key, version) = (Key::of(object), version_of(object.resource_version().as_deref()));
-        let known = state.parents.get(&key).and_then(|known| known.resource_version());
-        if known.is_none_or(|known| version_of(Some(&known)) < version) {
+        let (key, seen) = (Key::of(object), version_of(object.resource_version().as_deref()));
+        if state.parents.get(&key).is_none_or(|known| version(known) < seen) {
             state.parents.insert(key, Arc::new(object.clone()));
         }
     }
@@ -28,6 +30,62 @@ impl Index {
     /// Forgets one that is gone.
     pub fn lost_parent(&self, key: &Key) {
         self.lock().parents.remove(key);
+    }
+
+    /// Could what the contracts of a namespace have in common be written down?
+    pub fn speaks(&self, namespace: &str, could: bool) {
+        let mut state = self.lock();
+        if could {
+            state.speechless.remove(namespace);
+        } else {
+            state.speechless.insert(namespace.to_owned());
+        }
+    }
+
+    /// Could it not?
+    pub fn is_speechless(&self, namespace: &str) -> bool {
+        self.lock().speechless.contains(namespace)
+    }
+
+    /// The newest version of any Incident.
+    pub fn newest_incident(&self) -> u64 {
+        let state = self.lock();
+        let of_contracts = state.incidents.values().flat_map(BTreeMap::values).map(|e| e.version);
+        of_contracts.chain(state.parents.values().map(version)).max().unwrap_or(0)
+    }
+
+    /// Forgets the Incidents that were known before a list, up to version `newest`, and are not in it;
+    /// returns their contracts and the namespaces concerned.
+    pub fn keep_incidents(
+        &self,
+        listed: &BTreeSet<Key>,
+        scope: Option<&str>,
+        newest: u64,
+    ) -> (Vec<Key>, BTreeSet<Arc<str>>) {
+        let mut state = self.lock();
+        let in_scope = |key: &Key| scope.is_none_or(|namespace| &*key.namespace == namespace);
+        let (mut contracts, mut namespaces) = (Vec::new(), BTreeSet::new());
+        state.parents.retain(|key, parent| {
+            let stays = !in_scope(key) || listed.contains(key) || version(parent) > newest;
+            if !stays {
+                namespaces.insert(Arc::clone(&key.namespace));
+            }
+            stays
+        });
+        state.incidents.retain(|contract, all| {
+            let known = all.len();
+            if in_scope(contract) {
+                all.retain(|(_, name), entry| {
+                    entry.version > newest || listed.contains(&contract.beside(name))
+                });
+            }
+            if all.len() < known {
+                contracts.push(contract.clone());
+                namespaces.insert(Arc::clone(&contract.namespace));
+            }
+            !all.is_empty()
+        });
+        (contracts, namespaces)
     }
 
     /// What the Incidents of a namespace may have in common.
@@ -54,6 +112,10 @@ impl super::State {
         let here = self.contracts.iter().filter(|(key, _)| &*key.namespace == namespace);
         here.filter(|(_, entry)| select::is_for(policy, &entry.widget, &entry.labels)).count()
     }
+}
+
+fn version(object: &Arc<Incident>) -> u64 {
+    version_of(object.resource_version().as_deref())
 }
 
 fn parent((_, object): (&Key, &Arc<Incident>)) -> Parent {

@@ -98,7 +98,11 @@ impl Sink<policy::Unread> for Policies {
     }
 }
 
-pub(super) struct Incidents;
+#[derive(Default)]
+pub(super) struct Incidents {
+    /// The newest version that was known when the list began: what we open meanwhile is not in it.
+    newest: u64,
+}
 
 /// Has the policies of an Incident counted anew. Its own writes, too, come by as events.
 fn measured_by(ctx: &Ctx, incident: &Incident) {
@@ -109,7 +113,9 @@ fn measured_by(ctx: &Ctx, incident: &Incident) {
 }
 
 impl Sink<Incident> for Incidents {
-    const COUNTS: bool = false;
+    fn begins(&mut self, ctx: &Ctx) {
+        self.newest = ctx.index.newest_incident();
+    }
 
     fn saw(&mut self, ctx: &Ctx, object: Incident) {
         let (key, version) = (Key::of(&object), version_of(object.resource_version().as_deref()));
@@ -134,8 +140,10 @@ impl Sink<Incident> for Incidents {
         measured_by(ctx, object);
     }
 
-    fn listed(&mut self, _: &Ctx, _: &BTreeSet<Key>, _: Option<&str>) {
-        // One that is gone without our having seen it go is found by the write that misses it.
+    fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>) {
+        let (contracts, namespaces) = ctx.index.keep_incidents(seen, scope, self.newest);
+        look_at(ctx, contracts);
+        namespaces.iter().for_each(|namespace| policy::all_count(ctx, namespace));
     }
 }
 

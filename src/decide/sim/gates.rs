@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use super::World;
 use crate::{
     api::incident::State,
-    decide::fleet::{Fleet, Trouble},
+    decide::{
+        fleet::{Fleet, Trouble},
+        signal::Reason,
+    },
     domain::{Heard, Span},
 };
 
@@ -106,6 +109,38 @@ fn a_storm_is_held_and_its_contracts_stay_served_until_some_time_after_it() {
     world.run_for(Span::mins(5));
     assert_eq!(waiting(&world), "AwaitingOwner");
     assert_eq!(world.served_value()["new"], json!(true));
+}
+
+#[test]
+fn who_had_given_up_before_a_storm_is_silent_in_it_and_calls_again_after_it() {
+    let mut world = world("escalation: {repeatEvery: 30m}\nretry: {maxAttempts: 1}");
+    world.policies[0].spec.steps =
+        serde_saphyr::from_str("[{name: set, patch: {ops: [{op: remove, path: /nothing}]}}]")
+            .unwrap();
+    world.assign(&document(&json!(7)));
+    world.later(Span::secs(10)).settle();
+    assert_eq!((world.state(), waiting(&world)), (State::Escalated, "Person"));
+    assert_eq!(world.times(Reason::Escalated), 1);
+    world.fleet = others_in_trouble(3, 6);
+    world.run_for(Span::mins(60));
+    assert_eq!((waiting(&world), world.times(Reason::Escalated)), ("Storm", 1));
+    world.fleet = Fleet::default();
+    world.run_for(Span::mins(60));
+    assert_eq!(waiting(&world), "Person");
+    assert!(world.times(Reason::Escalated) > 1, "the storm is over, and nobody has answered");
+}
+
+#[test]
+fn where_nothing_is_written_about_a_storm_each_contract_calls_for_itself() {
+    for (each_calls, expected) in [(false, 0), (true, 1)] {
+        let mut world = world("escalation: {unresolvedAfter: 10m}");
+        world.each_calls = each_calls;
+        world.fleet = others_in_trouble(3, 6);
+        world.assign(&document(&json!(7)));
+        world.run_for(Span::mins(30));
+        assert_eq!(waiting(&world), "Storm");
+        assert_eq!(world.times(Reason::Escalated), expected);
+    }
 }
 
 #[test]
