@@ -57,6 +57,7 @@ use crate::{
 };
 
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct World {
     now: Timestamp,
     contract: Value,

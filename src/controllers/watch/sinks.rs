@@ -143,7 +143,9 @@ impl Sink<Incident> for Incidents {
     fn listed(&mut self, ctx: &Ctx, seen: &BTreeSet<Key>, scope: Option<&str>) {
         let (contracts, namespaces) = ctx.index.keep_incidents(seen, scope, self.newest);
         look_at(ctx, contracts);
-        namespaces.iter().for_each(|namespace| policy::all_count(ctx, namespace));
+        for namespace in namespaces {
+            policy::all_count(ctx, &namespace);
+        }
     }
 }
 
