@@ -317,7 +317,7 @@ async fn gather(
             });
         }
         Need::Fleet(policies) => {
-            let fleet = ctx.index.fleet(&seen.key, policies);
+            let fleet = ctx.index.fleet(&seen.key, policies, now);
             let attempted = || format!("counting the contracts around {}", seen.key);
             view.fleet = Some(fleet.ok_or_else(|| Error::Early { attempted: attempted() })?);
         }
@@ -359,7 +359,7 @@ async fn gather(
         }
         Need::Heard => view.heard = Some(ctx.outbound.heard()),
         Need::Probe(dependency) => {
-            let is_ours = ctx.index.claim_probe(&seen.key, &dependency);
+            let is_ours = ctx.index.claim_probe(&seen.key, &dependency, now);
             view.probing.insert(dependency, is_ours);
         }
         Need::MaxMode => view.max_mode = Some(max_mode(ctx, &seen.key.namespace).await?),

@@ -18,7 +18,7 @@ use crate::{
     api::{
         condition::whole_seconds,
         contract::Source,
-        incident::{self, Segment, State as IncidentState},
+        incident::{self, Segment, State as IncidentState, StepEffect},
         policy::{BreakerShown, BreakerState, RemediationPolicySpec, Step},
     },
     domain::{
@@ -26,7 +26,7 @@ use crate::{
         breaker::{Breaker, Call, State, Terms},
         text,
     },
-    steps::StepKind,
+    steps::{StepKind, Webhook},
 };
 
 use super::{
@@ -88,14 +88,9 @@ pub fn dependency(view: &View, step: &Step) -> Option<String> {
         | StepKind::ScaleWorkload(_)
         | StepKind::DeleteFailedPods(_) => {
             let named = known.and_then(|source| source.workload_ref.as_ref())?;
-            let named = format!("workload {} {}", named.kind, named.name);
-            Some(text::bounded(&named, MAX_NAME))
+            Some(workload(&format!("{} {}", named.kind, named.name)))
         }
-        StepKind::Webhook(webhook) => {
-            let url = Url::parse(&webhook.url).ok()?;
-            let named = format!("webhook {}", url.origin().ascii_serialization());
-            Some(text::bounded(&named, MAX_NAME))
-        }
+        StepKind::Webhook(webhook) => receiver(webhook),
         StepKind::RestoreRevision(_)
         | StepKind::RepairDocument(_)
         | StepKind::ReplaceAsset(_)
@@ -105,6 +100,36 @@ pub fn dependency(view: &View, step: &Step) -> Option<String> {
         | StepKind::Job(_)
         | StepKind::Wait(_) => None,
     }
+}
+
+/// What `effect` of `step` acted on: the same, from what is on record alone.
+#[must_use]
+pub fn acted_on(step: &Step, effect: &StepEffect) -> Option<String> {
+    match &step.kind {
+        StepKind::RestartWorkload(_) | StepKind::ScaleWorkload(_) => Some(workload(&effect.target)),
+        StepKind::DeleteFailedPods(_) => {
+            effect.target.split_once(" of ").map(|(_, target)| workload(target))
+        }
+        StepKind::Webhook(webhook) => receiver(webhook),
+        StepKind::RefetchSource(_)
+        | StepKind::RestoreRevision(_)
+        | StepKind::RepairDocument(_)
+        | StepKind::ReplaceAsset(_)
+        | StepKind::RegenerateMetadata(_)
+        | StepKind::Patch(_)
+        | StepKind::Job(_)
+        | StepKind::Wait(_) => None,
+    }
+}
+
+fn workload(named: &str) -> String {
+    text::bounded(&format!("workload {named}"), MAX_NAME)
+}
+
+fn receiver(webhook: &Webhook) -> Option<String> {
+    let url = Url::parse(&webhook.url).ok()?;
+    let named = format!("webhook {}", url.origin().ascii_serialization());
+    Some(text::bounded(&named, MAX_NAME))
 }
 
 /// What the effect steps of a plan depend on, by segment and step.
@@ -191,13 +216,16 @@ pub(super) fn sooner(one: Held, other: Held) -> Held {
     if one.until <= other.until { one } else { other }
 }
 
-/// Has something answered again that did not when `incident` depended on it last?
+/// Has something answered again that did not when `incident` depended on it last? What began its
+/// series of attempts begins no other: they need not ask it again.
 #[must_use]
 pub fn is_back(view: &View, incident: &OpenIncident) -> bool {
     let last = incident.status.calls.last().filter(|call| !call.answered);
     let (Some(last), Some(fleet)) = (last, &view.fleet) else { return false };
+    let began = incident.status.series.as_ref().map(|series| series.since.0);
+    let after = began.into_iter().fold(last.at.0, Timestamp::max);
     let known = fleet.calls.get(&last.dependency).into_iter().flatten();
-    known.into_iter().any(|call| call.answered && call.at > last.at.0)
+    known.into_iter().any(|call| call.answered && call.at > after)
 }
 
 /// Does an Incident wait for something that did not answer, so that it is looked at when that does?

@@ -105,6 +105,20 @@ pub fn is_awaited(waiting: &str) -> bool {
     [WORKLOAD, job::JOB].contains(&waiting)
 }
 
+/// When it is known at the latest what came of `effect`; its step is None where the plan has none of
+/// that name any more.
+#[must_use]
+pub fn at_most_until(step: Option<&Step>, effect: &StepEffect) -> Timestamp {
+    let times = step.and_then(|step| step.retries).unwrap_or(0).saturating_add(1);
+    let waits = webhook::LONGEST_WAIT.times(f64::from(times), LONGEST_TIMEOUT);
+    let takes = timeout(step).times(f64::from(times), LONGEST_TIMEOUT);
+    waits.after(takes.after(seen(effect)))
+}
+
+fn timeout(step: Option<&Step>) -> Span {
+    step.and_then(|step| step.timeout).unwrap_or(TIMEOUT).min(LONGEST_TIMEOUT)
+}
+
 /// The turn of `step` in attempt `number` of `incident`.
 #[must_use]
 pub fn turn(
@@ -227,7 +241,7 @@ impl<'a> Turning<'a> {
     }
 
     fn timeout(&self) -> Span {
-        self.step.timeout.unwrap_or(TIMEOUT).min(LONGEST_TIMEOUT)
+        timeout(Some(self.step))
     }
 
     /// When an effect that took place has failed, unless what came of it is there before.

@@ -4,11 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::breakers::Calls;
+use super::{
+    breakers::{self, Calls},
+    effects,
+};
 use crate::{
     api::{
         condition::{ConditionType, Conditions},
-        incident::{IncidentSpec, IncidentStatus, State},
+        incident::{IncidentSpec, IncidentStatus, Segment, State},
     },
     domain::Span,
 };
@@ -41,8 +44,43 @@ pub struct Trouble {
     pub until: Option<Timestamp>,
     /// Passes what its last repair wrote, if there was one?
     pub is_repaired: bool,
-    /// When a repair was written.
+    /// When a repair was written, or an effect begun.
     pub repairs: Vec<Timestamp>,
+    /// The effects of the attempt that is under way.
+    pub acting: Vec<Acting>,
+}
+
+/// An effect of an attempt that has not come to its end: what came of it nobody can count yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acting {
+    /// The policy whose step it is.
+    pub policy: String,
+    /// What it acts on, where that can be left alone.
+    pub dependency: Option<String>,
+    /// Nobody is kept from anything by it for longer, whatever its attempt waits for then.
+    pub until: Timestamp,
+}
+
+impl Acting {
+    fn of(spec: &IncidentSpec, status: &IncidentStatus) -> Vec<Self> {
+        if status.state.is_some_and(State::is_over) {
+            return Vec::new();
+        }
+        let attempted = status.tries.unwrap_or(0);
+        let begun = status.effects.iter().filter(|effect| effect.attempt > attempted);
+        let acting = begun.map(|effect| {
+            let of_it =
+                |s: &&Segment| s.policy_ref.as_ref().is_some_and(|p| p.name == effect.policy);
+            let steps = spec.plan.iter().filter(of_it).flat_map(|segment| &segment.steps);
+            let step = steps.into_iter().find(|step| step.name == effect.step);
+            Self {
+                policy: effect.policy.clone(),
+                dependency: step.and_then(|step| breakers::acted_on(step, effect)),
+                until: effects::at_most_until(step, effect),
+            }
+        });
+        acting.collect()
+    }
 }
 
 impl Trouble {
@@ -57,13 +95,15 @@ impl Trouble {
             .all(|type_| conditions.is_true(type_));
         let policies = spec.plan.iter().filter_map(|s| s.policy_ref.as_ref());
         let wrote = status.attempts.iter().filter(|a| a.published.is_some() || !a.ops.is_empty());
+        let acted = status.effects.iter().map(|effect| effect.intended_at.0);
         Self {
             contract: spec.contract_name.clone(),
             policies: policies.map(|policy| policy.name.clone()).collect(),
             since: spec.opened_at.0,
             until: is_over.then_some(ended),
             is_repaired: is_over || passes,
-            repairs: wrote.map(|attempt| attempt.at.0).collect(),
+            repairs: wrote.map(|attempt| attempt.at.0).chain(acted).collect(),
+            acting: Acting::of(spec, status),
         }
     }
 
@@ -75,6 +115,19 @@ impl Trouble {
         let repaired = self.repairs.iter().max().filter(|_| self.is_repaired);
         let counts_until = repaired.map(|at| cooldown.after(*at));
         (self.since, counts_until.max(self.until))
+    }
+
+    /// Is an effect of the policy under way?
+    #[must_use]
+    pub fn is_acting(&self, policy: &str, now: Timestamp) -> bool {
+        self.acting.iter().any(|acting| acting.policy == policy && acting.until > now)
+    }
+
+    /// Does an effect under way act on what is named so, so that others wait for what comes of it?
+    #[must_use]
+    pub fn tries(&self, dependency: &str, now: Timestamp) -> bool {
+        let is_it = |acting: &&Acting| acting.dependency.as_deref() == Some(dependency);
+        self.acting.iter().filter(is_it).any(|acting| acting.until > now)
     }
 
     /// Is it the policy's to repair?

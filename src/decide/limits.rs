@@ -49,6 +49,10 @@ pub fn check(
     let others = fleet.troubles.iter().map(|trouble| &**trouble);
     let troubles: Vec<&Trouble> = others.filter(|trouble| trouble.is_of(&policy.name)).collect();
     storm(policy, fleet, &troubles, own.as_ref(), now)?;
+    // It has been asked about all of this attempt when its first effect was begun.
+    if own.as_ref().is_some_and(|own| own.acting.iter().any(|a| a.policy == policy.name)) {
+        return Ok(());
+    }
     if !is_forced {
         budget(policy, troubles.iter().copied().chain(&own), now)?;
     }
@@ -288,6 +292,7 @@ mod tests {
             until: until.map(at),
             is_repaired: until.is_some(),
             repairs: vec![at(*since)],
+            acting: Vec::new(),
         };
         let of_contract =
             |(nth, trouble)| Arc::new(Trouble { contract: format!("c-{nth}"), ..trouble });
@@ -338,6 +343,40 @@ mod tests {
         }
     }
 
+    /// An Incident whose first attempt has begun to call somebody, and has come to no end.
+    fn calling() -> OpenIncident {
+        let spec = serde_json::json!({
+            "contractName": "uk", "contractUID": "u", "widget": "w", "ordinal": 1,
+            "openedAt": at(9_000), "cause": "SourceDown", "severity": "Critical", "rulesSummary": "a",
+            "subject": "contract/uk", "documentDigest": crate::domain::Digest::of_bytes(b"a"), "fingerprint": crate::domain::Digest::of_bytes(b"b"),
+            "plan": [{"policyRef": {"name": "heal"}, "why": "it matches", "rules": ["a"],
+                "mode": "Auto", "steps": [{"name": "call", "webhook": {"url": "https://a.test"}}]}],
+        });
+        let status = serde_json::json!({"effects": [{"attempt": 1, "policy": "heal", "step": "call",
+            "target": "https://a.test", "intendedAt": at(9_990)}]});
+        OpenIncident {
+            name: "uk-1".to_owned(),
+            generation: 1,
+            version: String::new(),
+            spec: serde_json::from_value(spec).unwrap(),
+            status: serde_json::from_value(status).unwrap(),
+        }
+    }
+
+    #[test]
+    fn effects_count_for_the_budget_and_what_has_begun_comes_to_its_end() {
+        let own = calling();
+        let mut others = fleet(50, &[], 9);
+        others.troubles = vec![Arc::new(Trouble::of(&own.spec, &own.status))];
+        let policy = policy("budget: {limit: 1}\nconcurrency: {maxInFlight: 1}");
+        let held = check(&policy, &others, None, false, at(10_000)).unwrap_err();
+        assert_eq!((held.reason, held.until), ("BudgetSpent", Some(at(9_990 + 3_600))));
+        assert_eq!(check(&policy, &others, Some(&own), false, at(10_000)), Ok(()));
+        let mut over = own;
+        over.status.tries = Some(1);
+        assert!(check(&policy, &others, Some(&over), false, at(10_000)).is_err(), "the next one");
+    }
+
     #[test]
     fn repairs_that_go_well_do_not_hide_a_storm_nor_are_they_one_for_ever() {
         const NOW: i64 = 10_000;
@@ -349,6 +388,7 @@ mod tests {
                 until: None,
                 is_repaired: true,
                 repairs: vec![at(NOW - ago + 1)],
+                acting: Vec::new(),
             })
         };
         let reason = |troubles: Vec<Arc<Trouble>>, opening: usize| {

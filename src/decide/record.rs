@@ -13,8 +13,8 @@ use crate::{
     api::{
         condition::{ConditionType, Conditions, whole_seconds},
         incident::{
-            Attempt, IncidentStatus, Intent, Outcome as AttemptOutcome, Retried, Series, State,
-            StepEffect, StepOutcome, StepTaken,
+            Attempt, EffectOutcome, IncidentStatus, Intent, Outcome as AttemptOutcome, Retried,
+            Series, State, StepEffect, StepOutcome, StepTaken,
         },
         policy::{Retry, Step},
     },
@@ -193,6 +193,12 @@ impl<'a> Record<'a> {
             let answered = match tried.outcome {
                 StepOutcome::Acted => true,
                 StepOutcome::Unavailable => false,
+                // Who refuses has answered.
+                StepOutcome::Failed
+                    if acted.is_some_and(|a| a.outcome == Some(EffectOutcome::Failed)) =>
+                {
+                    true
+                }
                 StepOutcome::Changed
                 | StepOutcome::Waited
                 | StepOutcome::Failed

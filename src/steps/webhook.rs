@@ -64,8 +64,10 @@ pub enum Means {
         /// What the receiver asked for.
         wait: Span,
     },
-    /// It will not be taken.
+    /// It was answered, and will not be taken.
     Refused(String),
+    /// It was not sent, and will not be.
+    NotSent(String),
 }
 
 /// What it means for a call that its answer was `told`.
@@ -85,7 +87,7 @@ pub fn means(told: &Told) -> Means {
             Means::Refused(format!("it answered {status}; see why in its own log"))
         }
         Told::Unheard(why) => Means::Again { why: why.clone(), wait: Span::ZERO },
-        Told::NotSent(why) => Means::Refused(why.clone()),
+        Told::NotSent(why) => Means::NotSent(why.clone()),
     }
 }
 
@@ -110,6 +112,6 @@ mod tests {
         let late = means(&Told::Unheard("it did not answer within 10s".to_owned()));
         assert!(matches!(late, Means::Again { wait: Span::ZERO, .. }));
         let unsafe_address = Told::NotSent("it has a private address".to_owned());
-        assert_eq!(means(&unsafe_address), Means::Refused("it has a private address".to_owned()));
+        assert_eq!(means(&unsafe_address), Means::NotSent("it has a private address".to_owned()));
     }
 }

@@ -1,7 +1,12 @@
 //! Incidents, by contract: the open one whole, of those that are over what is needed of them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::{Index, Key, PROBE_PATIENCE, State, version_of};
@@ -116,7 +121,7 @@ impl Index {
     /// `own` counts as under way from now on, until [`Index::rests_again`]: two that ask at the
     /// same time must not both be the last one. None while not all contracts are known: a share of
     /// those that happen to be would hide a storm.
-    pub fn fleet(&self, own: &Key, policies: Vec<String>) -> Option<Fleet> {
+    pub fn fleet(&self, own: &Key, policies: Vec<String>, now: Timestamp) -> Option<Fleet> {
         let mut state = self.lock();
         if !state.is_whole {
             return None;
@@ -134,10 +139,16 @@ impl Index {
             let Some(policy) = state.policies.get(&own.beside(name)) else { continue };
             let matched = state.matched(&own.namespace, &policy.spec);
             fleet.matched.insert(name.clone(), matched);
-            let under_way = state.repairing.iter().filter(|(contract, policies)| {
-                here(contract) && *contract != own && policies.contains(name)
-            });
-            let under_way: Vec<&Key> = under_way.map(|(contract, _)| contract).collect();
+            let repairing = state.repairing.iter().filter(|(_, policies)| policies.contains(name));
+            let acting = state
+                .incidents
+                .iter()
+                .filter(|(_, all)| all.values().any(|entry| entry.trouble.is_acting(name, now)));
+            // What waits for its effect rests between its looks, and a process that has just begun
+            // knows of no look at all: those are under way by what is on record.
+            let under_way = repairing.map(|(key, _)| key).chain(acting.map(|(key, _)| key));
+            let under_way: HashSet<&Key> =
+                under_way.filter(|contract| here(contract) && *contract != own).collect();
             let has_none_yet = |contract: &&&Key| !state.has_open_incident(contract);
             fleet.opening.insert(name.clone(), under_way.iter().filter(has_none_yet).count());
             fleet.in_flight.insert(name.clone(), under_way.len());
@@ -164,9 +175,17 @@ impl Index {
     }
 
     /// Is `contract` the one that tries `dependency`? It is when nobody else does, and stays it until
-    /// [`Index::rests_again`].
-    pub fn claim_probe(&self, contract: &Key, dependency: &str) -> bool {
+    /// [`Index::rests_again`]; whose effect on it is under way tries it between the looks, too.
+    pub fn claim_probe(&self, contract: &Key, dependency: &str, at: Timestamp) -> bool {
         let mut state = self.lock();
+        let others = state
+            .incidents
+            .iter()
+            .filter(|(key, _)| key.namespace == contract.namespace && *key != contract);
+        let mut entries = others.flat_map(|(_, all)| all.values());
+        if entries.any(|entry| entry.trouble.tries(dependency, at)) {
+            return false;
+        }
         let place = (Arc::clone(&contract.namespace), dependency.to_owned());
         let now = Instant::now();
         let by_another = state.probing.get(&place).is_some_and(|(by, since)| {
@@ -237,5 +256,107 @@ impl State {
             .filter(|(_, incidents)| incidents.values().any(open))
             .map(|(contract, _)| contract.clone())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{api::refs::LocalRef, decide::select::Policy};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn key(contract: &str) -> Key {
+        Key::new("ns", contract)
+    }
+
+    /// The Incident of a contract whose first attempt began to restart what is behind its source, and
+    /// to call for help, at second 0.
+    fn acting(contract: &str, version: u32, tries: u32) -> Incident {
+        let effect = |step: &str, target: &str| {
+            json!({"attempt": 1, "policy": "heal", "step": step, "target": target,
+                "intendedAt": at(0), "seenAt": at(1), "outcome": "Done"})
+        };
+        let object = json!({
+            "apiVersion": "kintsugi.dev/v1alpha1",
+            "kind": "Incident",
+            "metadata": {"name": format!("{contract}-1"), "namespace": "ns", "uid": contract,
+                "resourceVersion": version.to_string()},
+            "spec": {
+                "contractName": contract, "contractUID": contract, "widget": "w", "ordinal": 1,
+                "openedAt": at(0), "cause": "SourceDown", "severity": "Critical",
+                "rulesSummary": "a",
+            "subject": "contract/uk", "documentDigest": crate::domain::Digest::of_bytes(b"a"), "fingerprint": crate::domain::Digest::of_bytes(b"b"), "plan": [{
+                    "policyRef": LocalRef { name: "heal".to_owned() }, "why": "it matches",
+                    "rules": ["a"], "mode": "Auto", "steps": [
+                        {"name": "restart", "timeout": "5m", "restartWorkload": {}},
+                        {"name": "call", "webhook": {"url": "https://on.call/x"}},
+                    ],
+                }],
+            },
+            "status": {"state": "Remediating", "tries": tries, "effects": [
+                effect("restart", "Deployment catalog"), effect("call", "https://on.call"),
+            ]},
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn whose_effect_is_under_way_is_the_one_that_tries_also_between_its_looks_and_after_a_restart()
+    {
+        let index = Index::default();
+        index.saw_incident(&acting("uk", 1, 0));
+        // No look is under way, as after a restart.
+        index.rests_again(&key("uk"));
+        for dependency in ["workload Deployment catalog", "webhook https://on.call"] {
+            assert!(!index.claim_probe(&key("at"), dependency, at(60)), "{dependency}");
+            assert!(index.claim_probe(&Key::new("other", "at"), dependency, at(60)));
+            assert!(index.claim_probe(&key("uk"), dependency, at(60)), "its own");
+            index.rests_again(&key("uk"));
+        }
+        assert!(index.claim_probe(&key("at"), "workload Deployment other", at(60)));
+        index.rests_again(&key("at"));
+        // At the longest as long as its step may take.
+        assert!(!index.claim_probe(&key("at"), "workload Deployment catalog", at(300)));
+        assert!(index.claim_probe(&key("at"), "workload Deployment catalog", at(360)));
+        index.rests_again(&key("at"));
+        // What came of the attempt is on record.
+        index.saw_incident(&acting("uk", 2, 1));
+        assert!(index.claim_probe(&key("at"), "workload Deployment catalog", at(60)));
+    }
+
+    #[test]
+    fn a_contract_that_waits_for_an_effect_is_under_way_for_the_others_also_after_a_restart() {
+        let index = Index::default();
+        index.listed_contracts();
+        index.saw_policy(&key("heal"), policy());
+        index.saw_incident(&acting("uk", 1, 0));
+        let in_flight = |contract: &str, second: i64| {
+            let fleet = index.fleet(&key(contract), vec!["heal".to_owned()], at(second)).unwrap();
+            index.rests_again(&key(contract));
+            fleet.in_flight["heal"]
+        };
+        assert_eq!((in_flight("at", 60), in_flight("uk", 60)), (1, 0));
+        // Once, also while it is looked at.
+        drop(index.fleet(&key("uk"), vec!["heal".to_owned()], at(60)));
+        assert_eq!(in_flight("at", 60), 1);
+        index.rests_again(&key("uk"));
+        index.saw_incident(&acting("uk", 2, 1));
+        assert_eq!(in_flight("at", 60), 0);
+    }
+
+    fn policy() -> Policy {
+        let spec = "default: true\nsteps: [{name: restart, restartWorkload: {}}]\n";
+        Policy {
+            name: "heal".to_owned(),
+            generation: 1,
+            created: Timestamp::UNIX_EPOCH,
+            annotations: BTreeMap::default(),
+            spec: serde_saphyr::from_str(spec).unwrap(),
+        }
     }
 }

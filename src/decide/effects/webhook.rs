@@ -12,6 +12,7 @@
 //! intent       to be tried again        one try more is stored; it is sent after a wait
 //! intent       the same, no try left    outcome NoAnswer
 //! intent       anything else            outcome Failed
+//! intent       it may not be sent       outcome NotDone, or NoAnswer where it was sent before
 //! ```
 
 use serde_json::json;
@@ -33,7 +34,7 @@ use crate::decide::{
 };
 
 /// The longest wait before a call is sent again.
-const LONGEST_WAIT: Span = Span::secs(30);
+pub(super) const LONGEST_WAIT: Span = Span::secs(30);
 
 pub(super) fn turn(at: &Turning<'_>, webhook: &Webhook) -> Turn {
     let Some(effect) = at.stored() else {
@@ -68,10 +69,12 @@ pub(super) fn turn(at: &Turning<'_>, webhook: &Webhook) -> Turn {
                 };
                 Turn::Settle { effect, then: Then::Retry(backoff.max(wait).min(LONGEST_WAIT)) }
             }
-            Means::Again { why, .. } => {
+            Means::Refused(why) => at.not_done(effect, EffectOutcome::Failed, &sent(effect, &why)),
+            Means::NotSent(why) if tries == 0 => at.not_done(effect, EffectOutcome::NotDone, &why),
+            // It may have arrived before.
+            Means::NotSent(why) | Means::Again { why, .. } => {
                 at.not_done(effect, EffectOutcome::NoAnswer, &sent(effect, &why))
             }
-            Means::Refused(why) => at.not_done(effect, EffectOutcome::Failed, &sent(effect, &why)),
         },
     }
 }

@@ -162,3 +162,22 @@ fn what_has_given_up_begins_anew_when_the_source_answers_somebody_again() {
     assert_eq!((world.asked_source, world.state()), (asked + 1, State::Mitigated));
     assert_eq!(world.served_value()["title"], "from the source");
 }
+
+#[test]
+fn what_answered_once_begins_one_series_of_attempts_and_no_other_when_they_ask_nothing() {
+    let mut world = down("[{name: tell, webhook: {url: 'https://hooks.test/x'}}]");
+    world.policies[0].spec.service_account_name = None;
+    world.policies[0].spec.retry = serde_saphyr::from_str("{maxAttempts: 1}").unwrap();
+    let not_sent = Told::NotSent("https://hooks.test has a private address".to_owned());
+    world.answers = vec![Told::Unheard("it did not answer within 10s".to_owned()), not_sent];
+    world.settle().run_for(Span::secs(60));
+    assert_eq!((world.state(), world.tries(), world.calls.len()), (State::Escalated, 1, 1));
+    let call = Call { at: world.now, answered: true };
+    world.fleet.calls.insert("webhook https://hooks.test".to_owned(), vec![call]);
+    world.later(Span::secs(60)).settle();
+    assert_eq!((world.state(), world.tries()), (State::Escalated, 2), "once");
+    for _ in 0..5 {
+        world.later(Span::secs(60)).settle();
+    }
+    assert_eq!((world.state(), world.tries()), (State::Escalated, 2), "and not once more");
+}

@@ -458,17 +458,24 @@ fn what_may_pass_is_sent_again_with_the_same_key_and_body_as_often_as_retries_sa
 #[test]
 fn what_will_not_pass_fails_at_once() {
     let refused = Told::NotSent("https://hooks.test has a private address".to_owned());
-    for (answer, says) in [
-        (answered(400), "it answered 400"),
-        (answered(302), "a redirect, which a POST does not follow"),
-        (refused, "has a private address"),
+    for (answer, says, outcome) in [
+        (answered(400), "it answered 400", EffectOutcome::Failed),
+        (answered(302), "a redirect, which a POST does not follow", EffectOutcome::Failed),
+        (refused, "has a private address", EffectOutcome::NotDone),
     ] {
         let mut world = with_webhook(&[answer]);
         world.settle();
         assert_eq!((world.calls.len(), world.tries()), (1, 1));
         let effect = &world.effects()[0];
-        assert_eq!(effect.outcome, Some(EffectOutcome::Failed));
+        assert_eq!(effect.outcome, Some(outcome));
         assert!(effect.message.contains(says), "{}", effect.message);
+        // Who refuses has answered; who was not asked has not.
+        let calls = world.incidents[0].2.calls.iter();
+        let calls: Vec<bool> = calls
+            .filter(|call| call.dependency == "webhook https://hooks.test")
+            .map(|call| call.answered)
+            .collect();
+        assert_eq!(calls, vec![true; usize::from(outcome == EffectOutcome::Failed)]);
         assert!(!format!("{:?}", world.incidents[0].2).contains("canary"));
     }
 }

@@ -81,6 +81,7 @@ fn others_in_trouble(count: usize, matched: usize) -> Fleet {
         until: None,
         is_repaired: false,
         repairs: Vec::new(),
+        acting: Vec::new(),
     };
     Fleet {
         troubles: (0..count).map(|nth| Arc::new(trouble(nth))).collect(),
