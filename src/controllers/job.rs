@@ -11,7 +11,7 @@ use kube::{
 
 use super::{Ctx, Error, Seen, create_as_us, names::owner_reference, workload::readable};
 use crate::{
-    api::DONE_FOR,
+    api::{DONE_FOR, PART},
     domain::{JobEnd, JobSeen, text},
     steps::job::TemplateRef,
 };
@@ -37,8 +37,21 @@ pub async fn template(
     let Some(found) = ctx.find(&attempted, config_maps.get(name)).await? else {
         return Ok(Err(format!("ConfigMap {name} does not exist; create it, or name another")));
     };
-    let text = found.data.and_then(|mut data| data.remove(key));
-    Ok(text.ok_or_else(|| format!("ConfigMap {name} has no key {key} in data; add it there")))
+    Ok(text_of(found, key))
+}
+
+/// What we write ourselves is no template: whoever may write a contract chooses what it says, and
+/// need not have the right to write ConfigMaps, or Jobs.
+fn text_of(config_map: ConfigMap, key: &str) -> Result<String, String> {
+    let name = config_map.name_any();
+    if config_map.labels().contains_key(PART) {
+        return Err(format!(
+            "ConfigMap {name} is one that contracts are served from (label {PART}); put the \
+             template into another"
+        ));
+    }
+    let text = config_map.data.and_then(|mut data| data.remove(key));
+    text.ok_or_else(|| format!("ConfigMap {name} has no key {key} in data; add it there"))
 }
 
 /// The Job of that name, if there is one; Err where it may not be read.
@@ -113,5 +126,30 @@ pub async fn run(ctx: &Ctx, contract: &Seen, job: &Job) -> Result<(), Error> {
     match ctx.write(&attempted, jobs.create(&create_as_us(), &job)).await {
         Ok(_) | Err(Error::Conflict { .. }) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_template_is_a_key_of_a_config_map_that_no_contract_is_served_from() {
+        let text = |metadata: Value| {
+            let config_map = json!({"metadata": metadata, "data": {"heal": "a Job"}});
+            text_of(serde_json::from_value(config_map).unwrap(), "heal")
+        };
+        assert_eq!(text(json!({"name": "jobs", "labels": {"a": "b"}})).unwrap(), "a Job");
+        for part in ["served", "revision", "candidate"] {
+            let why = text(json!({"name": "jobs", "labels": {PART: part}})).unwrap_err();
+            assert!(
+                why.starts_with("ConfigMap jobs is one that contracts are served from"),
+                "{why}"
+            );
+        }
+        let why = text_of(ConfigMap::default(), "heal").unwrap_err();
+        assert!(why.contains("has no key heal in data"), "{why}");
     }
 }

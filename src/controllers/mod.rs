@@ -116,7 +116,7 @@ pub struct Ctx {
     pub max_modes: Cache<Arc<str>, Mode>,
     /// Whether admission sees to who approves plans, and if not, why: for a short while.
     pub approval_guard: Cache<(), Result<(), String>>,
-    /// What came of calls, for the look that follows.
+    /// What came of acts, for the look that follows.
     pub told: Cache<String, Told>,
     /// What is looked at next.
     pub queue: queue::Queue,
@@ -202,6 +202,23 @@ impl Error {
             }
         }
         Self::Retry { attempted: attempted.to_owned(), source: Box::new(error) }
+    }
+
+    /// Why the API server will not do what was asked; Err with any other error.
+    ///
+    /// # Errors
+    /// Itself, where it is no refusal.
+    fn refused(self) -> Result<String, Self> {
+        match self {
+            Self::Stalled(stall) => Ok(stall.message),
+            Self::Retry { attempted, source } => match &*source {
+                kube::Error::Api(status) if status.code == 400 => {
+                    Ok(format!("{attempted}: the API server could not use the request"))
+                }
+                _ => Err(Self::Retry { attempted, source }),
+            },
+            other => Err(other),
+        }
     }
 
     /// Is it an answer that says «there is none»?

@@ -30,10 +30,10 @@ use crate::{
     },
     decide::{
         contract::{Decision, Next, Write},
-        moves::Doing,
+        moves::{Doing, EffectAct},
         view::{EndedIncident, View},
     },
-    domain::Document,
+    domain::{Document, Told},
 };
 
 /// Revisions above this size are stored compressed.
@@ -63,7 +63,7 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
         Write::Back { document, effect } => {
             write_back::write(ctx, seen, view, &document, effect).await
         }
-        Write::Act(act) => act_on(ctx, seen, act.doing()).await,
+        Write::Act(act) => act_on(ctx, seen, &act).await,
         Write::Open { name, spec } => open(ctx, seen, &name, *spec).await,
         Write::Candidate { incident, plan } => candidate::store(ctx, seen, &incident, &plan).await,
         Write::IncidentStatus { name, status } => {
@@ -75,15 +75,21 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
     }
 }
 
-async fn act_on(ctx: &Ctx, seen: &Seen, doing: &Doing) -> Result<(), Error> {
-    match doing {
+/// A refusal is the answer to the act, and for the next look: it is no reason to stop looking.
+async fn act_on(ctx: &Ctx, seen: &Seen, act: &EffectAct) -> Result<(), Error> {
+    let namespace = &seen.key.namespace;
+    let done = match act.doing() {
         Doing::Change { change, workload, key } => {
             workload::change(ctx, &seen.key, *change, workload, key).await
         }
         Doing::DeletePods(pods) => workload::delete_pods(ctx, &seen.key, pods).await,
         Doing::RunJob(job) => job::run(ctx, seen, job).await,
-        Doing::Call(call) => webhook::call(ctx, &seen.key.namespace, call).await,
-    }
+        Doing::Call(call) => return webhook::call(ctx, namespace, act.id(), call).await,
+    };
+    let Err(error) = done else { return Ok(()) };
+    let why = error.refused()?;
+    webhook::remember(ctx, namespace, act.id(), Told::NotSent(why));
+    Ok(())
 }
 
 /// Writes `status`, if it differs from the one that was seen, on exactly the version seen.

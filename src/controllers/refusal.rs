@@ -56,7 +56,7 @@ fn causes(status: &Status) -> impl Iterator<Item = &kube::core::response::Status
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Error, *};
     use serde_json::json;
 
     fn refused(code: u16, message: &str, causes: &serde_json::Value) -> Option<(String, String)> {
@@ -122,5 +122,21 @@ mod tests {
         assert_eq!(refused(500, "SECRET", &none), None);
         let (_, text) = refused(422, "", &field(&"a".repeat(900), "x")).unwrap();
         assert!(text.len() < 300, "{text}");
+    }
+
+    #[test]
+    fn a_refusal_is_the_answer_and_what_may_pass_is_not() {
+        let error = |code: u16| {
+            let status = json!({"code": code, "message": "SECRET", "reason": "x"});
+            let status: Status = serde_json::from_value(status).unwrap();
+            Error::from_kube("making Job n/a", kube::Error::Api(Box::new(status)))
+        };
+        for code in [400, 403, 413, 422] {
+            let why = error(code).refused().unwrap();
+            assert!(why.starts_with("making Job n/a: ") && !why.contains("SECRET"), "{why}");
+        }
+        for code in [404, 409, 429, 500, 503, 504] {
+            assert!(error(code).refused().is_err(), "{code}");
+        }
     }
 }

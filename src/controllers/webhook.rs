@@ -33,7 +33,7 @@ pub fn memory() -> Cache<String, Told> {
 ///
 /// # Errors
 /// Only what concerns the API server as a whole, or the lease.
-pub async fn call(ctx: &Ctx, namespace: &str, call: &Call) -> Result<(), Error> {
+pub async fn call(ctx: &Ctx, namespace: &str, id: &str, call: &Call) -> Result<(), Error> {
     let told = match request(ctx, namespace, call).await? {
         Err(why) => Told::NotSent(why),
         Ok(request) => {
@@ -48,11 +48,16 @@ pub async fn call(ctx: &Ctx, namespace: &str, call: &Call) -> Result<(), Error> 
             }
         }
     };
-    ctx.told.insert(remembered_as(namespace, &call.id), told);
+    remember(ctx, namespace, id, told);
     Ok(())
 }
 
-/// What came of that call, as far as this process knows.
+/// Remembers what came of an act, for the look that follows.
+pub fn remember(ctx: &Ctx, namespace: &str, id: &str, told: Told) {
+    ctx.told.insert(remembered_as(namespace, id), told);
+}
+
+/// What came of that act, as far as this process knows.
 #[must_use]
 pub fn told(ctx: &Ctx, namespace: &str, id: &str) -> Option<Told> {
     ctx.told.get(&remembered_as(namespace, id))
@@ -163,7 +168,6 @@ mod tests {
         // The example of the specification, https://www.standardwebhooks.com.
         let key = signing_key(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
         let call = Call {
-            id: String::new(),
             key: "msg_p5jXN8AQM9LWM0D4loKWxJek".to_owned(),
             url: String::new(),
             headers: None,

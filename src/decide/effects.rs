@@ -7,6 +7,7 @@
 //! nothing            it would be of none           the step failed
 //! intent             it took place                 outcome Done
 //! intent             it cannot have taken place    it is done, on exactly what was seen
+//! intent             the API server refused it     outcome NotDone
 //! intent             neither can be told           outcome Unknown; it is not repeated
 //! Done               not over yet                  it is waited for, until the step's timeout
 //! Done               over                          the next step follows
@@ -30,7 +31,7 @@ use crate::{
         incident::{EffectOutcome, Segment, StepEffect},
         policy::Step,
     },
-    domain::{SourceState, Span, text},
+    domain::{SourceState, Span, Told, text},
     steps::{Proposal, StepKind, View as StepView},
 };
 
@@ -60,7 +61,12 @@ pub enum Turn {
     /// Store that it is about to be done.
     Intend(StepEffect),
     /// Do it: that is on record.
-    Send(Doing),
+    Send {
+        /// What its answer is remembered by.
+        id: String,
+        /// What is done.
+        doing: Doing,
+    },
     /// Store what became of it.
     Settle {
         /// The effect with its outcome.
@@ -231,6 +237,17 @@ impl<'a> Turning<'a> {
     /// It did not take place, or that is not known.
     fn not_done(&self, effect: &StepEffect, outcome: EffectOutcome, why: &str) -> Turn {
         Turn::Settle { effect: self.outcome(effect, outcome, why), then: Then::GoOn }
+    }
+
+    /// It is done, unless the API server refused that already: it would do so again and again.
+    fn send(&self, effect: &StepEffect, doing: Doing) -> Turn {
+        // An Incident of the same name that came after this one has another time.
+        let id = format!("{}@{}", self.own_key(), effect.intended_at.0);
+        match self.view.told.get(&id) {
+            None => Turn::Ask(Need::Told(id)),
+            Some(Some(Told::NotSent(why))) => self.not_done(effect, EffectOutcome::NotDone, why),
+            Some(_) => Turn::Send { id, doing },
+        }
     }
 
     /// It took place, and the workload is waited for.

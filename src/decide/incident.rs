@@ -472,7 +472,9 @@ fn act(
         return finish(view, record);
     };
     match turn {
-        Some(Turn::Send(doing)) => return (Move::Act(EffectAct::new(open, doing)), None),
+        Some(Turn::Send { id, doing }) => {
+            return (Move::Act(EffectAct::new(open, id, doing)), None);
+        }
         Some(Turn::Intend(effect)) => {
             // The evidence goes with what is done about it.
             if let Err(need) = record.diagnose(view) {

@@ -116,7 +116,10 @@ impl Repair {
 
 /// An act on something else than the document: made only where every gate is open.
 #[derive(Clone, Debug)]
-pub struct EffectAct(Doing);
+pub struct EffectAct {
+    id: String,
+    doing: Doing,
+}
 
 /// What is done.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,8 +144,6 @@ pub enum Doing {
 /// One call of a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// What its answer is remembered by: another one for each try.
-    pub id: String,
     /// What its receiver knows it by: the same for each try.
     pub key: String,
     /// Where it is sent.
@@ -158,14 +159,20 @@ pub struct Call {
 }
 
 impl EffectAct {
-    pub(super) fn new(_: Open, doing: Doing) -> Self {
-        Self(doing)
+    pub(super) fn new(_: Open, id: String, doing: Doing) -> Self {
+        Self { id, doing }
+    }
+
+    /// What its answer is remembered by.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// What is done.
     #[must_use]
     pub fn doing(&self) -> &Doing {
-        &self.0
+        &self.doing
     }
 }
 

@@ -107,6 +107,9 @@ struct World {
     /// The calls of it, by their key and what they say; and what this process knows of them.
     calls: Vec<(String, String)>,
     told: BTreeMap<String, Told>,
+    /// Why the API server refuses whatever is to be done to the cluster, and how often it did.
+    refuses: Option<String>,
+    refusals: usize,
     /// The template of a Job, the Jobs by name, and those that were made, by their key.
     template: Option<String>,
     jobs: BTreeMap<String, JobSeen>,
@@ -172,6 +175,8 @@ impl World {
             answers: vec![Told::Answered { status: 200, retry_after: None }],
             calls: Vec::new(),
             told: BTreeMap::new(),
+            refuses: None,
+            refusals: 0,
             template: None,
             jobs: BTreeMap::new(),
             made: Vec::new(),
@@ -458,7 +463,13 @@ impl World {
                 self.contract["document"]["inline"] = document.value().clone();
                 self.written_back = Some(WrittenBack { digest, effect });
             }
-            Write::Act(act) => self.act(act.doing()),
+            Write::Act(act) => match &self.refuses {
+                Some(why) if !matches!(act.doing(), Doing::Call(_)) => {
+                    self.refusals += 1;
+                    self.told.insert(act.id().to_owned(), Told::NotSent(why.clone()));
+                }
+                _ => self.act(act.id(), act.doing()),
+            },
             Write::Open { name, spec } => {
                 if !self.incidents.iter().any(|(known, ..)| *known == name) {
                     self.incidents.push((name, *spec, IncidentStatus::default()));
@@ -478,7 +489,7 @@ impl World {
         }
     }
 
-    fn act(&mut self, doing: &Doing) {
+    fn act(&mut self, id: &str, doing: &Doing) {
         match doing {
             Doing::Change { change, workload, key } => {
                 let stored = self.workload.as_mut().unwrap();
@@ -500,7 +511,7 @@ impl World {
                 if self.answers.len() > 1 {
                     self.answers.remove(0);
                 }
-                self.told.insert(call.id.clone(), answer);
+                self.told.insert(id.to_owned(), answer);
             }
             Doing::RunJob(job) => {
                 let name = job.metadata.name.clone().unwrap();

@@ -94,7 +94,7 @@ pub struct View {
     /// What each ServiceAccount of the namespace, and the operator itself, may do, as far as somebody
     /// asked ([`Need::Right`]).
     pub rights: BTreeMap<Right, bool>,
-    /// What came of each call that somebody asked about; None where nobody knows ([`Need::Told`]).
+    /// What came of each act that somebody asked about; None where nobody knows ([`Need::Told`]).
     pub told: BTreeMap<String, Option<Told>>,
     /// What came of asking each host outside last, when somebody asked ([`Need::Heard`]).
     pub heard: Option<Vec<Heard>>,

@@ -72,7 +72,7 @@ pub(super) fn turn(at: &Turning<'_>, step: &JobStep) -> Turn {
             at.not_done(effect, EffectOutcome::Unknown, why)
         }
         (Ok(None), None) => match made(at, step, &name) {
-            Ok(job) => Turn::Send(Doing::RunJob(Box::new(job))),
+            Ok(job) => at.send(effect, Doing::RunJob(Box::new(job))),
             Err(Refused::Ask(need)) => Turn::Ask(need),
             Err(Refused::No(why)) => at.not_done(effect, EffectOutcome::NotDone, &why),
         },

@@ -5,7 +5,7 @@
 
 use crate::{
     api::incident::{EffectOutcome, PodRef, StepEffect},
-    domain::FailedPod,
+    domain::{FailedPod, SourceState},
     steps::{Act, Proposal},
 };
 
@@ -33,7 +33,7 @@ pub(super) fn turn(at: &Turning<'_>) -> Turn {
         }
         None => {}
     }
-    if let Some(Err(why)) = &state.pods {
+    if let Err(why) = known(state, effect) {
         let message = format!("{why}: whether all were deleted is not known");
         return at.not_done(effect, EffectOutcome::Unknown, &message);
     }
@@ -43,9 +43,28 @@ pub(super) fn turn(at: &Turning<'_>) -> Turn {
         return at.done(effect, &format!("{} failed pods are gone", effect.pods.len()));
     }
     match may_delete(at) {
-        Ok(()) => Turn::Send(Doing::DeletePods(left)),
+        Ok(()) => at.send(effect, Doing::DeletePods(left)),
         Err(Refused::Ask(need)) => Turn::Ask(need),
         Err(Refused::No(why)) => at.not_done(effect, EffectOutcome::NotDone, &why),
+    }
+}
+
+/// That a pod is not seen tells nothing where those of the workload of the intent were not looked at.
+///
+/// # Errors
+/// Why they are not known.
+fn known(state: &SourceState, effect: &StepEffect) -> Result<(), String> {
+    match &state.workload {
+        Some(Ok(workload)) if workload.uid == effect.target_uid => {}
+        Some(Err(why)) => return Err(why.clone()),
+        Some(Ok(_)) | None => {
+            return Err(format!("the workload of the {} is not there any more", effect.target));
+        }
+    }
+    match &state.pods {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(why)) => Err(why.clone()),
+        None => Err("its pods are not known".to_owned()),
     }
 }
 
@@ -65,6 +84,7 @@ fn intend(at: &Turning<'_>, pods: &[FailedPod]) -> Turn {
     let of_what = workload.map_or_else(String::new, |workload| format!(" of {workload}"));
     Turn::Intend(StepEffect {
         pods: pods.iter().map(named).collect(),
+        target_uid: workload.map_or_else(String::new, |workload| workload.uid.clone()),
         ..at.intent(&format!("{} failed pods{of_what}", pods.len()))
     })
 }

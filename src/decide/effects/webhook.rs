@@ -50,9 +50,11 @@ pub(super) fn turn(at: &Turning<'_>, webhook: &Webhook) -> Turn {
     }
     let call = call(at, webhook, effect);
     let tries = effect.tries.unwrap_or(0);
-    match at.view.told.get(&call.id) {
-        None => Turn::Ask(Need::Told(call.id)),
-        Some(None) => Turn::Send(Doing::Call(Box::new(call))),
+    // Another one for each try; an Incident of the same name that came after this one has another time.
+    let id = format!("{}#{tries}@{}", call.key, effect.intended_at.0);
+    match at.view.told.get(&id) {
+        None => Turn::Ask(Need::Told(id)),
+        Some(None) => Turn::Send { id, doing: Doing::Call(Box::new(call)) },
         Some(Some(told)) => match means(told) {
             Means::Taken => Turn::Settle {
                 effect: at.outcome(effect, EffectOutcome::Done, ""),
@@ -107,10 +109,7 @@ fn call(at: &Turning<'_>, webhook: &Webhook, effect: &StepEffect) -> Call {
             "rules": rules,
         },
     });
-    let tries = effect.tries.unwrap_or(0);
     Call {
-        // An Incident of the same name that came after this one has another time.
-        id: format!("{key}#{tries}@{}", effect.intended_at.0),
         key,
         url: webhook.url.clone(),
         headers: webhook.headers_secret_ref.as_ref().map(|named| named.name.clone()),

@@ -46,16 +46,16 @@ pub(super) fn turn(at: &Turning<'_>) -> Turn {
     let refused = match may_change(at, state, change) {
         Err(Refused::Ask(need)) => return Turn::Ask(need),
         Err(Refused::No(why)) => why,
-        Ok((change, workload)) if stored.is_some() => {
+        Ok((change, workload)) => {
+            let Some(effect) = stored else {
+                return Turn::Intend(StepEffect {
+                    target_uid: workload.uid.clone(),
+                    target_generation: Some(workload.generation),
+                    ..at.intent(&workload.to_string())
+                });
+            };
             let workload = workload.clone();
-            return Turn::Send(Doing::Change { change, workload, key: at.key() });
-        }
-        Ok((_, workload)) => {
-            return Turn::Intend(StepEffect {
-                target_uid: workload.uid.clone(),
-                target_generation: Some(workload.generation),
-                ..at.intent(&workload.to_string())
-            });
+            return at.send(effect, Doing::Change { change, workload, key: at.key() });
         }
     };
     match stored {

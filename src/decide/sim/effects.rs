@@ -115,6 +115,23 @@ fn a_pod_that_changed_after_the_intent_is_deleted_as_it_is_then_and_one_that_is_
 }
 
 #[test]
+fn pods_of_a_workload_that_is_another_or_gone_are_not_known_to_be_deleted() {
+    for is_there in [true, false] {
+        let mut world = with_failed_pods(2);
+        world.until_intended();
+        world.failed.clear();
+        match &mut world.workload {
+            Some(workload) if is_there => workload.uid = "another".to_owned(),
+            workload => *workload = None,
+        }
+        world.settle();
+        let effect = &world.effects()[0];
+        assert_eq!(effect.outcome, Some(EffectOutcome::Unknown), "{effect:?}");
+        assert!(effect.message.contains("whether all were deleted is not known"), "{effect:?}");
+    }
+}
+
+#[test]
 fn a_crash_after_any_write_deletes_the_same_pods() {
     let story = |world: &mut World| {
         world.settle().run_for(Span::secs(20)).roll_out().run_for(Span::secs(20));
@@ -303,6 +320,23 @@ fn a_right_that_is_taken_away_after_the_intent_is_missed_before_the_act() {
     assert!(world.acts.is_empty());
     assert_eq!(world.effects()[0].outcome, Some(EffectOutcome::NotDone));
     assert!(world.effects()[0].message.contains("may not patch"), "{:?}", world.effects());
+}
+
+#[test]
+fn what_the_api_server_refuses_is_not_done_with_its_reason_and_the_plan_goes_on() {
+    let why = "making Job ns/a: admission refused the object";
+    for mut world in [down(SCALE), with_failed_pods(1), with_job()] {
+        world.refuses = Some(why.to_owned());
+        world.settle();
+        let effect = &world.effects()[0];
+        assert_eq!((effect.outcome, effect.message.as_str()), (Some(EffectOutcome::NotDone), why));
+        assert!(world.acts.is_empty() && world.deleted.is_empty() && world.made.is_empty());
+        assert_eq!((world.refusals, world.tries()), (1, 1), "it is asked once in an attempt");
+        world.run_for(Span::mins(1));
+        assert_eq!((world.refusals, world.state()), (2, State::Escalated));
+        let message = &world.incidents[0].2.message;
+        assert!(message.contains(why), "{message}");
+    }
 }
 
 #[test]

@@ -6,8 +6,12 @@
 
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{Container, PodSpec, SecurityContext},
+    core::v1::{
+        AppArmorProfile, Container, HTTPGetAction, LifecycleHandler, PodSpec, Probe,
+        SeccompProfile, SecurityContext, TCPSocketAction,
+    },
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use crate::{
@@ -19,6 +23,8 @@ use crate::{
 const MOST_BYTES: usize = 64 * 1024;
 /// The most pods of a Job at once, and in all.
 const MOST_PODS: i32 = 10;
+/// How annotations begin that set an AppArmor profile, as before there was a field.
+const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// What the Job is to be.
 pub(super) struct Wanted<'a> {
@@ -39,15 +45,18 @@ pub(super) struct Wanted<'a> {
 pub(super) fn of(template: &str, wanted: &Wanted<'_>) -> Result<Job, String> {
     let mut job = read(template)?;
     refuse(&job, wanted)?;
-    job.metadata.name = Some(wanted.name.to_owned());
-    job.metadata.generate_name = None;
-    job.metadata.namespace = Some(wanted.namespace.to_owned());
-    job.metadata.owner_references = None;
-    job.metadata.finalizers = None;
-    let labels = job.metadata.labels.get_or_insert_default();
+    let mut labels = job.metadata.labels.take().unwrap_or_default();
     labels.insert(PART.to_owned(), "job".to_owned());
-    let annotations = job.metadata.annotations.get_or_insert_default();
+    let mut annotations = job.metadata.annotations.take().unwrap_or_default();
     annotations.insert(DONE_FOR.to_owned(), wanted.key.to_owned());
+    // Nothing else of it: a template that was read from a cluster has a version, a UID and managers.
+    job.metadata = ObjectMeta {
+        name: Some(wanted.name.to_owned()),
+        namespace: Some(wanted.namespace.to_owned()),
+        labels: Some(labels),
+        annotations: Some(annotations),
+        ..ObjectMeta::default()
+    };
     job.status = None;
     let seconds = |span: Span| i64::try_from(span.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
     let deadline = seconds(wanted.deadline).max(1);
@@ -59,6 +68,12 @@ pub(super) fn of(template: &str, wanted: &Wanted<'_>) -> Result<Job, String> {
         if let Some(pod) = &mut spec.template.spec {
             pod.service_account_name = Some(wanted.service_account.to_owned());
             pod.service_account = None;
+            for container in
+                pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten())
+            {
+                let context = container.security_context.get_or_insert_default();
+                context.allow_privilege_escalation.get_or_insert(false);
+            }
         }
     }
     Ok(job)
@@ -108,7 +123,14 @@ fn refuse(job: &Job, wanted: &Wanted<'_>) -> Result<(), String> {
     let Some(pod) = &spec.template.spec else {
         return Err("spec.template.spec is missing; write one".to_owned());
     };
+    let annotations = spec.template.metadata.iter().flat_map(|metadata| &metadata.annotations);
+    if annotations.flatten().any(|(name, _)| name.starts_with(APP_ARMOR)) {
+        return beyond(&format!("spec.template.metadata.annotations: {APP_ARMOR}"));
+    }
     let at = "spec.template.spec";
+    if !["Never", "OnFailure"].contains(&pod.restart_policy.as_deref().unwrap_or_default()) {
+        return Err(format!("{at}.restartPolicy is not Never or OnFailure; write one of them"));
+    }
     for named in [&pod.service_account_name, &pod.service_account] {
         if named.as_ref().is_some_and(|named| named != wanted.service_account) {
             return Err(format!(
@@ -130,6 +152,9 @@ fn pod_fault(pod: &PodSpec) -> Option<String> {
     if pod.node_name.is_some() {
         return Some("nodeName".to_owned());
     }
+    if pod.priority_class_name.as_ref().is_some_and(|name| name.starts_with("system-")) {
+        return Some("priorityClassName".to_owned());
+    }
     let volumes = pod.volumes.iter().flatten().enumerate();
     if let Some((nth, _)) = volumes.into_iter().find(|(_, volume)| volume.host_path.is_some()) {
         return Some(format!("volumes[{nth}].hostPath"));
@@ -141,6 +166,12 @@ fn pod_fault(pod: &PodSpec) -> Option<String> {
         }
         if context.sysctls.as_ref().is_some_and(|sysctls| !sysctls.is_empty()) {
             return Some("securityContext.sysctls".to_owned());
+        }
+        let (seccomp, app_armor) = (&context.seccomp_profile, &context.app_armor_profile);
+        if let Some(field) =
+            unconfined(context.se_linux_options.is_some(), seccomp.as_ref(), app_armor.as_ref())
+        {
+            return Some(format!("securityContext.{field}"));
         }
     }
     if pod.ephemeral_containers.as_ref().is_some_and(|some| !some.is_empty()) {
@@ -160,8 +191,49 @@ fn container_fault(container: &Container) -> Option<String> {
     if let Some((nth, _)) = ports.into_iter().find(|(_, port)| on_host(port.host_port)) {
         return Some(format!("ports[{nth}].hostPort"));
     }
+    let probes = [
+        ("livenessProbe", &container.liveness_probe),
+        ("readinessProbe", &container.readiness_probe),
+        ("startupProbe", &container.startup_probe),
+    ];
+    let of_probe = |probe: &Probe| host(probe.http_get.as_ref(), probe.tcp_socket.as_ref());
+    let probes = probes.into_iter().map(|(at, probe)| (at, probe.as_ref().and_then(of_probe)));
+    let hooks = container.lifecycle.as_ref().map(|lifecycle| {
+        [("lifecycle.postStart", &lifecycle.post_start), ("lifecycle.preStop", &lifecycle.pre_stop)]
+    });
+    let of_hook = |hook: &LifecycleHandler| host(hook.http_get.as_ref(), hook.tcp_socket.as_ref());
+    let hooks = hooks.into_iter().flatten();
+    let hooks = hooks.map(|(at, hook)| (at, hook.as_ref().and_then(of_hook)));
+    if let Some((at, field)) = probes.chain(hooks).find_map(|(at, field)| Some((at, field?))) {
+        return Some(format!("{at}.{field}"));
+    }
     let field = privilege(container.security_context.as_ref()?)?;
     Some(format!("securityContext.{field}"))
+}
+
+/// A host that the kubelet would ask from its own network.
+fn host(http: Option<&HTTPGetAction>, tcp: Option<&TCPSocketAction>) -> Option<&'static str> {
+    if http.is_some_and(|http| http.host.is_some()) {
+        Some("httpGet.host")
+    } else {
+        tcp.is_some_and(|tcp| tcp.host.is_some()).then_some("tcpSocket.host")
+    }
+}
+
+/// What keeps a process in its bounds, and is chosen or taken away.
+fn unconfined(
+    has_se_linux: bool,
+    seccomp: Option<&SeccompProfile>,
+    app_armor: Option<&AppArmorProfile>,
+) -> Option<&'static str> {
+    if has_se_linux {
+        Some("seLinuxOptions")
+    } else if seccomp.is_some_and(|profile| profile.type_ == "Unconfined") {
+        Some("seccompProfile")
+    } else {
+        let is_off = app_armor.is_some_and(|profile| profile.type_ == "Unconfined");
+        is_off.then_some("appArmorProfile")
+    }
 }
 
 fn privilege(context: &SecurityContext) -> Option<&'static str> {
@@ -178,7 +250,8 @@ fn privilege(context: &SecurityContext) -> Option<&'static str> {
     } else if windows.is_some_and(|options| options.host_process == Some(true)) {
         Some("windowsOptions.hostProcess")
     } else {
-        None
+        let (seccomp, app_armor) = (&context.seccomp_profile, &context.app_armor_profile);
+        unconfined(context.se_linux_options.is_some(), seccomp.as_ref(), app_armor.as_ref())
     }
 }
 
@@ -200,7 +273,10 @@ mod tests {
     fn template() -> Value {
         json!({
             "apiVersion": "batch/v1", "kind": "Job",
-            "metadata": {"generateName": "mine-", "labels": {"app": "catalog"}},
+            "metadata": {
+                "generateName": "mine-", "labels": {"app": "catalog"}, "uid": "u",
+                "resourceVersion": "7", "managedFields": [{"manager": "kubectl"}],
+            },
             "spec": {"backoffLimit": 0, "template": {"spec": {
                 "restartPolicy": "Never",
                 "containers": [{"name": "main", "image": "catalog:1"}],
@@ -215,7 +291,12 @@ mod tests {
         assert_eq!(job, of(&template().to_string(), &WANTED).unwrap(), "JSON is as good");
         assert_eq!(job.metadata.name.as_deref(), Some("uk-1-abc"));
         assert_eq!(job.metadata.namespace.as_deref(), Some("shop"));
-        assert_eq!(job.metadata.generate_name, None);
+        let metadata = job.metadata.clone();
+        assert_eq!(
+            (metadata.generate_name, metadata.uid, metadata.resource_version),
+            (None, None, None)
+        );
+        assert_eq!(metadata.managed_fields, None);
         let labels = job.metadata.labels.unwrap();
         assert_eq!((labels["app"].as_str(), labels[PART].as_str()), ("catalog", "job"));
         assert_eq!(job.metadata.annotations.unwrap()[DONE_FOR], "uk-1/1/heal/run");
@@ -224,6 +305,8 @@ mod tests {
         assert_eq!(spec.ttl_seconds_after_finished, Some(3600));
         let pod = spec.template.spec.unwrap();
         assert_eq!(pod.service_account_name.as_deref(), Some("healer"));
+        let context = pod.containers[0].security_context.clone().unwrap();
+        assert_eq!(context.allow_privilege_escalation, Some(false));
         let mut short = template();
         short["spec"]["activeDeadlineSeconds"] = json!(5);
         let spec = of(&short.to_string(), &WANTED).unwrap().spec.unwrap();
@@ -266,6 +349,54 @@ mod tests {
             (context, json!({"allowPrivilegeEscalation": true}), "allowPrivilegeEscalation"),
             (context, json!({"procMount": "Unmasked"}), "procMount"),
             (
+                &format!("{pod}/restartPolicy"),
+                json!(null),
+                "restartPolicy is not Never or OnFailure",
+            ),
+            (&format!("{pod}/restartPolicy"), json!("Always"), "restartPolicy is not Never or On"),
+            (
+                &format!("{pod}/priorityClassName"),
+                json!("system-node-critical"),
+                "priorityClassName",
+            ),
+            (
+                "/spec/template/metadata",
+                json!({"annotations": {format!("{APP_ARMOR}main"): "unconfined"}}),
+                "spec.template.metadata.annotations: container.apparmor",
+            ),
+            (
+                &format!("{pod}/securityContext"),
+                json!({"seLinuxOptions": {"type": "spc_t"}}),
+                "spec.template.spec.securityContext.seLinuxOptions",
+            ),
+            (
+                &format!("{pod}/securityContext"),
+                json!({"seccompProfile": {"type": "Unconfined"}}),
+                "spec.template.spec.securityContext.seccompProfile",
+            ),
+            (
+                context,
+                json!({"seLinuxOptions": {"level": "s0"}}),
+                "containers[0].securityContext.seLinuxOptions",
+            ),
+            (context, json!({"seccompProfile": {"type": "Unconfined"}}), "seccompProfile"),
+            (context, json!({"appArmorProfile": {"type": "Unconfined"}}), "appArmorProfile"),
+            (
+                &format!("{pod}/containers/0/livenessProbe"),
+                json!({"httpGet": {"host": "169.254.169.254", "port": 80}}),
+                "containers[0].livenessProbe.httpGet.host",
+            ),
+            (
+                &format!("{pod}/containers/0/startupProbe"),
+                json!({"tcpSocket": {"host": "10.0.0.1", "port": 80}}),
+                "containers[0].startupProbe.tcpSocket.host",
+            ),
+            (
+                &format!("{pod}/containers/0/lifecycle"),
+                json!({"postStart": {"httpGet": {"host": "10.0.0.1", "port": 80}}}),
+                "containers[0].lifecycle.postStart.httpGet.host",
+            ),
+            (
                 &format!("{pod}/initContainers"),
                 json!([{"name": "a", "securityContext": {"privileged": true}}]),
                 "initContainers[0].securityContext.privileged",
@@ -294,6 +425,11 @@ mod tests {
             ("/metadata/namespace".to_owned(), json!("shop")),
             (format!("{pod}/serviceAccountName"), json!("healer")),
             (format!("{pod}/hostNetwork"), json!(false)),
+            (format!("{pod}/restartPolicy"), json!("OnFailure")),
+            (
+                format!("{pod}/securityContext"),
+                json!({"seccompProfile": {"type": "RuntimeDefault"}}),
+            ),
             (
                 format!("{pod}/containers/0/securityContext"),
                 json!({"privileged": false, "capabilities": {"drop": ["ALL"]}}),
