@@ -23,7 +23,7 @@ use crate::{
 const MOST_BYTES: usize = 64 * 1024;
 /// The most pods of a Job at once, and in all.
 const MOST_PODS: i32 = 10;
-/// How annotations begin that set an AppArmor profile, as before there was a field.
+/// How annotations begin that set an `AppArmor` profile, as before there was a field.
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// What the Job is to be.
@@ -407,6 +407,10 @@ mod tests {
             let why = of(&bad.to_string(), &WANTED).unwrap_err();
             assert!(why.contains(says) && !why.contains("canary"), "{place}: {why}");
         }
+    }
+
+    #[test]
+    fn what_is_no_job_at_all_is_refused() {
         for (text, says) in [
             ("", "the template is empty"),
             ("a: [", "is not YAML or JSON"),
