@@ -66,7 +66,12 @@ async fn reconcile(ctx: &Ctx, seen: &Seen) -> Result<Next, Error> {
     let now = ctx.now();
     let mut view = observe::view(ctx, seen, now).await?;
     let decision = observe::until_decided(ctx, seen, &mut view, now).await?;
-    perform::all(ctx, seen, &view, decision).await
+    let advances = decision.advances(&view);
+    let next = perform::all(ctx, seen, &view, decision).await?;
+    if advances {
+        ctx.index.succeeded(&seen.key);
+    }
+    Ok(next)
 }
 
 /// Says in the contract's status what a person has to do, and looks again now and then: what is

@@ -50,6 +50,17 @@ pub struct Decision {
     pub next: Next,
 }
 
+impl Decision {
+    /// Does it store that something is about to be done, or what became of it? There is an end to
+    /// that, so looks that follow each other for it are no fight with somebody.
+    #[must_use]
+    pub fn advances(&self, view: &View) -> bool {
+        let known = view.incident.as_ref().map_or(&[][..], |open| &open.status.effects);
+        let stores = |write: &Write| matches!(write, Write::IncidentStatus { status, .. } if status.effects != known);
+        self.stages.iter().flatten().any(stores)
+    }
+}
+
 /// One write.
 #[derive(Clone, Debug)]
 pub enum Write {

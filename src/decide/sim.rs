@@ -109,6 +109,9 @@ struct World {
     told: BTreeMap<String, Told>,
     /// Why the API server refuses whatever is to be done to the cluster, and how often it did.
     refuses: Option<String>,
+    /// Looks in a row that followed at once without any progress, and the most there ever were.
+    again: u32,
+    most_again: u32,
     refusals: usize,
     /// The template of a Job, the Jobs by name, and those that were made, by their key.
     template: Option<String>,
@@ -176,6 +179,8 @@ impl World {
             calls: Vec::new(),
             told: BTreeMap::new(),
             refuses: None,
+            again: 0,
+            most_again: 0,
             refusals: 0,
             template: None,
             jobs: BTreeMap::new(),
@@ -401,6 +406,9 @@ impl World {
                     self.gather(&mut view, need);
                 }
                 Ok(decision) => {
+                    self.again = if decision.advances(&view) { 0 } else { self.again };
+                    self.again = if decision.next == Next::Again { self.again + 1 } else { 0 };
+                    self.most_again = self.most_again.max(self.again);
                     for write in decision.stages.into_iter().flatten() {
                         self.apply(write);
                         if self.dies_after == Some(self.writes) {

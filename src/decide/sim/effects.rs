@@ -450,6 +450,16 @@ fn whoever_is_told_hears_what_is_wrong_once_and_no_value_of_the_document() {
 }
 
 #[test]
+fn a_plan_of_many_calls_is_no_fight_that_is_slowed_down() {
+    let call = |name: &str| format!("{{name: {name}, webhook: {{url: 'https://hooks.test/a'}}}}");
+    let calls = ["a", "b", "c", "d"].map(call).join(", ");
+    let mut world = down(&format!("[{calls}, {{name: again, refetchSource: {{}}}}]"));
+    world.settle();
+    assert_eq!(world.calls.len(), 4);
+    assert!(world.most_again <= 5, "{} looks in a row", world.most_again);
+}
+
+#[test]
 fn a_200_with_an_error_in_its_body_is_taken_and_the_step_behind_sees_that_it_did_not_help() {
     // Of an answer no more than its head is ever seen.
     let mut world = with_webhook(&[answered(200)]);
