@@ -9,6 +9,7 @@ use crate::{domain::Span, outbound};
 
 /// What `kintsugi run` can be told. Each flag has an environment variable.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Config {
     /// Namespaces to watch, separated by commas; all when empty
     #[arg(long, env = "KINTSUGI_NAMESPACES", value_delimiter = ',')]
@@ -65,6 +66,14 @@ pub struct Config {
     /// Repair nothing anywhere: open Incidents with their cause, and no more
     #[arg(long, env = "KINTSUGI_OBSERVE_ONLY")]
     pub observe_only: bool,
+
+    /// Look through the end of a log of a source's workload that is down, and tell of patterns in it
+    #[arg(long, env = "KINTSUGI_DIAGNOSIS_LOGS")]
+    pub diagnosis_logs: bool,
+
+    /// Show the last lines of a Job's log in its Incident, what looks like a secret masked
+    #[arg(long, env = "KINTSUGI_JOB_LOGS")]
+    pub job_logs: bool,
 
     /// Name of the ValidatingAdmissionPolicy, and of its binding, that see to who approves plans
     #[arg(long, env = "KINTSUGI_APPROVAL_POLICY", default_value = "kintsugi-approvals")]

@@ -581,7 +581,7 @@ pub struct Retried {
 pub enum EffectOutcome {
     /// The object carries its key, what was to go is gone, or whoever was told has taken it.
     Done,
-    /// It was not sent, and will not be.
+    /// It was not sent, and will not be; or the API server refused it.
     NotDone,
     /// The object was changed by somebody else in between and does not carry its key: it may have
     /// been done and undone. It is not repeated.

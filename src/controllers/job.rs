@@ -71,7 +71,9 @@ pub async fn seen(
         Err(why) => return Ok(Err(why)),
     };
     let end = end(&job);
-    let log = if end.is_some() { log(ctx, namespace, name).await } else { String::new() };
+    // Its right to read logs says nothing: the same one is given for a diagnosis.
+    let is_shown = end.is_some() && ctx.config.job_logs;
+    let log = if is_shown { log(ctx, namespace, name).await } else { String::new() };
     let made_for = job.annotations().get(DONE_FOR).cloned().unwrap_or_default();
     Ok(Ok(Some(JobSeen { made_for, end, log })))
 }

@@ -223,6 +223,13 @@ fn seen(event: &Event) -> Option<Warning> {
 
 /// The end of the log of one container, the first that is in trouble.
 async fn scanned_log(ctx: &Ctx, namespace: &str, troubled: &Fact<Vec<Pod>>) -> Fact<ScannedLog> {
+    // The right to read logs says nothing: the same one is given for those of Jobs.
+    if !ctx.config.diagnosis_logs {
+        return Err(
+            "not allowed: no log is looked through; the chart's diagnosis.logs has it done"
+                .to_owned(),
+        );
+    }
     let pods = troubled.as_ref().map_err(Clone::clone)?;
     let Some(pod) = pods.first() else { return Err("there is no pod to read a log of".to_owned()) };
     let Some(container) = container(pod) else {

@@ -21,6 +21,7 @@ use crate::domain::{Span, Told};
 #[serde(rename_all = "camelCase")]
 pub struct Webhook {
     /// Where it is sent: https, and a public address, unless the operator's flags let more through.
+    /// Put no token into it, since an Incident's plan shows it: use `headersSecretRef`.
     #[schemars(length(max = 2048), regex(pattern = r"^https?://[^/?#@\s]+([/?#]\S*)?$"))]
     pub url: String,
     /// A Secret of the same namespace whose entries are sent as headers. Used only if its annotation

@@ -268,3 +268,20 @@ async fn installed_for_two_namespaces_it_heals_in_both_and_may_not_read_a_third(
     assert_eq!(untouched.status, None);
     assert_eq!(third.config_map_key("uk-served", "contract.json").await, None);
 }
+
+#[test]
+fn each_kind_of_log_is_asked_for_by_its_own_value() {
+    let cluster = Cluster::running();
+    for (values, job, diagnosis) in [
+        ("effects.enabled=true", false, false),
+        ("effects.enabled=true,effects.jobLogs=true", true, false),
+        ("effects.enabled=true,diagnosis.logs=true", false, true),
+        ("diagnosis.enabled=true,diagnosis.logs=true,effects.jobLogs=true", false, true),
+    ] {
+        let args = ["template", "logs", "charts/kintsugi", "--set", values];
+        let (ok, output) = helm(&cluster, &args);
+        assert!(ok, "{output}");
+        let asks = |flag: &str| output.lines().any(|line| line.trim() == format!("- {flag}"));
+        assert_eq!((asks("--job-logs"), asks("--diagnosis-logs")), (job, diagnosis), "{values}");
+    }
+}

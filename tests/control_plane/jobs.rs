@@ -14,10 +14,10 @@ use crate::{
     },
 };
 
-async fn world(prefix: &str) -> (Cluster, Namespace, Web, Operator) {
+async fn world(prefix: &str, more: &[&str]) -> (Cluster, Namespace, Web, Operator) {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, prefix).await;
-    let flags = ["--allow-cidrs=127.0.0.0/8", "--allow-http"];
+    let flags = [&["--allow-cidrs=127.0.0.0/8", "--allow-http"], more].concat();
     let operator = Operator::start(&cluster, &namespace, &flags);
     let web = Web::start().await;
     web.answer("/export", 200, "application/json", "{\"title\": \"From the source\"}");
@@ -40,7 +40,7 @@ fn step(key: &str) -> Value {
 
 #[tokio::test]
 async fn a_job_is_made_once_from_its_template_and_followed_to_its_end() {
-    let (cluster, namespace, web, operator) = world("job").await;
+    let (cluster, namespace, web, operator) = world("job", &["--job-logs"]).await;
     namespace.config_map("jobs", &[("heal", &job_template().to_string())]).await;
     let steps = json!([step("heal"), {"name": "refetch", "refetchSource": {}}]);
     policy(&namespace, &steps, &json!({"serviceAccountName": "healer"})).await;
@@ -78,7 +78,7 @@ async fn a_job_is_made_once_from_its_template_and_followed_to_its_end() {
 
 #[tokio::test]
 async fn a_job_that_fails_or_reaches_beyond_its_namespace_is_told_by_field_and_reason() {
-    let (cluster, namespace, web, _operator) = world("jobs").await;
+    let (cluster, namespace, web, _operator) = world("jobs", &["--diagnosis-logs"]).await;
     let pod = "/spec/template/spec";
     let ends = json!({"annotations": {"test.kintsugi.dev/ends": "Error"}});
     let stays = json!({"annotations": {"test.kintsugi.dev/fault": "CrashLoopBackOff"}});
@@ -139,6 +139,8 @@ async fn a_job_that_fails_or_reaches_beyond_its_namespace_is_told_by_field_and_r
         let incident = incident_when(&namespace, name, "Escalated").await;
         let status = incident.status.unwrap();
         assert!(status.message.contains(says), "{name}: {}", status.message);
+        let is_silent = |effect: &StepEffect| effect.log.is_empty();
+        assert!(status.effects.iter().all(is_silent), "{name}: a log is shown without --job-logs");
         let failed = |effect: &StepEffect| effect.outcome == Some(EffectOutcome::Failed);
         assert_eq!(
             status.effects.iter().filter(|effect| failed(effect)).count(),
@@ -147,4 +149,25 @@ async fn a_job_that_fails_or_reaches_beyond_its_namespace_is_told_by_field_and_r
     }
     let made = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("create jobs"));
     assert_eq!(made.count(), 2, "one for each template that may be run");
+}
+
+#[tokio::test]
+async fn a_job_that_the_api_server_refuses_is_sent_once_in_an_attempt_and_told_by_its_field() {
+    let (cluster, namespace, web, _operator) = world("refuses", &[]).await;
+    let nameless = with("/spec/template/spec/containers/0/name", &json!("Not A Name"));
+    namespace.config_map("jobs", &[("nameless", &nameless.to_string())]).await;
+    let more = json!({"serviceAccountName": "healer", "retry": {"maxAttempts": 1}});
+    policy(&namespace, &json!([step("nameless")]), &more).await;
+    let mut manifest: Value =
+        serde_json::from_str(&storefinder("uk", &json!({"title": 7}))).unwrap();
+    manifest["spec"]["source"] = json!({"url": web.url("/export")});
+    namespace.apply(&manifest.to_string()).await;
+    let incident = incident_when(&namespace, "uk", "Escalated").await;
+    let status = incident.status.unwrap();
+    let effect = &status.effects[0];
+    assert_eq!(effect.outcome, Some(EffectOutcome::NotDone), "{}", effect.message);
+    assert!(effect.message.contains("the API server refused the object"), "{}", effect.message);
+    assert!(effect.message.contains("containers[0].name"), "{}", effect.message);
+    let made = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("create jobs"));
+    assert_eq!(made.count(), 1);
 }
