@@ -142,7 +142,7 @@ mod tests {
             ("password->canary", "password-***"),
             ("a_token", "a_token"),
             ("https://ann:my-secret-canary@db", "https://***@db"),
-            ("APP_PASSWORD_V2_PROD = canary", "APP_PASSWORD_V2_PROD = ***"),
+            ("APP_PASSWORD_V2_PROD = canary", "*** = ***"),
             ("read /var/lib/catalog/v2/export", "read /var/lib/catalog/v2/export"),
             ("aws wJalrXUt/K7MDENG/bPxRfiC end", "aws *** end"),
             ("https://ann:canary@db/x", "https://***@db/x"),
