@@ -30,7 +30,7 @@ use self::{
 use super::Key;
 use crate::{
     api::{Incident, WidgetClass},
-    decide::select::Policy,
+    decide::{breakers::Calls, select::Policy},
 };
 
 pub use contracts::MOST_HELD;
@@ -79,6 +79,8 @@ struct State {
     policies: HashMap<Key, Policy>,
     /// By contract, by ordinal and name: one of a contract before may have the same ordinal.
     incidents: HashMap<Key, BTreeMap<(u32, String), IncidentEntry>>,
+    /// The calls on record in each namespace, until one of its Incidents says something else of them.
+    calls: HashMap<Arc<str>, Arc<Calls>>,
     /// Incidents about what several contracts have in common, by their own name.
     parents: HashMap<Key, Arc<Incident>>,
     /// Namespaces in which such an Incident could not be written: each contract calls for itself.

@@ -54,6 +54,16 @@ const MAX_NAME: usize = 320;
 /// The calls that are on record, by what was asked.
 pub type Calls = BTreeMap<String, Vec<Call>>;
 
+/// What of `calls` still says something, in order: the last one that was answered, and those after it.
+pub fn keep_telling(calls: &mut Calls) {
+    for of_one in calls.values_mut() {
+        of_one.sort_unstable();
+        let last = of_one.iter().rposition(|call| call.answered).unwrap_or(0);
+        of_one.drain(..last);
+        of_one.shrink_to_fit();
+    }
+}
+
 /// When a policy's breakers open.
 #[must_use]
 pub fn terms(policy: &RemediationPolicySpec) -> Terms {

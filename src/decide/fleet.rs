@@ -28,7 +28,7 @@ pub struct Fleet {
     /// How many repairs of each policy are under way.
     pub in_flight: BTreeMap<String, usize>,
     /// What all contracts of the namespace depended on, this one included, and what answered.
-    pub calls: Calls,
+    pub calls: Arc<Calls>,
 }
 
 /// One Incident, as far as it concerns others.

@@ -1,14 +1,18 @@
 //! Is it us? When all hosts that were asked lately cannot be reached, the fault is on our side of the
 //! network, and what they do not answer says nothing about them: nothing that needs them is done.
 //!
+//! A step whose own host was not asked lately is taken all the same, and tells: hosts that are gone for
+//! good, and are asked again and again, say nothing about the others.
+//!
 //! Which hosts those are is known to this process alone, and only for a while: what is held by it is
 //! tried again when nobody has asked for so long, so that no timer of its own has to.
 
 use jiff::Timestamp;
+use url::Url;
 
 use crate::{
     api::{incident::Segment, policy::Step},
-    domain::{Heard, Span},
+    domain::{Heard, LATELY, Span},
     steps::StepKind,
 };
 
@@ -17,8 +21,6 @@ use super::{Held, view::View};
 /// The reason of an Incident that is held by it.
 pub const EGRESS_BROKEN: &str = "EgressBroken";
 
-/// What was heard longer ago says nothing about now.
-const LATELY: Span = Span::mins(2);
 /// One host that cannot be reached is that host's fault.
 const FEWEST_HOSTS: usize = 2;
 /// When to look again.
@@ -52,13 +54,45 @@ pub fn needs(view: &View, step: &Step) -> bool {
     }
 }
 
+/// The hosts that `step` is known to need.
+fn hosts(view: &View, step: &Step) -> Vec<String> {
+    let source = || view.effective.source.as_ref()?.url.as_ref().map(|url| url.0.as_str());
+    let urls: Vec<&str> = match &step.kind {
+        StepKind::RefetchSource(_) => source().into_iter().collect(),
+        StepKind::Webhook(webhook) => vec![&webhook.url],
+        StepKind::ReplaceAsset(replace) => {
+            let fallbacks = view.effective.fallback_assets.iter().map(|asset| asset.url.0.as_str());
+            replace.url.as_deref().into_iter().chain(fallbacks).collect()
+        }
+        StepKind::RestoreRevision(_)
+        | StepKind::RepairDocument(_)
+        | StepKind::RegenerateMetadata(_)
+        | StepKind::Patch(_)
+        | StepKind::RestartWorkload(_)
+        | StepKind::ScaleWorkload(_)
+        | StepKind::DeleteFailedPods(_)
+        | StepKind::Job(_)
+        | StepKind::Wait(_) => Vec::new(),
+    };
+    let urls = urls.into_iter().filter_map(|url| Url::parse(url).ok());
+    urls.filter_map(|url| Some(url.host_str()?.to_owned())).collect()
+}
+
+/// Is there a host that `step` needs, and that was not asked lately? Others that are gone for good
+/// must not speak for it: the step itself is what tells.
+fn is_unheard(heard: &[Heard], hosts: &[String]) -> bool {
+    let lately = |host: &String| heard.iter().any(|h| h.host == *host && h.ago <= LATELY);
+    hosts.iter().any(|host| !lately(host))
+}
+
 /// May `step` be taken?
 ///
 /// # Errors
 /// It needs what nobody here can reach.
 pub fn pass(view: &View, step: &Step, now: Timestamp) -> Result<(), Held> {
-    let asked = view.heard.as_deref().and_then(unreachable);
-    match asked.filter(|_| needs(view, step)) {
+    let heard = view.heard.as_deref().unwrap_or_default();
+    let is_held = || needs(view, step) && !is_unheard(heard, &hosts(view, step));
+    match unreachable(heard).filter(|_| is_held()) {
         None => Ok(()),
         Some(asked) => Err(Held {
             reason: EGRESS_BROKEN,

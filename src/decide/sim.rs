@@ -332,8 +332,9 @@ impl World {
             Need::MaxMode => view.max_mode = Some(self.max_mode),
             Need::Fleet(_) => {
                 let mut fleet = self.fleet.clone();
+                let calls = Arc::make_mut(&mut fleet.calls);
                 for call in self.incidents.iter().flat_map(|(_, _, status)| &status.calls) {
-                    let known = fleet.calls.entry(call.dependency.clone()).or_default();
+                    let known = calls.entry(call.dependency.clone()).or_default();
                     known.push(Call { at: call.at.0, answered: call.answered });
                 }
                 view.fleet = Some(fleet);

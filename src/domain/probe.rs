@@ -21,6 +21,9 @@ pub enum Probe {
     },
 }
 
+/// What was heard longer ago says nothing about now.
+pub const LATELY: Span = Span::mins(2);
+
 /// What came of asking a host last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {

@@ -1,12 +1,14 @@
 //! One request and its whole answer.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
-use super::{MAX_REDIRECTS, Outbound, OutboundError, error::origin, headers, limits::Slot};
+use super::{
+    MAX_REDIRECTS, Outbound, OutboundError, error::origin, headers, limits::Slot, reach::Awaits,
+};
 use crate::domain::Span;
 
 /// Longest URL that is asked for, in bytes.
@@ -45,6 +47,8 @@ pub(super) struct Hop {
     pub(super) body: Bytes,
     /// The addresses of the Service that is asked; none for everything outside.
     pub(super) service: Vec<IpAddr>,
+    /// What it waits for, for whoever gives up on it.
+    pub(super) awaits: Arc<Awaits>,
 }
 
 /// An answer whose body has not been read.
@@ -134,18 +138,23 @@ impl Outbound {
     /// # Errors
     /// See [`OutboundError`].
     pub async fn fetch(&self, request: Request) -> Result<Response, OutboundError> {
-        let late = Err(OutboundError::deadline(&request.hop.url, request.deadline));
-        let (asked, is_outside) = (request.hop.url.clone(), request.hop.service.is_empty());
+        let late = OutboundError::deadline(&request.hop.url, request.deadline);
+        let awaits = Arc::clone(&request.hop.awaits);
         let answer = async {
             let reply = self.follow(request.hop, None).await?;
             reply.read(request.max_bytes).await
         };
-        tokio::time::timeout(request.deadline, answer).await.unwrap_or_else(|_| {
-            if is_outside {
-                self.reach.note(&asked, &late);
-            }
-            late
-        })
+        let answer = tokio::time::timeout(request.deadline, answer).await;
+        answer.unwrap_or_else(|_| Err(self.gave_up(&awaits, late)))
+    }
+
+    /// Nobody waits for an answer any more. Its host was not reached where the request had left, and
+    /// nothing of the answer had come: a queue here, or a slow body, is no fault of the way to it.
+    pub(super) fn gave_up(&self, awaits: &Awaits, late: OutboundError) -> OutboundError {
+        if let Some(asked) = awaits.get() {
+            self.reach.note(&asked, &Err::<(), _>(late.clone()));
+        }
+        late
     }
 
     /// Sends `request` and reads no more of the answer than its status and what it asks us to wait.
@@ -155,6 +164,7 @@ impl Outbound {
     /// See [`OutboundError`].
     pub async fn tell(&self, request: Request) -> Result<(u16, Option<Span>), OutboundError> {
         let late = OutboundError::deadline(&request.hop.url, request.deadline);
+        let awaits = Arc::clone(&request.hop.awaits);
         let answer = async {
             let hop = request.hop;
             self.admit(&hop.url, &hop.service)?;
@@ -163,7 +173,8 @@ impl Outbound {
             let wait = headers::retry_after(response.headers(), headers::wall_clock());
             Ok((response.status().as_u16(), wait))
         };
-        tokio::time::timeout(request.deadline, answer).await.unwrap_or(Err(late))
+        let answer = tokio::time::timeout(request.deadline, answer).await;
+        answer.unwrap_or_else(|_| Err(self.gave_up(&awaits, late)))
     }
 
     /// Sends `hop` and follows redirects; every hop is judged and has its own slot.
@@ -196,9 +207,12 @@ impl Outbound {
             .headers(hop.headers.clone());
         let request =
             if hop.method == Method::POST { request.body(hop.body.clone()) } else { request };
+        let is_outside = hop.service.is_empty();
+        hop.awaits.set(is_outside.then(|| hop.url.clone()));
         let sent = request.send().await;
+        hop.awaits.set(None);
         let sent = sent.map_err(|error| OutboundError::from_client(&hop.url, &error));
-        if hop.service.is_empty() {
+        if is_outside {
             self.reach.note(&hop.url, &sent);
         }
         sent
@@ -207,7 +221,14 @@ impl Outbound {
 
 impl Hop {
     pub(super) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), service: Vec::new() }
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            service: Vec::new(),
+            awaits: Arc::default(),
+        }
     }
 
     /// The next request after an answer of `status` that points to `location`.

@@ -28,6 +28,7 @@ use super::{
     fetch::{Hop, Reply, parse},
     headers,
     limits::Slot,
+    reach::Awaits,
 };
 use crate::domain::{Answer, Probe, Span};
 
@@ -154,11 +155,10 @@ impl Prober {
         let slot = timeout(outbound.config.queue_timeout, outbound.slot(&url)).await;
         let slot = slot.map_err(|_| OutboundError::busy(&url))??;
         let deadline = outbound.config.probe_deadline;
-        let late = Err(OutboundError::deadline(&url, deadline));
-        timeout(deadline, outbound.ask(&url, key.length, good, slot)).await.unwrap_or_else(|_| {
-            outbound.reach.note(&url, &late);
-            late
-        })
+        let late = OutboundError::deadline(&url, deadline);
+        let awaits = Arc::default();
+        let answer = timeout(deadline, outbound.ask(&url, key.length, good, slot, &awaits)).await;
+        answer.unwrap_or_else(|_| Err(outbound.gave_up(&awaits, late)))
     }
 }
 
@@ -169,9 +169,13 @@ impl Outbound {
         length: bool,
         good: Option<Good>,
         slot: Slot,
+        awaits: &Arc<Awaits>,
     ) -> Result<(Answer, Option<Good>), OutboundError> {
-        let hop =
-            |method| Hop { headers: conditional(good.as_ref()), ..Hop::new(method, url.clone()) };
+        let hop = |method| Hop {
+            headers: conditional(good.as_ref()),
+            awaits: Arc::clone(awaits),
+            ..Hop::new(method, url.clone())
+        };
         let head = self.follow(hop(Method::HEAD), Some(slot)).await?;
         let answer = read_answer(&head);
         if head_says_enough(&answer, length) {

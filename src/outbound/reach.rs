@@ -9,10 +9,26 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::OutboundError;
-use crate::domain::{Heard, Span};
+use crate::domain::{Heard, LATELY, Span};
 
-/// Most hosts that are remembered; the one that was asked longest ago gives way.
+/// Most hosts that are remembered. What says nothing any more gives way first, then what did not answer:
+/// many hosts that are gone must not hide one that is there.
 const MOST_HOSTS: usize = 256;
+
+/// What a request waits for: the URL whose answer has not begun; None in a queue here, and while an
+/// answer comes in.
+#[derive(Debug, Default)]
+pub(super) struct Awaits(Mutex<Option<Url>>);
+
+impl Awaits {
+    pub(super) fn set(&self, url: Option<Url>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = url;
+    }
+
+    pub(super) fn get(&self) -> Option<Url> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// What is remembered of each host.
 #[derive(Debug, Default)]
@@ -35,8 +51,11 @@ impl Reach {
         // A panic while the lock was held cannot leave the map half changed.
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.len() >= MOST_HOSTS && !hosts.contains_key(host) {
-            let oldest = hosts.iter().min_by_key(|(_, (at, _))| *at).map(|(host, _)| host.clone());
-            oldest.map(|oldest| hosts.remove(&oldest));
+            let now = Instant::now();
+            let lately = |at: &Instant| now.duration_since(*at) <= LATELY.to_std();
+            let least = hosts.iter().min_by_key(|(_, (at, answered))| (lately(at), *answered, *at));
+            let least = least.map(|(host, _)| host.clone());
+            least.map(|least| hosts.remove(&least));
         }
         hosts.insert(host.to_owned(), (Instant::now(), answered));
     }
@@ -78,6 +97,8 @@ mod tests {
             reach.note(&url(&format!("h{nth}.test")), &failed);
         }
         assert_eq!(reach.heard().len(), MOST_HOSTS);
-        assert!(reach.heard().iter().all(|heard| heard.host != "a.test"));
+        let answered: Vec<_> =
+            heard(&reach).into_iter().filter(|(_, answered)| *answered).collect();
+        assert_eq!(answered, [("a.test".to_owned(), true)], "what did not answer gives way");
     }
 }

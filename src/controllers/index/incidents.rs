@@ -68,7 +68,11 @@ impl Index {
                 Ok(Arc::new(object.clone()))
             },
         };
-        of_contract.insert(place, entry);
+        let calls = entry.calls.clone();
+        let before = of_contract.insert(place, entry);
+        if calls != before.map_or_else(Box::default, |before| before.calls) {
+            state.calls.remove(&contract.namespace);
+        }
         Some(contract)
     }
 
@@ -87,6 +91,7 @@ impl Index {
         if of_contract.is_empty() {
             state.incidents.remove(&contract);
         }
+        state.calls.remove(&contract.namespace);
         Some(contract)
     }
 
@@ -126,15 +131,12 @@ impl Index {
         if !state.is_whole {
             return None;
         }
+        let calls = state.calls(&own.namespace);
         let here = |key: &Key| key.namespace == own.namespace;
         let others = state.incidents.iter().filter(|(key, _)| here(key) && *key != own);
         let troubles = others.flat_map(|(_, all)| all.values().map(|entry| &entry.trouble));
         let of_them = troubles.filter(|trouble| policies.iter().any(|name| trouble.is_of(name)));
-        let mut fleet = Fleet {
-            troubles: of_them.cloned().collect(),
-            calls: state.calls(&own.namespace),
-            ..Fleet::default()
-        };
+        let mut fleet = Fleet { troubles: of_them.cloned().collect(), calls, ..Fleet::default() };
         for name in &policies {
             let Some(policy) = state.policies.get(&own.beside(name)) else { continue };
             let matched = state.matched(&own.namespace, &policy.spec);
@@ -159,7 +161,8 @@ impl Index {
 
     /// What the Incidents and contracts of its namespace say of a policy.
     pub fn measured(&self, policy: &Key) -> Measured {
-        let state = self.lock();
+        let mut state = self.lock();
+        let calls = state.calls(&policy.namespace);
         let Some(known) = state.policies.get(policy) else { return Measured::default() };
         let here = |key: &Key| key.namespace == policy.namespace;
         let matched = state.matched(&policy.namespace, &known.spec);
@@ -169,8 +172,7 @@ impl Index {
         let measured = measure::count(&policy.name, &known.spec.steps, matched, accounts);
         let own = entries.iter().filter(|entry| entry.account.is_of(&policy.name));
         let asked = own.flat_map(|entry| entry.calls.iter().map(|(name, _)| name.to_string()));
-        let (asked, calls) = (asked.collect(), state.calls(&policy.namespace));
-        let breakers = breakers::shown(breakers::terms(&known.spec), &asked, &calls);
+        let breakers = breakers::shown(breakers::terms(&known.spec), &asked.collect(), &calls);
         Measured { breakers, ..measured }
     }
 
@@ -233,10 +235,14 @@ impl State {
         entries.into_iter().any(|entry| entry.state.is_ok())
     }
 
-    /// The calls on record in a namespace.
-    fn calls(&self, namespace: &str) -> Calls {
+    /// The calls on record in a namespace, as far as they still say something. Put together once for
+    /// all looks until one of its Incidents says something else.
+    fn calls(&mut self, namespace: &Arc<str>) -> Arc<Calls> {
+        if let Some(known) = self.calls.get(namespace) {
+            return Arc::clone(known);
+        }
         let mut calls = Calls::new();
-        let here = self.incidents.iter().filter(|(key, _)| &*key.namespace == namespace);
+        let here = self.incidents.iter().filter(|(key, _)| key.namespace == *namespace);
         let entries = here.flat_map(|(_, all)| all.values());
         for (dependency, call) in entries.flat_map(|entry| &entry.calls) {
             match calls.get_mut(&**dependency) {
@@ -244,6 +250,9 @@ impl State {
                 None => drop(calls.insert(dependency.to_string(), vec![*call])),
             }
         }
+        breakers::keep_telling(&mut calls);
+        let calls = Arc::new(calls);
+        self.calls.insert(Arc::clone(namespace), Arc::clone(&calls));
         calls
     }
 
@@ -347,6 +356,35 @@ mod tests {
         index.rests_again(&key("uk"));
         index.saw_incident(&acting("uk", 2, 1));
         assert_eq!(in_flight("at", 60), 0);
+    }
+
+    #[test]
+    fn the_calls_of_a_namespace_are_put_together_once_until_an_incident_says_something_else() {
+        let index = Index::default();
+        index.listed_contracts();
+        let called = |version: u32, calls: &[(i64, bool)]| {
+            let mut object = acting("uk", version, 0);
+            let call = |(second, answered): &(i64, bool)| json!({"dependency": "source a", "answered": answered, "at": at(*second)});
+            let calls = calls.iter().map(call).collect();
+            let calls = serde_json::from_value(serde_json::Value::Array(calls)).unwrap();
+            object.status.as_mut().unwrap().calls = calls;
+            object
+        };
+        let calls = || {
+            let fleet = index.fleet(&key("at"), Vec::new(), at(60)).unwrap();
+            index.rests_again(&key("at"));
+            fleet.calls
+        };
+        index.saw_incident(&called(1, &[(1, false), (2, true), (3, false), (4, false)]));
+        let first = calls();
+        let kept: Vec<bool> = first["source a"].iter().map(|call| call.answered).collect();
+        assert_eq!(kept, [true, false, false], "what was before the last answer says nothing");
+        index.saw_incident(&called(2, &[(1, false), (2, true), (3, false), (4, false)]));
+        assert!(Arc::ptr_eq(&first, &calls()));
+        index.saw_incident(&called(3, &[(5, true)]));
+        assert_eq!(calls()["source a"].len(), 1);
+        index.forget_incident(key("uk"), "uk-1");
+        assert!(calls().is_empty());
     }
 
     fn policy() -> Policy {

@@ -85,6 +85,7 @@ impl Index {
             }
             !all.is_empty()
         });
+        state.calls.clear();
         (contracts, namespaces)
     }
 

@@ -9,7 +9,7 @@ const REFETCH: &str = "[{name: refetch, refetchSource: {}}]";
 fn asked_in_vain(world: &mut World, times: i64) {
     let at = |ago: i64| Timestamp::from_second(world.now.as_second() - ago).unwrap();
     let calls = (0..times).map(|ago| Call { at: at(ago), answered: false }).collect();
-    world.fleet.calls.insert("source Service catalog:80".to_owned(), calls);
+    Arc::make_mut(&mut world.fleet.calls).insert("source Service catalog:80".to_owned(), calls);
 }
 
 fn waiting(world: &World) -> &str {
@@ -156,7 +156,8 @@ fn what_has_given_up_begins_anew_when_the_source_answers_somebody_again() {
     world.later(Span::secs(1)).settle();
     assert_eq!(world.asked_source, asked, "by itself it would look in ten minutes");
     let call = Call { at: world.now, answered: true };
-    world.fleet.calls.insert("source Service catalog:80".to_owned(), vec![call]);
+    Arc::make_mut(&mut world.fleet.calls)
+        .insert("source Service catalog:80".to_owned(), vec![call]);
     world.workload.as_mut().unwrap().wanted = 1;
     world.roll_out().settle();
     assert_eq!((world.asked_source, world.state()), (asked + 1, State::Mitigated));
@@ -173,7 +174,8 @@ fn what_answered_once_begins_one_series_of_attempts_and_no_other_when_they_ask_n
     world.settle().run_for(Span::secs(60));
     assert_eq!((world.state(), world.tries(), world.calls.len()), (State::Escalated, 1, 1));
     let call = Call { at: world.now, answered: true };
-    world.fleet.calls.insert("webhook https://hooks.test".to_owned(), vec![call]);
+    Arc::make_mut(&mut world.fleet.calls)
+        .insert("webhook https://hooks.test".to_owned(), vec![call]);
     world.later(Span::secs(60)).settle();
     assert_eq!((world.state(), world.tries()), (State::Escalated, 2), "once");
     for _ in 0..5 {

@@ -11,7 +11,7 @@ use crate::{
         fleet::{Fleet, Trouble},
         signal::Reason,
     },
-    domain::{Heard, Span},
+    domain::{Heard, Span, Told},
 };
 
 /// A world that serves a good document, under a policy that also says `more`.
@@ -194,4 +194,24 @@ fn a_plan_goes_on_without_the_steps_that_need_what_nobody_can_reach() {
     world.later(Span::secs(10)).settle();
     assert_eq!((world.state(), world.published), (State::Mitigated, 2));
     assert_eq!(world.served_value()["new"], json!(true));
+}
+
+#[test]
+fn hosts_that_are_gone_do_not_hold_a_step_that_needs_another_until_that_was_asked_in_vain_too() {
+    let mut world = World::new(&document(&json!("good")));
+    let policy = "default: true\nretry: {maxAttempts: 1}\n\
+                  steps: [{name: tell, webhook: {url: 'https://hooks.test/x'}}]";
+    world.policies[0].spec = serde_saphyr::from_str(policy).unwrap();
+    world.answers = vec![Told::Answered { status: 200, retry_after: None }];
+    world.settle();
+    world.heard = nothing_reached();
+    let alone = Heard { host: "hooks.test".to_owned(), answered: false, ago: Span::secs(100) };
+    world.heard.push(alone);
+    world.assign(&document(&json!(7)));
+    world.later(Span::secs(10)).settle();
+    assert_eq!((waiting(&world), world.calls.len()), ("EgressBroken", 0));
+    // What was heard of it is too old by now; the others are asked again and again.
+    world.heard[2].ago = Span::secs(130);
+    world.run_for(Span::mins(1));
+    assert_eq!(world.calls.len(), 1);
 }

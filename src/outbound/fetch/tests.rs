@@ -88,8 +88,28 @@ fn a_proxy_in_the_environment_is_not_used() {
 async fn a_server_that_never_answers_is_cut_at_the_deadline() {
     let server = Server::start(|_| std::future::pending()).await;
     let request = Request::get(&server.url("/"), 10, SHORT).unwrap();
-    let error = client().fetch(request).await.unwrap_err();
+    let client = client();
+    let error = client.fetch(request).await.unwrap_err();
     assert_eq!(error.reason(), DoubtReason::DeadlineExceeded);
+    assert!(client.heard().iter().all(|heard| !heard.answered) && client.heard().len() == 1);
+}
+
+#[tokio::test]
+async fn who_gives_up_in_the_queue_here_has_heard_nothing_of_the_host() {
+    let server = Server::start(|_| std::future::pending()).await;
+    let url = server.url("/");
+    let client = client();
+    let host = parse(&url).unwrap();
+    let mut slots = Vec::new();
+    for _ in 0..client.config.per_host {
+        slots.push(client.slot(&host).await.unwrap());
+    }
+    let error = client.fetch(Request::get(&url, 10, SHORT).unwrap()).await.unwrap_err();
+    assert_eq!(error.reason(), DoubtReason::DeadlineExceeded);
+    let told = Request::get(&url, 10, SHORT).unwrap();
+    assert!(client.tell(told).await.is_err());
+    assert!(client.heard().is_empty(), "{:?}", client.heard());
+    drop(slots);
 }
 
 #[tokio::test]
@@ -97,9 +117,11 @@ async fn a_body_that_drips_is_cut_at_the_deadline() {
     let server =
         Server::start(|_| async { answer(200, &[], endless(vec![b'x'], SHORT / 10)) }).await;
     let request = Request::get(&server.url("/"), 1 << 20, SHORT).unwrap();
-    let error = client().fetch(request).await.unwrap_err();
+    let client = client();
+    let error = client.fetch(request).await.unwrap_err();
     assert_eq!(error.reason(), DoubtReason::DeadlineExceeded);
     assert_eq!(server.lines(), ["GET /"]);
+    assert!(client.heard().iter().all(|heard| heard.answered) && client.heard().len() == 1);
 }
 
 #[tokio::test]
