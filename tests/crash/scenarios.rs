@@ -29,6 +29,8 @@ pub struct Scenario {
     /// The state that the last Incident ends in; none at all when nothing is to be healed.
     ends: Option<&'static str>,
     acts_on: Option<ActsOn>,
+    /// Is it over only when a person was called about its policy?
+    is_a_storm: bool,
 }
 
 /// What is acted on besides the document.
@@ -62,7 +64,8 @@ pub fn all(web: &Web) -> Vec<Scenario> {
     web.answer("/fallback.png", 200, "image/png", "png");
     web.answer("/hook", 200, "application/json", "{\"error\": \"not now\"}");
     web.answer("/export", 200, "application/json", &good(web).to_string());
-    [documents(web), effects(web), places(web), people(web)].into_iter().flatten().collect()
+    let groups = [documents(web), effects(web), places(web), people(web), vec![storm(web)]];
+    groups.into_iter().flatten().collect()
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "each scenario makes its own")]
@@ -79,6 +82,7 @@ fn base(web: &Web, name: &'static str, steps: Value, bad: Value) -> Scenario {
         fault: Fault::Document(bad),
         ends: Some("Mitigated"),
         acts_on: None,
+        is_a_storm: false,
     }
 }
 
@@ -247,6 +251,13 @@ fn places(web: &Web) -> Vec<Scenario> {
     all
 }
 
+/// One contract in trouble is too many: that is said in an Incident about its policy.
+fn storm(web: &Web) -> Scenario {
+    let mut storm = base(web, "storm", restore(), untitled(web));
+    storm.policy.as_mut().unwrap()["storm"] = json!({"maxUnhealthy": 0, "minContracts": 1});
+    Scenario { ends: Some("Held"), is_a_storm: true, ..storm }
+}
+
 /// What people decide.
 fn people(web: &Web) -> Vec<Scenario> {
     let (good, untitled) = (good(web), untitled(web));
@@ -368,7 +379,10 @@ impl Scenario {
                         .is_some_and(|list| list.len() == 2)
             }
             Some(state) => {
-                now.incidents.last().is_some_and(|incident| incident["status"]["state"] == state)
+                let is = |incident: &Value, state| incident["status"]["state"] == state;
+                let is_called = || now.incidents.iter().any(|incident| is(incident, "Escalated"));
+                now.incidents.last().is_some_and(|incident| is(incident, state))
+                    && (!self.is_a_storm || is_called())
                     && (self.before.is_none()
                         || matches!(self.fault, Fault::Undo)
                         || self.ends == Some("Resolved")
