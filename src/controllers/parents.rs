@@ -8,15 +8,17 @@ use std::{
 };
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::{
-    Api,
-    api::{DeleteParams, Patch, Preconditions},
-};
+use kube::{Api, api::Patch};
 use tracing::warn;
 
 use super::{
-    Ctx, Error, Key, contract::backoff, create_as_us, events, names::owner_reference, patch_as_us,
-    perform::status_patch, policy,
+    Ctx, Error, Key,
+    contract::backoff,
+    create_as_us, events,
+    names::owner_reference,
+    patch_as_us,
+    perform::{delete_incident, status_patch},
+    policy,
 };
 use crate::{
     api::{
@@ -166,15 +168,7 @@ async fn record(
 
 async fn forget(ctx: &Ctx, namespace: &str, parent: &Parent) -> Result<(), Error> {
     let name = &parent.incident.name;
-    let attempted = format!("deleting Incident {namespace}/{name}");
-    let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), namespace);
-    let preconditions = Preconditions { uid: Some(parent.uid.clone()), resource_version: None };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match ctx.write(&attempted, incidents.delete(name, &params)).await {
-        Ok(_) => {}
-        Err(error) if error.is_not_found() => {}
-        Err(error) => return Err(error),
-    }
+    delete_incident(ctx, namespace, name, &parent.uid).await?;
     ctx.index.lost_parent(&Key::new(namespace, name));
     Ok(())
 }

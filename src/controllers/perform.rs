@@ -138,17 +138,26 @@ async fn open(ctx: &Ctx, seen: &Seen, name: &str, spec: IncidentSpec) -> Result<
 
 /// Deletes an Incident that is over, and none of that name that came after it.
 async fn forget(ctx: &Ctx, seen: &Seen, ended: &EndedIncident) -> Result<(), Error> {
-    let attempted = format!("deleting Incident {}/{}", seen.key.namespace, ended.name);
-    let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), &seen.key.namespace);
-    let preconditions = Preconditions { uid: Some(ended.uid.clone()), resource_version: None };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match ctx.write(&attempted, incidents.delete(&ended.name, &params)).await {
-        Ok(_) => {}
-        Err(error) if error.is_not_found() => {}
-        Err(error) => return Err(error),
-    }
+    delete_incident(ctx, &seen.key.namespace, &ended.name, &ended.uid).await?;
     ctx.index.forget_incident(seen.key.clone(), &ended.name);
     Ok(())
+}
+
+/// Deletes the Incident with this UID, if it is still there.
+pub(super) async fn delete_incident(
+    ctx: &Ctx,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+) -> Result<(), Error> {
+    let attempted = format!("deleting Incident {namespace}/{name}");
+    let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), namespace);
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match ctx.write(&attempted, incidents.delete(name, &params)).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Writes the status of the open Incident on exactly the version that was decided on, or that this very

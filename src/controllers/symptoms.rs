@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    NamespaceResourceScope,
     api::{
         apps::v1::{Deployment, StatefulSet},
         core::v1::{Event, Pod, PodTemplateSpec},
@@ -16,13 +15,15 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, ResourceExt,
     api::{ListParams, LogParams},
     core::{Selector, SelectorExt as _},
 };
-use serde::de::DeserializeOwned;
 
-use super::{Ctx, Error, workload::fault};
+use super::{
+    Ctx, Error,
+    workload::{self, fault},
+};
 use crate::{
     api::contract::WorkloadRef,
     decide::symptoms::log,
@@ -85,33 +86,20 @@ fn known<T>(answer: Result<T, Error>, granted_by: &str) -> Fact<T> {
 const DIAGNOSIS: &str = "diagnosis.enabled";
 
 async fn maker(ctx: &Ctx, namespace: &str, named: &WorkloadRef) -> Fact<Maker> {
+    let name = &named.name;
     let found = match named.kind {
         WorkloadKind::Deployment => {
-            read::<Deployment>(ctx, namespace, named).await?.and_then(|object| {
-                let spec = object.spec?;
-                Some(Maker { selector: spec.selector, template: spec.template })
-            })
+            let found = workload::named::<Deployment>(ctx, namespace, name).await;
+            let spec = known(found, DIAGNOSIS)?.and_then(|object| object.spec);
+            spec.map(|spec| Maker { selector: spec.selector, template: spec.template })
         }
         WorkloadKind::StatefulSet => {
-            read::<StatefulSet>(ctx, namespace, named).await?.and_then(|object| {
-                let spec = object.spec?;
-                Some(Maker { selector: spec.selector, template: spec.template })
-            })
+            let found = workload::named::<StatefulSet>(ctx, namespace, name).await;
+            let spec = known(found, DIAGNOSIS)?.and_then(|object| object.spec);
+            spec.map(|spec| Maker { selector: spec.selector, template: spec.template })
         }
     };
-    found.ok_or_else(|| format!("{} {} does not exist", named.kind, named.name))
-}
-
-async fn read<K>(ctx: &Ctx, namespace: &str, named: &WorkloadRef) -> Fact<Option<K>>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
-{
-    let objects: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
-    let attempted = format!("reading {} {namespace}/{}", named.kind, named.name);
-    known(ctx.find(&attempted, objects.get(&named.name)).await, DIAGNOSIS)
+    found.ok_or_else(|| format!("{} {name} does not exist", named.kind))
 }
 
 fn limits(template: &PodTemplateSpec) -> Vec<ContainerLimits> {

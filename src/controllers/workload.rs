@@ -133,7 +133,7 @@ pub async fn endpoints(
     })
 }
 
-async fn named<K>(ctx: &Ctx, namespace: &str, kind: &str, name: &str) -> Result<Option<K>, Error>
+pub(super) async fn named<K>(ctx: &Ctx, namespace: &str, name: &str) -> Result<Option<K>, Error>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -141,14 +141,14 @@ where
         + DeserializeOwned,
 {
     let objects: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
-    let attempted = format!("reading {kind} {namespace}/{name}");
+    let attempted = format!("reading {} {namespace}/{name}", K::kind(&()));
     ctx.find(&attempted, objects.get(name)).await
 }
 
 type Found = Option<(Workload, LabelSelector)>;
 
 async fn deployment(ctx: &Ctx, namespace: &str, name: &str) -> Result<Found, Error> {
-    let Some(object) = named::<Deployment>(ctx, namespace, "Deployment", name).await? else {
+    let Some(object) = named::<Deployment>(ctx, namespace, name).await? else {
         return Ok(None);
     };
     let (spec, status) = (object.spec.clone().unwrap_or_default(), object.status.clone());
@@ -167,7 +167,7 @@ async fn deployment(ctx: &Ctx, namespace: &str, name: &str) -> Result<Found, Err
 }
 
 async fn stateful_set(ctx: &Ctx, namespace: &str, name: &str) -> Result<Found, Error> {
-    let Some(object) = named::<StatefulSet>(ctx, namespace, "StatefulSet", name).await? else {
+    let Some(object) = named::<StatefulSet>(ctx, namespace, name).await? else {
         return Ok(None);
     };
     let (spec, status) = (object.spec.clone().unwrap_or_default(), object.status.clone());

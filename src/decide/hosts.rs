@@ -37,28 +37,13 @@ pub fn unreachable(heard: &[Heard]) -> Option<usize> {
 /// Does `step` need what is outside of the cluster?
 #[must_use]
 pub fn needs(view: &View, step: &Step) -> bool {
-    match &step.kind {
-        StepKind::RefetchSource(_) => {
-            view.effective.source.as_ref().is_some_and(|source| source.url.is_some())
-        }
-        StepKind::ReplaceAsset(_) | StepKind::Webhook(_) => true,
-        StepKind::RestoreRevision(_)
-        | StepKind::RepairDocument(_)
-        | StepKind::RegenerateMetadata(_)
-        | StepKind::Patch(_)
-        | StepKind::RestartWorkload(_)
-        | StepKind::ScaleWorkload(_)
-        | StepKind::DeleteFailedPods(_)
-        | StepKind::Job(_)
-        | StepKind::Wait(_) => false,
-    }
+    outside(view, step).is_some()
 }
 
-/// The hosts that `step` is known to need.
-fn hosts(view: &View, step: &Step) -> Vec<String> {
-    let source = || view.effective.source.as_ref()?.url.as_ref().map(|url| url.0.as_str());
+/// The hosts that `step` is known to need; None where it needs nothing outside of the cluster.
+fn outside(view: &View, step: &Step) -> Option<Vec<String>> {
     let urls: Vec<&str> = match &step.kind {
-        StepKind::RefetchSource(_) => source().into_iter().collect(),
+        StepKind::RefetchSource(_) => vec![&view.effective.source.as_ref()?.url.as_ref()?.0],
         StepKind::Webhook(webhook) => vec![&webhook.url],
         StepKind::ReplaceAsset(replace) => {
             let fallbacks = view.effective.fallback_assets.iter().map(|asset| asset.url.0.as_str());
@@ -72,10 +57,10 @@ fn hosts(view: &View, step: &Step) -> Vec<String> {
         | StepKind::ScaleWorkload(_)
         | StepKind::DeleteFailedPods(_)
         | StepKind::Job(_)
-        | StepKind::Wait(_) => Vec::new(),
+        | StepKind::Wait(_) => return None,
     };
     let urls = urls.into_iter().filter_map(|url| Url::parse(url).ok());
-    urls.filter_map(|url| Some(url.host_str()?.to_owned())).collect()
+    Some(urls.filter_map(|url| Some(url.host_str()?.to_owned())).collect())
 }
 
 /// Is there a host that `step` needs, and that was not asked lately? Others that are gone for good
@@ -91,7 +76,7 @@ fn is_unheard(heard: &[Heard], hosts: &[String]) -> bool {
 /// It needs what nobody here can reach.
 pub fn pass(view: &View, step: &Step, now: Timestamp) -> Result<(), Held> {
     let heard = view.heard.as_deref().unwrap_or_default();
-    let is_held = || needs(view, step) && !is_unheard(heard, &hosts(view, step));
+    let is_held = || outside(view, step).is_some_and(|hosts| !is_unheard(heard, &hosts));
     match unreachable(heard).filter(|_| is_held()) {
         None => Ok(()),
         Some(asked) => Err(Held {

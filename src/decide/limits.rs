@@ -30,6 +30,12 @@ const MAX_IN_FLIGHT: u32 = 10;
 pub const STORM: &str = "Storm";
 /// The same, after it.
 pub const STORM_COOLDOWN: &str = "StormCooldown";
+/// Is what an Incident waits for the end of a storm?
+#[must_use]
+pub fn is_storm(waiting: &str) -> bool {
+    matches!(waiting, STORM | STORM_COOLDOWN)
+}
+
 /// How long a repair waits for others that are under way, before it is asked again.
 const FOR_OTHERS: Span = Span::secs(1);
 

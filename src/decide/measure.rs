@@ -11,7 +11,7 @@ use crate::{
     domain::Span,
 };
 
-use super::limits::{STORM, STORM_COOLDOWN};
+use super::limits;
 
 /// What one Incident says of the policies of its plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Account {
         Self {
             policies: named.map(|policy| policy.name.as_str().into()).collect(),
             state: status.state.unwrap_or_default(),
-            in_storm: matches!(status.waiting.as_str(), STORM | STORM_COOLDOWN),
+            in_storm: limits::is_storm(&status.waiting),
             steps: taken.filter(|taken| !taken.policy.is_empty()).collect(),
         }
     }

@@ -31,7 +31,7 @@ use super::{
     escalation::{self, REPEAT_EVERY},
     fleet::Trouble,
     gates::SCHEMA_HELD,
-    limits::{self, STORM, STORM_COOLDOWN},
+    limits::{self, STORM},
     moves::Move,
     record::Record,
     select::Policy,
@@ -155,7 +155,7 @@ fn storms(family: &Family, now: Timestamp) -> (Vec<Common<'_>>, Option<Timestamp
             cause: Cause::Storm,
             since: storm.since,
             why: storm.why(policy),
-            holds: members.iter().any(|open| [STORM, STORM_COOLDOWN].contains(&waiting(open))),
+            holds: members.iter().any(|open| limits::is_storm(waiting(open))),
             members: members.into_iter().map(|open| &open.spec).collect(),
             repeat_every: escalation::repeat_every(policy.spec.escalation.as_ref()),
         });

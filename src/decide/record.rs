@@ -33,7 +33,7 @@ use super::{
     effects::Then,
     escalation,
     gates::SCHEMA_HELD,
-    limits::{STORM, STORM_COOLDOWN},
+    limits,
     moves::{Move, Plan, STEPS_NOTED, summaries},
     plan::Candidate,
     shown::Shown,
@@ -661,16 +661,18 @@ impl<'a> Record<'a> {
 
     /// Is a person called about what it shares with other contracts? See `parents`.
     fn is_spoken_for(&self) -> bool {
-        match self.status.waiting.as_str() {
-            STORM | STORM_COOLDOWN => true,
-            SCHEMA_HELD => self.incident.spec.blames.is_some(),
-            _ => false,
-        }
+        limits::is_storm(&self.status.waiting)
+            || (self.status.waiting == SCHEMA_HELD && self.incident.spec.blames.is_some())
+    }
+
+    /// Does it wait for what may hold several contracts?
+    fn shares_its_hold(&self) -> bool {
+        limits::is_storm(&self.status.waiting) || self.status.waiting == SCHEMA_HELD
     }
 
     /// It does not wait any more for what holds several contracts: it speaks for itself again.
     pub(super) fn is_alone_again(&mut self) {
-        if matches!(self.status.waiting.as_str(), STORM | STORM_COOLDOWN | SCHEMA_HELD) {
+        if self.shares_its_hold() {
             let waits_for = if self.has_given_up() { "Person" } else { "" };
             self.waits_for(waits_for);
         }
@@ -678,7 +680,7 @@ impl<'a> Record<'a> {
 
     /// Nothing is decided about its contract for as long as a person wants it so.
     pub(super) fn is_left_alone(&mut self) {
-        if matches!(self.status.waiting.as_str(), STORM | STORM_COOLDOWN | SCHEMA_HELD) {
+        if self.shares_its_hold() {
             let message = "the contract is suspended, or its mode is Off";
             self.held(&Held { reason: "Paused", message: message.to_owned(), until: None });
         }

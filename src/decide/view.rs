@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     api::{
         contract::{EffectiveRef, Mode, NeverAgain, Origin, WidgetContractStatus},
-        incident::{Cause, IncidentSpec, IncidentStatus, State, StepOutcome},
+        incident::{Cause, Incident, IncidentSpec, IncidentStatus, State, StepOutcome},
         refs::LocalRef,
     },
     domain::{
@@ -147,6 +147,18 @@ pub struct OpenIncident {
 }
 
 impl OpenIncident {
+    /// What is known of an Incident that is not over.
+    #[must_use]
+    pub fn of(object: &Incident) -> Self {
+        Self {
+            name: object.metadata.name.clone().unwrap_or_default(),
+            spec: object.spec.clone(),
+            status: object.status.clone().unwrap_or_default(),
+            generation: object.metadata.generation.unwrap_or(1),
+            version: object.metadata.resource_version.clone().unwrap_or_default(),
+        }
+    }
+
     /// Is the rule one of those that it was opened for?
     #[must_use]
     pub fn is_about(&self, rule: &str) -> bool {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use kube::{Resource as _, ResourceExt as _};
+use kube::ResourceExt as _;
 
 use super::{Index, Key, version_of};
 use crate::{
@@ -120,14 +120,5 @@ fn version(object: &Arc<Incident>) -> u64 {
 }
 
 fn parent((_, object): (&Key, &Arc<Incident>)) -> Parent {
-    Parent {
-        uid: object.uid().unwrap_or_default(),
-        incident: OpenIncident {
-            name: object.name_any(),
-            spec: object.spec.clone(),
-            status: object.status.clone().unwrap_or_default(),
-            generation: object.meta().generation.unwrap_or(1),
-            version: object.resource_version().unwrap_or_default(),
-        },
-    }
+    Parent { uid: object.uid().unwrap_or_default(), incident: OpenIncident::of(object) }
 }
