@@ -514,6 +514,10 @@ pub struct StepEffect {
     /// How often a webhook that did not take it is to be told again, so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tries: Option<u32>,
+    /// Who approved it, where the mode was Approve.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
     /// When it was about to be done.
     pub intended_at: Time,
     /// What became of it; none while that is not known.

@@ -190,7 +190,7 @@ pub fn pass(
     let until = match breaker(view, terms, dependency).state(terms, now) {
         State::Closed => return Ok(Ok(())),
         // What is only shown, or is not on record yet, is no attempt to learn from.
-        State::HalfOpen { until } if matches!(attempting, Attempting::Again(_)) => {
+        State::HalfOpen { until } if attempting.attempt().is_some() => {
             match view.probing.get(dependency) {
                 None => return Err(Need::Probe(dependency.to_owned())),
                 Some(true) => return Ok(Ok(())),

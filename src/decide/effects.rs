@@ -214,6 +214,7 @@ impl<'a> Turning<'a> {
             target_generation: None,
             pods: Vec::new(),
             tries: None,
+            approved_by: None,
             intended_at: Time(whole_seconds(self.now)),
             outcome: None,
             seen_at: None,

@@ -24,7 +24,10 @@ use crate::{
     api::{
         condition::{ConditionType, whole_seconds},
         contract::{Mode, WidgetContractStatus},
-        incident::{Cause, IncidentSpec, Outcome as AttemptOutcome, RuleViolation, Segment, State},
+        incident::{
+            Cause, IncidentSpec, Outcome as AttemptOutcome, RuleViolation, Segment, State,
+            StepEffect,
+        },
         policy::{Retry, Step},
     },
     domain::{Document, Severity, Span, Verdict, patch::OpSummary, text},
@@ -405,7 +408,9 @@ fn attempt(
             record.retry_step(retried);
             finish(view, record)
         }
-        Outcome::Effect { step, turn } => act(view, record, way, &step, turn.map(|turn| *turn)),
+        Outcome::Effect { step, turn } => {
+            act(view, record, way, shown.as_ref(), &step, turn.map(|turn| *turn))
+        }
         Outcome::None { step, why, tried, escalate } => {
             record.conditions.remove(ConditionType::Held);
             if let Err(need) = record.diagnose(view) {
@@ -456,35 +461,44 @@ fn act(
     view: &View,
     mut record: Record<'_>,
     way: Way,
+    shown: Option<&Shown>,
     step: &Step,
     turn: Option<Turn>,
 ) -> (Move, Option<Timestamp>) {
-    // A person approves changes of a document, and is asked about nothing else.
-    let Way::Open(open) = way else {
-        record.plan_is_over();
-        record.would_act(step);
-        let name = &step.name;
-        record.held(&Held {
-            reason: "ApprovalNotPossible",
-            message: format!("step {name} acts on something else than the document, which cannot be approved; use Auto"),
-            until: None,
-        });
-        return finish(view, record);
-    };
-    match turn {
-        Some(Turn::Send { id, doing }) => {
-            return (Move::Act(EffectAct::new(open, id, doing)), None);
+    let (open, by) = match (way, shown) {
+        (Way::Open(open), _) => (Some(open), None),
+        (Way::Asks(asks), Some(shown)) => {
+            let target = match &turn {
+                Some(Turn::Intend(effect)) => Some(effect.target.clone()),
+                _ => record.under_way(step).map(|effect| effect.target.clone()),
+            };
+            record.show_effect(shown, step, &target.unwrap_or_default());
+            let Some(open) = shown::approved(asks, view, &mut record, shown) else {
+                return finish(view, record);
+            };
+            (Some(open), record.status.approved_by.clone())
         }
-        Some(Turn::Intend(effect)) => {
+        (Way::Asks(asks), None) => {
+            record.conditions.remove(ConditionType::Held);
+            (record.under_way(step).and_then(|effect| gates::approval::begun(asks, effect)), None)
+        }
+    };
+    match (turn, open) {
+        (Some(Turn::Send { id, doing }), Some(open)) => match by {
+            Some(by) => record.may_go_on(step, by),
+            None => return (Move::Act(EffectAct::new(open, id, doing)), None),
+        },
+        (Some(Turn::Intend(effect)), Some(_)) => {
             // The evidence goes with what is done about it.
             if let Err(need) = record.diagnose(view) {
                 return (Move::Ask(need), None);
             }
-            record.intend_effect(effect);
+            record.plan_is_over();
+            record.intend_effect(StepEffect { approved_by: by, ..effect });
         }
-        Some(Turn::Settle { effect, then }) => record.settle_effect(effect, then),
-        Some(Turn::Wait { look_at }) => record.next = Some(look_at),
-        Some(Turn::Ask(_) | Turn::Over | Turn::Failed(_) | Turn::Unavailable(_)) | None => {}
+        (Some(Turn::Settle { effect, then }), _) => record.settle_effect(effect, then),
+        (Some(Turn::Wait { look_at }), _) => record.next = Some(look_at),
+        _ => {}
     }
     finish(view, record)
 }
@@ -497,10 +511,15 @@ fn permit(
     shown: Option<&Shown>,
     candidate: Candidate,
 ) -> Option<Permit> {
-    match way {
-        Way::Open(open) => Some(open.permit(candidate)),
-        Way::Asks(asks) => shown::approved(asks, view, record, shown?, candidate),
-    }
+    let open = match way {
+        Way::Open(open) => open,
+        Way::Asks(asks) => {
+            let shown = shown?;
+            record.show(shown, &candidate, "Approve");
+            shown::approved(asks, view, record, shown)?
+        }
+    };
+    Some(open.permit(candidate))
 }
 
 /// The end of every look at an Incident whose trouble is not over.

@@ -155,6 +155,20 @@ pub enum Attempting {
     First(Cause),
     /// An attempt of an Incident that is on record.
     Again(Attempt),
+    /// The same, as far as a person has to be asked what to do next: a source that acts on being asked
+    /// is not, and what is shown is how it would be after its `wait` steps.
+    Asking(Attempt),
+}
+
+impl Attempting {
+    /// The attempt that is on record.
+    #[must_use]
+    pub fn attempt(self) -> Option<Attempt> {
+        match self {
+            Self::Again(attempt) | Self::Asking(attempt) => Some(attempt),
+            Self::Nothing | Self::First(_) => None,
+        }
+    }
 }
 
 /// How far an attempt has come.
@@ -385,11 +399,11 @@ fn effect(
     attempting: Attempting,
     now: Timestamp,
 ) -> Result<Tried, Box<Outcome>> {
-    let turn = match (attempting, &view.incident) {
-        (Attempting::Again(attempt), _) if attempt.is_probe => {
+    let turn = match (attempting.attempt(), &view.incident) {
+        (Some(attempt), _) if attempt.is_probe => {
             return Ok(failed(step, "the attempts are spent"));
         }
-        (Attempting::Again(attempt), Some(incident)) => {
+        (Some(attempt), Some(incident)) => {
             Some(effects::turn(view, incident, segment, step, attempt.number, now))
         }
         // Before the Incident exists nothing may be acted on.
@@ -486,10 +500,14 @@ fn passed_over(
     if step.kind.need() != Some(StepNeed::Source) {
         return None;
     }
+    let is_past =
+        attempting.attempt().is_some_and(|attempt| has_acted_behind(view, segments, step, attempt));
+    if is_past {
+        return Some("a later step went on from what the source said");
+    }
     match attempting {
-        Attempting::Again(attempt) => has_acted_behind(view, segments, step, attempt)
-            .then_some("a later step went on from what the source said"),
-        Attempting::Nothing | Attempting::First(_) => {
+        Attempting::Again(_) => None,
+        Attempting::Nothing | Attempting::First(_) | Attempting::Asking(_) => {
             acts_on_being_asked(view).then_some("would ask the source for a new document")
         }
     }
@@ -497,7 +515,7 @@ fn passed_over(
 
 /// Is an act of the step on record in this attempt? Then its turn goes on, whatever it changed.
 fn has_begun(view: &View, segment: &Segment, step: &Step, attempting: Attempting) -> bool {
-    let Attempting::Again(attempt) = attempting else { return false };
+    let Some(attempt) = attempting.attempt() else { return false };
     let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
     let mut effects = view.incident.iter().flat_map(|incident| &incident.status.effects);
     effects.any(|effect| {
@@ -509,7 +527,7 @@ fn has_begun(view: &View, segment: &Segment, step: &Step, attempting: Attempting
 /// Is more to be seen of a source that does not answer than that?
 fn is_seen_into(view: &View, attempting: Attempting) -> bool {
     let source = view.effective.source.as_ref();
-    matches!(attempting, Attempting::Again(_))
+    attempting.attempt().is_some()
         && source.is_some_and(|s| s.service_ref.is_some() || s.workload_ref.is_some())
 }
 
@@ -520,7 +538,7 @@ fn is_waited_for(view: &View, segments: &[Segment], step: &Step, attempting: Att
             attempt.waited || has_acted_behind(view, segments, step, attempt)
         }
         // Who is shown a plan is shown what it comes to.
-        Attempting::Nothing => true,
+        Attempting::Nothing | Attempting::Asking(_) => true,
         Attempting::First(_) => false,
     }
 }
@@ -532,9 +550,7 @@ fn asks_again(
     step: &Step,
     attempting: Attempting,
 ) -> Option<Retried> {
-    let Attempting::Again(Attempt { number: attempt, is_probe: false, .. }) = attempting else {
-        return None;
-    };
+    let attempt = attempting.attempt().filter(|attempt| !attempt.is_probe)?.number;
     if view.probing.values().any(|is_probe| *is_probe) {
         // Who tries for all others tries once.
         return None;

@@ -479,22 +479,56 @@ impl<'a> Record<'a> {
     pub(super) fn show(&mut self, shown: &Shown, candidate: &Candidate, mode: &str) {
         let ops = &candidate.ops;
         let places: Vec<String> = ops.iter().map(|op| format!("{} {}", op.kind, op.path)).collect();
-        let message = format!("would {}", places.join(", "));
-        self.set(ConditionType::Planned, true, mode, &message);
+        self.shows_plan(shown, mode, &format!("would {}", places.join(", ")));
         self.status.plan = summaries(ops);
-        self.status.plan_digest = Some(shown.digest.clone());
-        self.status.plan_shown_at = Some(Time(shown.at));
-        self.status.plan_expires_at = shown.expires.map(Time);
         if shown.is_new {
-            self.status.approved_by = None;
             self.shows = Some(Box::new(Plan {
                 digest: shown.digest.clone(),
                 patch: rfc6902(ops),
                 document: Arc::clone(&candidate.document),
             }));
-            let after = Some(shown.at);
-            self.signals.push(Signal { after, ..self.signal(Reason::PlanReady, &message) });
         }
+    }
+
+    /// Shows people what would be done to something else than the document.
+    pub(super) fn show_effect(&mut self, shown: &Shown, step: &Step, target: &str) {
+        let (name, kind) = (&step.name, step.kind.name());
+        self.shows_plan(shown, "Approve", &format!("step {name} would act on {target}: {kind}"));
+        self.status.plan.clear();
+    }
+
+    fn shows_plan(&mut self, shown: &Shown, mode: &str, message: &str) {
+        self.set(ConditionType::Planned, true, mode, message);
+        self.status.plan_digest = Some(shown.digest.clone());
+        self.status.plan_shown_at = Some(Time(shown.at));
+        self.status.plan_expires_at = shown.expires.map(Time);
+        if shown.is_new {
+            self.status.approved_by = None;
+            let after = Some(shown.at);
+            self.signals.push(Signal { after, ..self.signal(Reason::PlanReady, message) });
+        }
+    }
+
+    /// The effect of `step` in the attempt under way, whose outcome is not known yet.
+    pub(super) fn under_way(&self, step: &Step) -> Option<&StepEffect> {
+        let number = self.next_number();
+        let mut effects = self.status.effects.iter();
+        effects.find(|effect| {
+            effect.attempt == number && effect.step == step.name && effect.outcome.is_none()
+        })
+    }
+
+    /// A person has approved what was begun in another mode: written down before it is done.
+    pub(super) fn may_go_on(&mut self, step: &Step, by: String) {
+        let number = self.next_number();
+        let is_it = |effect: &&mut StepEffect| {
+            effect.attempt == number && effect.step == step.name && effect.outcome.is_none()
+        };
+        if let Some(effect) = self.status.effects.iter_mut().find(is_it) {
+            effect.approved_by = Some(by);
+        }
+        self.plan_is_over();
+        self.next = Some(self.now);
     }
 
     /// A person has approved the plan: written down before anything is done.
@@ -515,6 +549,8 @@ impl<'a> Record<'a> {
         let is_news = before.is_none_or(|before| before.reason != reason);
         self.set(ConditionType::Approved, false, reason, &held.message);
         self.status.approved_by = None;
+        // What was waited for until now is there: a person is waited for, and no time.
+        self.status.next_attempt_time = None;
         if is_news && held.reason == "Rejected" {
             let after = Some(shown_at);
             self.signals.push(Signal { after, ..self.signal(Reason::Rejected, &held.message) });

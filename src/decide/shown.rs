@@ -1,12 +1,15 @@
 //! Plans that people are shown before anything is done: in mode DryRun, and for an approval.
 //!
+//! An approval is for one act: for a document that is written, or for an effect that is begun. What
+//! comes after an effect is known only then, and is asked about by itself.
+//!
 //! A plan is the same one for as long as its digest is. The digest holds when the plan was first
 //! shown, and `{{now}}` in its steps means that moment: so a look makes the plan of the look before
 //! it again, and one that has expired is another plan, which an old approval is not for.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     api::{
@@ -17,11 +20,12 @@ use crate::{
 };
 
 use super::{
+    effects::Turn,
     gates::{
-        Asks, Permit,
+        Asks, Open,
         approval::{self, Answer, Question},
     },
-    plan::{self, Attempting, Candidate, Outcome},
+    plan::{self, Attempt, Attempting, Outcome},
     record::Record,
     view::View,
     write_back::Place,
@@ -48,7 +52,8 @@ pub(super) enum Until {
     Expired,
 }
 
-/// Today's plan of the record's Incident, to be written into `place`.
+/// Today's plan of the record's Incident, to be written into `place`; it is shown where it comes to
+/// something that a person can decide on.
 pub(super) fn today(
     view: &View,
     record: &Record<'_>,
@@ -59,15 +64,22 @@ pub(super) fn today(
     let now = record.now;
     let ttl = (until == Until::Expired).then(|| approval::ttl(view, segments));
     let expires = |at: Timestamp| ttl.map(|ttl| whole_seconds(ttl.after(at)));
-    let planned = |at| plan::candidate(view, segments, Attempting::Nothing, at, now);
+    let attempting = match until {
+        Until::Replaced => Attempting::Nothing,
+        Until::Expired => {
+            let number = record.next_number();
+            Attempting::Asking(Attempt { number, waited: true, is_probe: false })
+        }
+    };
+    let planned = |at| plan::candidate(view, segments, attempting, at, now);
     let known = record.status.plan_digest.clone().zip(record.status.plan_shown_at.as_ref());
     let mut lapsed = false;
     if let Some((digest, at)) = known.map(|(digest, at)| (digest, at.0)) {
         lapsed = expires(at).is_some_and(|expires| expires <= now) && !is_rejected(record, &digest);
         if !lapsed {
             let outcome = planned(at);
-            let Outcome::Candidate(candidate) = &outcome else { return (outcome, None) };
-            if digest_of(view, record, place, candidate, at) == digest {
+            let Some(act) = act(record, &outcome) else { return (outcome, None) };
+            if digest_of(view, record, place, &act, at) == digest {
                 let expires = expires(at);
                 return (outcome, Some(Shown { digest, at, expires, is_new: false, lapsed }));
             }
@@ -75,9 +87,36 @@ pub(super) fn today(
     }
     let at = whole_seconds(now);
     let outcome = planned(at);
-    let Outcome::Candidate(candidate) = &outcome else { return (outcome, None) };
-    let digest = digest_of(view, record, place, candidate, at);
+    let Some(act) = act(record, &outcome) else { return (outcome, None) };
+    let digest = digest_of(view, record, place, &act, at);
     (outcome, Some(Shown { digest, at, expires: expires(at), is_new: true, lapsed }))
+}
+
+/// What `outcome` is about to do, where that takes a person's word.
+fn act(record: &Record<'_>, outcome: &Outcome) -> Option<Value> {
+    let effect = match outcome {
+        Outcome::Candidate(candidate) => {
+            let (patch, digest) = (rfc6902(&candidate.ops), candidate.document.digest());
+            return Some(json!({"patch": patch, "candidate": digest}));
+        }
+        Outcome::Effect { turn, step } => match turn.as_deref()? {
+            Turn::Intend(effect) => effect,
+            // It was begun in another mode.
+            Turn::Send { .. } => {
+                record.under_way(step).filter(|effect| effect.approved_by.is_none())?
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(json!({
+        "policy": effect.policy,
+        "step": effect.step,
+        "target": effect.target,
+        "targetUID": effect.target_uid,
+        "targetGeneration": effect.target_generation,
+        "pods": effect.pods,
+    }))
 }
 
 /// A rejection holds for as long as its plan stays the same.
@@ -92,7 +131,7 @@ fn digest_of(
     view: &View,
     record: &Record<'_>,
     place: &Place,
-    candidate: &Candidate,
+    act: &Value,
     at: Timestamp,
 ) -> Digest {
     let named = record.incident.spec.plan.iter().filter_map(|segment| segment.policy_ref.as_ref());
@@ -106,22 +145,19 @@ fn digest_of(
         "document": record.status.current_digest,
         "policies": policies.collect::<Vec<_>>(),
         "writtenBack": *place == Place::Assigned,
-        "patch": rfc6902(&candidate.ops),
-        "candidate": candidate.document.digest(),
+        "act": act,
         "shownAt": Time(at),
     }))
 }
 
-/// The right to write `candidate`, when a person has approved the plan that makes it; else the
-/// record says what is waited for. That it was approved is written down before anything is done.
+/// Whether a person has approved the plan, which the record shows; else the record says what is waited
+/// for. That it was approved is written down before anything is done.
 pub(super) fn approved(
     asks: Asks,
     view: &View,
     record: &mut Record<'_>,
     shown: &Shown,
-    candidate: Candidate,
-) -> Option<Permit> {
-    record.show(shown, &candidate, "Approve");
+) -> Option<Open> {
     let earlier = record.conditions.get(ConditionType::Approved);
     let asked = Question {
         namespace: &view.subject.namespace,
@@ -131,10 +167,10 @@ pub(super) fn approved(
         lapsed: shown.lapsed
             || (!shown.is_new && earlier.is_some_and(|earlier| earlier.reason == "Expired")),
     };
-    match approval::answer(asks, &asked, candidate) {
-        Answer::Yes { permit, by, .. } if record.status.approved_by.as_ref() == Some(&by) => {
+    match approval::answer(asks, &asked) {
+        Answer::Yes { open, by, .. } if record.status.approved_by.as_ref() == Some(&by) => {
             record.conditions.remove(ConditionType::Held);
-            Some(permit)
+            Some(open)
         }
         Answer::Yes { by, message, .. } => {
             record.approved(by, &message, shown.at);

@@ -33,7 +33,9 @@ pub fn of(view: &View, segments: &[Segment], attempting: Attempting) -> Value {
     let open = view.incident.as_ref();
     let opening = match attempting {
         Attempting::First(cause) => cause,
-        Attempting::Nothing | Attempting::Again(_) => Cause::DocumentChanged,
+        Attempting::Nothing | Attempting::Again(_) | Attempting::Asking(_) => {
+            Cause::DocumentChanged
+        }
     };
     let cause = open.map_or(opening, |open| open.spec.cause);
     let rules: Vec<&str> =

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use k8s_openapi::api::{core::v1::ConfigMap, events::v1::Event};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap, events::v1::Event};
 use kintsugi::api::Incident;
 use kube::{
     Api, Client, Config, ResourceExt as _,
@@ -12,8 +12,14 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
+    effects,
     healing::{edit, incident_when, policy, shop, world},
-    support::{Cluster, Namespace, Operator, has, people::person, storefinder},
+    support::{
+        Cluster, Namespace, Operator, has,
+        people::person,
+        storefinder,
+        workload::{may_patch, workload},
+    },
 };
 
 /// `user`, who may do `verbs` to Incidents.
@@ -123,6 +129,54 @@ async fn only_who_holds_the_verb_approves_and_in_his_own_name() {
     };
     assert_eq!(said("Approved"), ["approved by alice"]);
     assert_eq!(said("PlanReady").len(), 1);
+}
+
+#[tokio::test]
+async fn a_source_is_scaled_only_once_a_person_approved_it_and_its_document_is_asked_about_next() {
+    let (cluster, namespace, web, _operator) = effects::world("approve-effect").await;
+    let alice = who_may(&cluster, &namespace, "alice", &["get", "patch", "approve"]).await;
+    effects::service(&namespace, &web, false).await;
+    may_patch(&namespace, "healer", "deployments", "catalog").await;
+    namespace.apply(&workload("Deployment", "catalog", 0, "")).await;
+    let steps =
+        json!([{"name": "scale", "scaleWorkload": {}}, {"name": "again", "refetchSource": {}}]);
+    let more = json!({"mode": "Approve", "serviceAccountName": "healer"});
+    policy(&namespace, &steps, &more).await;
+    namespace.apply(&effects::contract("uk", "Deployment", "catalog", |_| {})).await;
+
+    let incident = incident_when(&namespace, "uk", "Held").await;
+    let (name, plan) = (incident.name_any(), plan_of(&incident));
+    let planned = |incident: &Incident| {
+        let conditions = incident.status.iter().flat_map(|status| status.conditions.clone());
+        conditions.into_iter().find(|is| is.type_ == "Planned").map(|is| is.message)
+    };
+    let said = "step scale would act on Deployment catalog: scaleWorkload";
+    assert_eq!(planned(&incident).as_deref(), Some(said));
+    let replicas = |deployment: Option<&Deployment>| deployment?.spec.as_ref()?.replicas;
+    let catalog = namespace.api::<Deployment>().get("catalog").await.unwrap();
+    assert_eq!(replicas(Some(&catalog)), Some(0));
+
+    patch_as(&alice, &namespace, &name, &approval(&plan, "alice")).await.unwrap();
+    let is_up = move |deployment: Option<&Deployment>| {
+        replicas(deployment) == Some(1)
+            && deployment.and_then(|d| d.status.as_ref()?.available_replicas) == Some(1)
+    };
+    namespace.when::<Deployment>("catalog", "a pod", is_up).await;
+    effects::service(&namespace, &web, true).await;
+    let asks_anew = move |incident: Option<&Incident>| {
+        let status = incident.and_then(|incident| incident.status.as_ref());
+        status.is_some_and(|status| {
+            status.waiting == "AwaitingApproval"
+                && status.plan_digest.as_ref().is_some_and(|next| next.to_string() != plan)
+        })
+    };
+    let incident = namespace.when::<Incident>(&name, "asks about the document", asks_anew).await;
+    assert_eq!(planned(&incident).as_deref(), Some("would replace /title"));
+    patch_as(&alice, &namespace, &name, &approval(&plan_of(&incident), "alice")).await.unwrap();
+    namespace.served_when("uk", |value| value["title"] == "From the source").await;
+    let status = incident_when(&namespace, "uk", "Mitigated").await.status.unwrap();
+    assert_eq!(status.effects[0].approved_by.as_deref(), Some("alice"));
+    assert_eq!(status.attempts[0].approved_by.as_deref(), Some("alice"));
 }
 
 #[tokio::test]

@@ -6,13 +6,10 @@
 
 use jiff::Timestamp;
 
-use super::{Asks, Held, Permit, policies, strictest};
+use super::{Asks, Held, Open, policies, strictest};
 use crate::{
-    api::incident::{Approval, ApprovalDecision, Segment},
-    decide::{
-        plan::Candidate,
-        view::{Need, OpenIncident, View},
-    },
+    api::incident::{Approval, ApprovalDecision, Segment, StepEffect},
+    decide::view::{Need, OpenIncident, View},
     domain::{Digest, Span, text},
 };
 
@@ -43,7 +40,7 @@ pub enum Answer {
     /// This plan may be carried out.
     Yes {
         /// The right to.
-        permit: Permit,
+        open: Open,
         /// Who approved it.
         by: String,
         /// A sentence for people.
@@ -84,12 +81,18 @@ pub fn ttl(view: &View, segments: &[Segment]) -> Span {
     given.map(|ttl| ttl.unwrap_or(TTL)).min().unwrap_or(TTL).max(TTL_MIN)
 }
 
-/// What was decided about the plan that writes `candidate`.
+/// An effect goes on that a person approved before it was begun; None where nobody did.
 #[must_use]
-pub fn answer(_: Asks, asked: &Question<'_>, candidate: Candidate) -> Answer {
+pub fn begun(_: Asks, effect: &StepEffect) -> Option<Open> {
+    effect.approved_by.is_some().then_some(Open(()))
+}
+
+/// What was decided about the plan that is asked about.
+#[must_use]
+pub fn answer(_: Asks, asked: &Question<'_>) -> Answer {
     let given = asked.incident.spec.approval.as_ref();
     let (reason, why) = match given {
-        Some(given) if given.plan_digest == *asked.digest => return decided(given, candidate),
+        Some(given) if given.plan_digest == *asked.digest => return decided(given),
         None => ("AwaitingApproval", String::new()),
         Some(_) if asked.lapsed => {
             ("Expired", "the plan that was decided on has expired; ".to_owned())
@@ -108,15 +111,13 @@ pub fn answer(_: Asks, asked: &Question<'_>, candidate: Candidate) -> Answer {
     Answer::No { reason, held }
 }
 
-fn decided(given: &Approval, candidate: Candidate) -> Answer {
+fn decided(given: &Approval) -> Answer {
     let why = given.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     let message = |what: &str| text::message(&format!("{what} by {}{why}", given.by));
     match given.decision {
-        ApprovalDecision::Approve => Answer::Yes {
-            permit: Permit { candidate },
-            by: given.by.clone(),
-            message: message("approved"),
-        },
+        ApprovalDecision::Approve => {
+            Answer::Yes { open: Open(()), by: given.by.clone(), message: message("approved") }
+        }
         ApprovalDecision::Reject => {
             let held = Held { reason: "Rejected", message: message("rejected"), until: None };
             Answer::No { reason: "Rejected", held }
@@ -161,13 +162,6 @@ mod tests {
             generation: 2,
             version: "1".to_owned(),
         };
-        let candidate = || Candidate {
-            document: crate::domain::Document::from_value(json!({})).unwrap().into(),
-            ops: Vec::new(),
-            step: String::new(),
-            tried: Vec::new(),
-            origin: crate::api::contract::Origin::Repaired,
-        };
         let digest = Digest::of_bytes(b"");
         for (lapsed, expected) in [(false, "PlanChanged"), (true, "Expired")] {
             let asked = Question {
@@ -177,7 +171,7 @@ mod tests {
                 expires: "2026-01-01T00:00:00Z".parse().unwrap(),
                 lapsed,
             };
-            let answer = answer(Asks(()), &asked, candidate());
+            let answer = answer(Asks(()), &asked);
             let Answer::No { reason, held } = answer else { panic!("{answer:?}") };
             assert_eq!((reason, held.reason), (expected, "AwaitingApproval"));
             assert_eq!(text::message(&held.message), held.message);

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{World, gates::document};
+use super::{
+    World,
+    effects::{SCALE, down},
+    gates::document,
+};
 use crate::{
     api::{
         RECONCILE,
@@ -11,6 +15,7 @@ use crate::{
     },
     decide::signal::Reason,
     domain::{Digest, Span},
+    steps::Change,
 };
 
 /// A contract that is served, in trouble, under a policy of mode Approve that also says `more`.
@@ -323,5 +328,111 @@ fn a_plan_can_be_read_before_it_is_asked_about_whatever_else_is_written() {
         // Each status that asks for an answer is held to it, see `World::apply`.
         world.later(Span::secs(10)).settle();
         assert_eq!(Some(plan_of(&world)), world.candidate.map(|plan| plan.digest));
+    }
+}
+
+/// A contract whose source is scaled to zero, under a policy of mode Approve.
+fn asking_to_scale() -> World {
+    let mut world = down(SCALE);
+    world.policies[0].spec.mode = Some(crate::api::contract::Mode::Approve);
+    world.settle();
+    world
+}
+
+/// Message of the condition Planned.
+fn planned(world: &World) -> String {
+    let conditions = Conditions::of(Some(&status(world).conditions));
+    conditions.get(ConditionType::Planned).map_or_else(String::new, |is| is.message.clone())
+}
+
+#[test]
+fn an_effect_is_asked_about_by_itself_and_then_the_document_that_came_of_it() {
+    let mut world = asking_to_scale();
+    assert_eq!((world.state(), status(&world).waiting.as_str()), (State::Held, "AwaitingApproval"));
+    assert_eq!(planned(&world), "step scale would act on Deployment catalog: scaleWorkload");
+    assert!(approved(&world).2.contains(plan_of(&world).as_str()));
+    let (writes, plan) = (world.writes, plan_of(&world));
+    for _ in 0..5 {
+        world.later(Span::secs(60)).settle();
+    }
+    assert_eq!((world.writes, world.acts.len(), plan_of(&world)), (writes, 0, plan.clone()));
+    assert_eq!(world.times(Reason::PlanReady), 1);
+
+    approve(&mut world, &plan);
+    assert_eq!(
+        world.acts.iter().map(|(change, _)| change).collect::<Vec<_>>(),
+        [&Change::Scale(1)]
+    );
+    assert_eq!(status(&world).effects[0].approved_by.as_deref(), Some("ann"));
+    assert_eq!(status(&world).plan_digest, None, "nothing is left to approve for now");
+    world.roll_out().run_for(Span::secs(20));
+    let next = plan_of(&world);
+    assert_ne!(next, plan);
+    assert_eq!(status(&world).waiting, "AwaitingApproval");
+    assert_ne!(world.served_value()["title"], "from the source");
+    approve(&mut world, &next);
+    assert_eq!(world.served_value()["title"], "from the source");
+    assert_eq!((world.acts.len(), world.tries(), world.state()), (1, 1, State::Mitigated));
+    assert_eq!(status(&world).attempts[0].approved_by.as_deref(), Some("ann"));
+}
+
+#[test]
+fn an_effect_is_not_begun_on_what_is_not_as_it_was_when_it_was_approved() {
+    type Change = fn(&mut World);
+    let changes: [(&str, Change); 3] = [
+        ("its spec", |world| world.workload.as_mut().unwrap().generation += 1),
+        ("another of its name", |world| world.workload.as_mut().unwrap().uid = "e".to_owned()),
+        ("the policy", |world| world.policies[0].generation += 1),
+    ];
+    for (what, change) in changes {
+        let mut world = asking_to_scale();
+        let plan = plan_of(&world);
+        change(&mut world);
+        approve(&mut world, &plan);
+        assert_eq!((world.acts.len(), approved(&world).1.as_str()), (0, "PlanChanged"), "{what}");
+    }
+    let mut world = asking_to_scale();
+    let plan = plan_of(&world);
+    decide(&mut world, &plan, ApprovalDecision::Reject, Some("it is being moved"));
+    world.later(Span::mins(10)).settle();
+    assert_eq!((world.acts.len(), status(&world).waiting.as_str()), (0, "Rejected"));
+}
+
+#[test]
+fn an_effect_that_was_begun_in_another_mode_is_done_only_when_a_person_approves_it() {
+    let mut world = down(SCALE);
+    while world.incidents.last().is_none_or(|(_, _, status)| status.effects.is_empty()) {
+        world.look();
+    }
+    world.policies[0].spec.mode = Some(crate::api::contract::Mode::Approve);
+    world.later(Span::secs(10)).settle();
+    assert_eq!((world.acts.len(), status(&world).waiting.as_str()), (0, "AwaitingApproval"));
+    let plan = plan_of(&world);
+    approve(&mut world, &plan);
+    assert_eq!((world.acts.len(), status(&world).effects.len()), (1, 1));
+    assert_eq!(status(&world).effects[0].approved_by.as_deref(), Some("ann"));
+}
+
+#[test]
+fn a_crash_after_any_write_of_an_approved_effect_does_it_once() {
+    let story = |world: &mut World| {
+        for _ in 0..2 {
+            if let Some(plan) = status(world).plan_digest.clone() {
+                approve(world, &plan);
+            }
+            world.settle().roll_out().run_for(Span::secs(20));
+        }
+    };
+    let mut smooth = asking_to_scale();
+    let (before, start) = (smooth.writes, smooth.clone());
+    story(&mut smooth);
+    assert_eq!(smooth.state(), State::Mitigated);
+    for nth in before + 1..=smooth.writes {
+        let mut crashing = start.clone();
+        crashing.dies_after = Some(nth);
+        story(&mut crashing);
+        assert_eq!(crashing.acts, smooth.acts, "killed after write {nth}");
+        assert_eq!((crashing.state(), crashing.tries()), (State::Mitigated, 1), "write {nth}");
+        assert_eq!(status(&crashing).effects[0].approved_by.as_deref(), Some("ann"));
     }
 }
