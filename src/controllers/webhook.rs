@@ -43,6 +43,11 @@ pub async fn call(ctx: &Ctx, namespace: &str, id: &str, call: &Call) -> Result<(
             }
             match ctx.outbound.tell(request).await {
                 Ok((status, retry_after)) => Told::Answered { status, retry_after },
+                // It was not sent, and that says nothing about its receiver.
+                Err(error @ OutboundError::Busy(_)) => {
+                    let after = ctx.config.fetch_timeout.to_std();
+                    return Err(Error::Timeout { attempted: error.to_string(), after });
+                }
                 Err(error) if may_pass(&error) => Told::Unheard(error.to_string()),
                 Err(error) => Told::NotSent(error.to_string()),
             }
@@ -75,9 +80,9 @@ fn may_pass(error: &OutboundError) -> bool {
         | OutboundError::Tls(_)
         | OutboundError::Broken(_)
         | OutboundError::Deadline { .. }
-        | OutboundError::Busy(_)
         | OutboundError::TooLarge { .. } => true,
-        OutboundError::Setup(_)
+        OutboundError::Busy(_)
+        | OutboundError::Setup(_)
         | OutboundError::Url(_)
         | OutboundError::Header(_)
         | OutboundError::PlainHttp(_)

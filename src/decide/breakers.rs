@@ -249,8 +249,7 @@ pub fn waits(status: &incident::IncidentStatus) -> bool {
 /// When the contract of this UID looks again at what was over at `from`: not all at the same moment.
 #[must_use]
 pub fn spread(uid: &str, most: Span) -> Span {
-    let hash = uid.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31) ^ u32::from(byte));
-    most.times(f64::from(hash % 1024) / 1024.0, LONGEST_SPREAD)
+    most.min(LONGEST_SPREAD).spread(uid)
 }
 
 fn terms_of(view: &View, segment: &Segment) -> Option<Terms> {

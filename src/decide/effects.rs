@@ -46,6 +46,9 @@ pub const NO_SERVICE_ACCOUNT: &str = "NoServiceAccount";
 /// What an Incident waits for while the source's workload is not available after a step acted on it.
 const WORKLOAD: &str = "Workload";
 
+/// Most effects of one attempt: as many as an Incident keeps on record.
+pub const MOST_IN_ATTEMPT: usize = 20;
+
 const TIMEOUT: Span = Span::mins(2);
 /// The longest wait: an Incident that sleeps longer looks forgotten.
 const LONGEST_TIMEOUT: Span = Span::mins(60);
@@ -137,6 +140,12 @@ pub fn turn(
 ) -> Turn {
     let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
     let at = Turning { view, incident, policy, step, number, now };
+    let of_attempt = incident.status.effects.iter().filter(|effect| effect.attempt == number);
+    if at.stored().is_none() && of_attempt.count() >= MOST_IN_ATTEMPT {
+        return Turn::Failed(format!(
+            "{MOST_IN_ATTEMPT} steps have acted in this attempt, and no more do in one"
+        ));
+    }
     match &step.kind {
         StepKind::RestartWorkload(_) | StepKind::ScaleWorkload(_) => workload::turn(&at),
         StepKind::DeleteFailedPods(_) => pods::turn(&at),

@@ -36,8 +36,12 @@ pub fn is_storm(waiting: &str) -> bool {
     matches!(waiting, STORM | STORM_COOLDOWN)
 }
 
-/// How long a repair waits for others that are under way, before it is asked again.
+/// How long a repair waits for others that are under way, before it is asked again: at least, and at
+/// most where very many wait.
 const FOR_OTHERS: Span = Span::secs(1);
+const LONGEST_FOR_OTHERS: Span = Span::secs(60);
+/// Of all that wait, so many for each repair that may be under way look again in a second.
+const LOOKS: usize = 20;
 
 /// May `policy` repair one more contract, whose own Incident is `own`, if there is one? A repair that
 /// a person forces goes past the budget, never past a storm.
@@ -51,6 +55,7 @@ pub fn check(
     is_forced: bool,
     now: Timestamp,
 ) -> Result<(), Held> {
+    let own_uid = own.map(|own| own.spec.contract_uid.as_str());
     let own = own.map(|own| Trouble::of(&own.spec, &own.status));
     let others = fleet.troubles.iter().map(|trouble| &**trouble);
     let troubles: Vec<&Trouble> = others.filter(|trouble| trouble.is_of(&policy.name)).collect();
@@ -62,7 +67,9 @@ pub fn check(
     if !is_forced {
         budget(policy, troubles.iter().copied().chain(&own), now)?;
     }
-    concurrency(policy, fleet, now)
+    let uid = own_uid.unwrap_or_default();
+    let waiting = troubles.iter().filter(|trouble| trouble.until.is_none()).count();
+    concurrency(policy, fleet, waiting, uid, now)
 }
 
 /// So many contracts in trouble at once have one cause, and it is not in their documents.
@@ -252,7 +259,13 @@ fn budget<'a>(
     })
 }
 
-fn concurrency(policy: &Policy, fleet: &Fleet, now: Timestamp) -> Result<(), Held> {
+fn concurrency(
+    policy: &Policy,
+    fleet: &Fleet,
+    waiting: usize,
+    uid: &str,
+    now: Timestamp,
+) -> Result<(), Held> {
     let Concurrency { max_in_flight } = policy.spec.concurrency.clone().unwrap_or_default();
     let most = usize::try_from(max_in_flight.unwrap_or(MAX_IN_FLIGHT)).unwrap_or(usize::MAX);
     let under_way = fleet.in_flight.get(&policy.name).copied().unwrap_or(0);
@@ -260,11 +273,24 @@ fn concurrency(policy: &Policy, fleet: &Fleet, now: Timestamp) -> Result<(), Hel
         return Ok(());
     }
     let name = &policy.name;
+    // No number that changes while it waits: each change would be a write for each that waits.
     let message = format!(
-        "{under_way} repairs of RemediationPolicy {name} are under way, and its \
-         spec.concurrency.maxInFlight is {most}"
+        "as many repairs of RemediationPolicy {name} are under way as its \
+         spec.concurrency.maxInFlight allows: {most}"
     );
-    Err(Held { reason: "Concurrency", message, until: Some(FOR_OTHERS.after(now)) })
+    let until = for_others(waiting, most, uid, now);
+    Err(Held { reason: "Concurrency", message, until: Some(until) })
+}
+
+/// When the contract of this UID asks again, where so many wait and only `most` may be under way: the
+/// more wait, the later, and not all at the same moment.
+fn for_others(waiting: usize, most: usize, uid: &str, now: Timestamp) -> Timestamp {
+    let rounds = waiting / most.max(1).saturating_mul(LOOKS);
+    let rounds = f64::from(u32::try_from(rounds).unwrap_or(u32::MAX));
+    let longest = FOR_OTHERS.times(rounds, LONGEST_FOR_OTHERS);
+    // Half of it at least: nobody asks twice while others have not asked once.
+    let half = longest.times(0.5, longest);
+    half.spread(uid).after(half.max(FOR_OTHERS).after(now))
 }
 
 #[cfg(test)]
@@ -408,6 +434,24 @@ mod tests {
         assert_eq!(reason(two(1_000), 0), None, "their owners may take as long as they like");
         assert_eq!(reason(vec![repaired("a", 10), repaired("a", 20)], 0), None, "one contract");
         assert_eq!(reason(vec![repaired("a", 10)], 1), Some("Storm"), "another is on its way");
+    }
+
+    #[test]
+    fn however_many_wait_for_others_all_ask_within_a_minute_and_few_in_the_same_second() {
+        let asks = |waiting: usize| {
+            let mut seconds = BTreeMap::new();
+            for nth in 0..waiting {
+                let asked = for_others(waiting, 10, &format!("uid-{nth:05}"), at(0));
+                *seconds.entry(asked.as_second()).or_insert(0_usize) += 1;
+            }
+            seconds
+        };
+        assert_eq!(asks(5), [(1, 5)].into(), "a few ask at once");
+        for waiting in [1_000, 10_000] {
+            let seconds = asks(waiting);
+            assert!(seconds.keys().all(|second| (1..=60).contains(second)), "{seconds:?}");
+            assert!(seconds.values().all(|many| *many <= 4 * LOOKS * 10), "{seconds:?}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ use super::{
     Held, breakers,
     delivered::Edge,
     diagnose,
-    effects::Then,
+    effects::{MOST_IN_ATTEMPT, Then},
     escalation,
     gates::SCHEMA_HELD,
     limits,
@@ -54,7 +54,6 @@ const GIVEN_UP: &str = "PersonNeeded";
 pub(super) const WAITING_STEP: &str = "Wait";
 /// What it waits for while what is served is not seen at the edge.
 const WAITING_EDGE: &str = "Edge";
-const EFFECTS_KEPT: usize = 20;
 /// The longest wait before a step asks again.
 const LONGEST_RETRY: Span = Span::secs(30);
 
@@ -339,7 +338,8 @@ impl<'a> Record<'a> {
         self.status.step.clone_from(&effect.step);
         self.status.message = text::message(&message);
         self.status.effects.push(effect);
-        let surplus = self.status.effects.len().saturating_sub(EFFECTS_KEPT);
+        // Never one of this attempt, see `effects::MOST_IN_ATTEMPT`: it would be done again.
+        let surplus = self.status.effects.len().saturating_sub(MOST_IN_ATTEMPT);
         self.status.effects.drain(..surplus);
         self.next = Some(self.now);
     }

@@ -56,6 +56,14 @@ impl Span {
         std::time::Duration::from_millis(self.as_millis())
     }
 
+    /// A part of it that is this key's own: what would all come at once is spread over it, and in the
+    /// same way after a restart.
+    #[must_use]
+    pub fn spread(self, key: &str) -> Self {
+        let hash = key.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31) ^ u32::from(byte));
+        self.times(f64::from(hash % 1024) / 1024.0, self)
+    }
+
     /// This span times `factor`, at most `max`.
     #[must_use]
     pub fn times(self, factor: f64, max: Self) -> Self {

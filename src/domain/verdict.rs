@@ -167,6 +167,8 @@ pub enum DoubtReason {
     RuleInvalid,
     /// The check did not end in its time.
     DeadlineExceeded,
+    /// Too much was asked for at once here: nobody has looked yet.
+    Busy,
     /// A referenced object is not there or could not be read.
     ReferenceUnavailable,
     /// The address guard refused to connect.
@@ -205,6 +207,7 @@ impl DoubtReason {
             | Self::ExpressionTooCostly
             | Self::RuleInvalid
             | Self::ReferenceUnavailable
+            | Self::Busy
             | Self::AddressRefused
             | Self::ResponseTooLarge
             | Self::SourceInvalid => false,

@@ -92,7 +92,8 @@ impl OutboundError {
             Self::Setup(_) | Self::Connect(_) | Self::Tls(_) | Self::Broken(_) => {
                 DoubtReason::ConnectionFailed
             }
-            Self::Deadline { .. } | Self::Busy(_) => DoubtReason::DeadlineExceeded,
+            Self::Deadline { .. } => DoubtReason::DeadlineExceeded,
+            Self::Busy(_) => DoubtReason::Busy,
             Self::TooLarge { .. } => DoubtReason::ResponseTooLarge,
         }
     }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! on record     the Job                       what happens
+//! nothing       one of an attempt before runs the step failed: none is run beside it
 //! nothing                                     the template is read and judged, the intent stored
 //! intent        is not there                  it is made
 //! intent        is not there, for an hour     outcome Unknown: it may have come and gone
@@ -32,6 +33,9 @@ use crate::decide::{moves::Doing, view::Need};
 /// What an Incident waits for while a Job runs.
 pub(super) const JOB: &str = "Job";
 
+/// What a Job's name follows in its effect's target.
+const TARGET: &str = "Job ";
+
 /// How long a Job stays after its end at least, so that it is seen however long nobody looked.
 const KEPT: Span = Span::mins(60);
 /// How much later than its deadline a Job is given up: its controller may be slow to say so.
@@ -43,8 +47,13 @@ const LOG_BYTES: usize = 1024;
 pub(super) fn turn(at: &Turning<'_>, step: &JobStep) -> Turn {
     let name = name(at);
     let Some(effect) = at.stored() else {
+        match of_before(at) {
+            Err(Refused::Ask(need)) => return Turn::Ask(need),
+            Err(Refused::No(why)) => return Turn::Failed(why),
+            Ok(()) => {}
+        }
         return match made(at, step, &name) {
-            Ok(_) => Turn::Intend(at.intent(&format!("Job {name}"))),
+            Ok(_) => Turn::Intend(at.intent(&format!("{TARGET}{name}"))),
             Err(Refused::Ask(need)) => Turn::Ask(need),
             Err(Refused::No(why)) => Turn::Failed(why),
         };
@@ -80,6 +89,28 @@ pub(super) fn turn(at: &Turning<'_>, step: &JobStep) -> Turn {
             let why = format!("{why}: what became of {} is not known", effect.target);
             at.not_done(effect, EffectOutcome::Unknown, &why)
         }
+    }
+}
+
+/// Has the Job of the attempt before come to its end? One that was given up may run on: it was
+/// suspended, or whoever ends it is slow. It is never run beside itself.
+fn of_before(at: &Turning<'_>) -> Result<(), Refused> {
+    let before = at.incident.status.effects.iter().rfind(|effect| {
+        (effect.policy.as_str(), effect.step.as_str()) == (at.policy, &at.step.name)
+    });
+    let Some(name) = before.and_then(|effect| effect.target.strip_prefix(TARGET)) else {
+        return Ok(());
+    };
+    match at.view.jobs.get(name) {
+        None => Err(Refused::Ask(Need::Job(name.to_owned()))),
+        Some(Ok(Some(JobSeen { end: None, .. }))) => Err(Refused::No(format!(
+            "Job {name} of an earlier attempt has not ended, and none is run beside it; end or \
+             delete it"
+        ))),
+        Some(Ok(_)) => Ok(()),
+        Some(Err(why)) => Err(Refused::No(format!(
+            "{why}: whether Job {name} of an earlier attempt has ended is not known"
+        ))),
     }
 }
 
