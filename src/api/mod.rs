@@ -50,6 +50,9 @@ pub const ACCEPT_SCHEMA: &str = "kintsugi.dev/accept-schema";
 /// Annotation on a contract: what is served until when, whatever the rules say, as
 /// `<digest>/<RFC 3339>`.
 pub const PIN: &str = "kintsugi.dev/pin";
+/// Annotation on a contract, its class or its policy: nothing is repaired until then, as
+/// `<RFC 3339>/<who>: <why>`.
+pub const PAUSE: &str = "kintsugi.dev/pause";
 /// Annotation on a workload's pod template: what it was restarted for, `<incident>/<attempt>`.
 pub const RESTARTED_FOR: &str = "kintsugi.dev/restarted-for";
 /// Annotation on a workload: what it was scaled for, `<incident>/<attempt>`.

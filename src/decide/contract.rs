@@ -30,7 +30,7 @@ use crate::{
 use super::{
     Stall, delivered, drift, incident,
     moves::{EffectAct, Move, Plan, Repair},
-    pin,
+    pause, pin,
     publish::{self, Serving},
     requests,
     signal::{self, Signal},
@@ -330,7 +330,8 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     }
     let pinned_until = pin::in_force(view, now).map(|pinned| pinned.until);
     let due = sooner(sooner(incident_due, counts_next), sooner(pinned_until, calls_next));
-    let due = sooner(due, edge_due);
+    let paused_until = pause::pass_contract(view, now).err().and_then(|held| held.until);
+    let due = sooner(sooner(due, edge_due), paused_until);
     let next = match sooner(sooner(next_look(view, now), due), expiry) {
         // What ended one episode may be the beginning of the next.
         _ if ended => Next::Again,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    Held, blame, breakers, hosts, limits, pin,
+    Held, blame, breakers, hosts, limits, pause, pin,
     plan::Candidate,
     requests,
     select::Policy,
@@ -80,6 +80,7 @@ pub fn pass(
     now: Timestamp,
 ) -> Result<Way, Held> {
     suspended(view, segments)?;
+    pause::pass(view, segments, now)?;
     pinned(view, now)?;
     hosts::all_pass(view, segments, now)?;
     schema_blame(view, cause)?;

@@ -28,6 +28,7 @@ pub mod measure;
 pub mod moves;
 pub mod ownership;
 pub mod parents;
+pub mod pause;
 pub mod pin;
 pub mod plan;
 pub mod policy;

@@ -35,6 +35,7 @@ use super::{
     gates::SCHEMA_HELD,
     limits,
     moves::{Move, Plan, STEPS_NOTED, summaries},
+    pause::PAUSED,
     plan::Candidate,
     shown::Shown,
     signal::{Reason, Signal, Tried},
@@ -718,7 +719,7 @@ impl<'a> Record<'a> {
     pub(super) fn is_left_alone(&mut self) {
         if self.shares_its_hold() {
             let message = "the contract is suspended, or its mode is Off";
-            self.held(&Held { reason: "Paused", message: message.to_owned(), until: None });
+            self.held(&Held { reason: PAUSED, message: message.to_owned(), until: None });
         }
     }
 

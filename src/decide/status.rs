@@ -19,7 +19,7 @@ use crate::{
 use super::{
     Stall,
     delivered::{self, Edge},
-    escalation,
+    escalation, pause,
     pin::{self, Pinned, Standing},
     publish::{overwritten_by, withheld_because},
     validate::RuleResult,
@@ -359,6 +359,8 @@ fn set_conditions(
     if view.effective.suspend {
         let message = "spec.suspend is true: nothing but status is written";
         conditions.set(ConditionType::Paused, true, "Suspended", message, generation, now);
+    } else if let Err(held) = pause::pass_contract(view, now) {
+        conditions.set(ConditionType::Paused, true, held.reason, &held.message, generation, now);
     } else {
         conditions.remove(ConditionType::Paused);
     }

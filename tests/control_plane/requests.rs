@@ -78,3 +78,26 @@ async fn a_person_asks_for_a_look_that_no_timer_brings() {
     kubectl(&cluster, &namespace, &["annotate", "wc/uk", "kintsugi.dev/reconcile=1"]);
     namespace.contract_when("uk", "sees it", has("Valid", "False", "RulesFail")).await;
 }
+
+#[tokio::test]
+async fn a_person_pauses_what_a_policy_repairs_and_lets_it_go_on() {
+    let (cluster, namespace, _operator) = world("pause").await;
+    policy(&namespace, &json!([{"name": "restore", "restoreRevision": {}}]), &json!({})).await;
+    namespace.apply(&storefinder("uk", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let pause = "kintsugi.dev/pause=2999-12-31T18:00:00Z/ann: the CDN moves";
+    kubectl(&cluster, &namespace, &["annotate", "rpol/heal", pause]);
+    let broken = edit(&shop(), |document| {
+        document["title"] = json!(7);
+        document["new"] = json!("and good");
+    });
+    namespace.apply(&storefinder("uk", &broken)).await;
+    let incident = incident_when(&namespace, "uk", "Held").await;
+    let status = incident.status.unwrap();
+    assert_eq!(status.waiting, "Paused");
+    let says = "RemediationPolicy heal is paused until 2999-12-31T18:00:00Z by ann: the CDN moves";
+    assert!(status.message.starts_with(says), "{}", status.message);
+    kubectl(&cluster, &namespace, &["annotate", "rpol/heal", "kintsugi.dev/pause-"]);
+    incident_is(&namespace, &incident.metadata.name.unwrap(), "Mitigated").await;
+    namespace.served_when("uk", |value| value["new"] == "and good").await;
+}

@@ -6,7 +6,11 @@ use serde_json::{Value, json};
 
 use super::World;
 use crate::{
-    api::incident::State,
+    api::{
+        PAUSE,
+        condition::{ConditionType, Conditions},
+        incident::State,
+    },
     decide::{
         fleet::{Fleet, Trouble},
         signal::Reason,
@@ -214,4 +218,34 @@ fn hosts_that_are_gone_do_not_hold_a_step_that_needs_another_until_that_was_aske
     world.heard[2].ago = Span::secs(130);
     world.run_for(Span::mins(1));
     assert_eq!(world.calls.len(), 1);
+}
+
+#[test]
+fn a_pause_holds_repairs_with_who_and_why_until_its_time_and_never_what_is_published() {
+    const UNTIL: &str = "2026-01-01T01:00:00Z/ann: the CDN moves";
+    for on in ["contract uk", "RemediationPolicy heal"] {
+        let mut world = world("");
+        let annotations = if on == "contract uk" {
+            &mut world.annotations
+        } else {
+            &mut world.policies[0].annotations
+        };
+        annotations.insert(PAUSE.to_owned(), UNTIL.to_owned());
+        world.assign(&document(&json!("also good")));
+        world.later(Span::secs(10)).settle();
+        assert_eq!(world.served_value()["title"], "also good", "{on}");
+        world.assign(&document(&json!(7)));
+        world.later(Span::secs(10)).settle();
+        let status = &world.incidents[0].2;
+        assert_eq!((world.state(), status.waiting.as_str()), (State::Held, "Paused"), "{on}");
+        let says = format!("{on} is paused until 2026-01-01T01:00:00Z by ann: the CDN moves");
+        assert!(status.message.starts_with(&says), "{}", status.message);
+        let (writes, published) = (world.writes, world.published);
+        world.later(Span::secs(60)).settle();
+        assert_eq!((world.writes, world.published), (writes, published), "{on}");
+        world.run_for(Span::mins(61));
+        assert_eq!((world.state(), world.tries()), (State::Mitigated, 1), "{on}");
+        let conditions = Conditions::of(Some(&world.status.conditions));
+        assert!(conditions.get(ConditionType::Paused).is_none(), "{on}");
+    }
 }
