@@ -692,6 +692,10 @@ pub struct Check {
     /// The keyword, or the reason of Unknown.
     #[schemars(length(max = 63))]
     pub keyword: String,
+    /// The host that gave no answer, where it is Unknown for that.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
     /// One sentence.
     #[schemars(length(max = 512))]
     pub message: String,

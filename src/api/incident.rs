@@ -71,7 +71,8 @@ pub struct IncidentSpec {
     #[schemars(length(min = 1, max = 63))]
     pub contract_uid: String,
     /// What several contracts have in common that are in trouble together; then nothing is repaired
-    /// because of this Incident, and each of them has its own.
+    /// because of this Incident, and each of them has its own but where all that they have is checks
+    /// that are Unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub about: Option<About>,
     /// What the cause lies in, where other contracts share it.
@@ -140,7 +141,30 @@ pub enum About {
     Class(LocalRef),
     /// The ConfigMap key that holds the schema.
     Schema(ConfigMapKeyRef),
+    /// The host that all of them need and that gives no answer; then they have no Incidents of their
+    /// own.
+    Host(HostRef),
+    /// The network of the operator itself, by which it reaches no host at all. One of its own, since any
+    /// name could be that of a host.
+    Egress(Egress),
 }
+
+/// A host outside.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct HostRef {
+    /// Its name or address, without scheme and port.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+}
+
+/// The operator's own way to what is outside of the cluster.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct Egress {}
 
 impl fmt::Display for About {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,6 +172,8 @@ impl fmt::Display for About {
             Self::Policy(policy) => write!(f, "policy/{}", policy.name),
             Self::Class(class) => write!(f, "class/{}", class.name),
             Self::Schema(at) => write!(f, "schema/{}/{}", at.name, at.key),
+            Self::Host(host) => write!(f, "host/{}", host.name),
+            Self::Egress(Egress {}) => write!(f, "egress"),
         }
     }
 }
@@ -267,6 +293,11 @@ pub enum Cause {
     /// More contracts of one policy are in trouble at once than its `storm` allows; of several
     /// contracts only.
     Storm,
+    /// A host gives no answer, so that checks have been Unknown for long; of several contracts only.
+    AssetHostDown,
+    /// No host can be reached by the operator, which is nobody's fault but its own; of several contracts
+    /// only.
+    EgressBroken,
 }
 
 /// The part of a plan that one policy governs.

@@ -7,15 +7,17 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use rand::RngExt as _;
 use tracing::{debug, error, warn};
 
 use kube::core::error_boundary::InvalidObject;
 
-use super::{Ctx, Error, Key, Seen, observe, perform};
+use super::{
+    Ctx, Error, Key, Seen, observe, parents, perform,
+    queue::{LONGEST_BACKOFF, backoff},
+};
 use crate::{
     api::WidgetContractStatus,
-    decide::{Stall, contract::Next, status},
+    decide::{Stall, contract::Next, silence::Silence, status},
     domain::Span,
 };
 
@@ -23,7 +25,6 @@ use crate::{
 const MOST_AGAIN: u32 = 5;
 /// How long a look waits for the first list, which itself waits for room in the queue.
 const FOR_THE_LIST: Duration = Duration::from_millis(200);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Works on contracts until the queue is closed.
 pub async fn work(ctx: Arc<Ctx>) {
@@ -65,13 +66,24 @@ async fn look(ctx: &Ctx, key: &Key) -> Result<Next, Error> {
 async fn reconcile(ctx: &Ctx, seen: &Seen) -> Result<Next, Error> {
     let now = ctx.now();
     let mut view = observe::view(ctx, seen, now).await?;
-    let decision = observe::until_decided(ctx, seen, &mut view, now).await?;
+    let mut decision = observe::until_decided(ctx, seen, &mut view, now).await?;
     let advances = decision.advances(&view);
+    let silences = decision.silences.take();
     let next = perform::all(ctx, seen, &view, decision).await?;
     if advances {
         ctx.index.succeeded(&seen.key);
     }
+    // Since when it has been so is on record by now.
+    if let Some(silences) = silences {
+        said_of_hosts(ctx, &seen.key, silences);
+    }
     Ok(next)
+}
+
+fn said_of_hosts(ctx: &Ctx, contract: &Key, silences: Arc<[Silence]>) {
+    if ctx.index.said_of_hosts(contract, silences) {
+        parents::changed(ctx, &contract.namespace);
+    }
 }
 
 /// Says in the contract's status what a person has to do, and looks again now and then: what is
@@ -82,6 +94,8 @@ async fn stall_contract(ctx: &Ctx, seen: &Seen, stall: &Stall) -> Result<Next, E
     let generation = seen.object.metadata.generation.unwrap_or(0);
     let status = status::stalled(&stored, generation, stall, ctx.now());
     perform::write_status(ctx, seen, &status).await?;
+    // What is not checked keeps no outage open.
+    said_of_hosts(ctx, &seen.key, Arc::default());
     Ok(Next::At(Span::secs(60).after(ctx.now())))
 }
 
@@ -92,6 +106,7 @@ pub async fn say_unreadable(ctx: &Ctx, invalid: &InvalidObject) {
     let uid = metadata.uid.clone().unwrap_or_default();
     let generation = metadata.generation.unwrap_or(0);
     ctx.queue.forget(&key);
+    parents::changed(ctx, &key.namespace);
     // Our own write comes back as an event: without this it would be answered with another.
     if ctx.index.saw_unreadable(&key, &uid, generation) {
         return;
@@ -136,11 +151,4 @@ fn schedule(ctx: &Ctx, key: &Key, outcome: Result<Next, Error>) {
             ctx.queue.at(key.clone(), Instant::now() + wait);
         }
     }
-}
-
-/// Doubles with each failure in a row, with a jitter of a quarter, up to a minute.
-pub(super) fn backoff(failures: u32, first_millis: u64) -> Duration {
-    let doubled = first_millis.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    let wait = Duration::from_millis(doubled).min(LONGEST_BACKOFF);
-    wait.mul_f64(rand::rng().random_range(0.75..1.0))
 }

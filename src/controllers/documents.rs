@@ -171,7 +171,8 @@ pub async fn fetch(
                     ),
                 )),
                 Err(error) => {
-                    Fetched::Unavailable(Doubt::new(error.reason(), &format!("{field}: {error}")))
+                    let doubt = Doubt::new(error.reason(), &format!("{field}: {error}"));
+                    Fetched::Unavailable(doubt.for_want_of(error.silent_host().as_deref()))
                 }
             };
             Ok((fetched, None))

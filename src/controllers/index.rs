@@ -30,7 +30,7 @@ use self::{
 use super::Key;
 use crate::{
     api::{Incident, WidgetClass},
-    decide::{breakers::Calls, select::Policy},
+    decide::{breakers::Calls, select::Policy, silence::Silence},
 };
 
 pub use contracts::MOST_HELD;
@@ -85,6 +85,8 @@ struct State {
     parents: HashMap<Key, Arc<Incident>>,
     /// Namespaces in which such an Incident could not be written: each contract calls for itself.
     speechless: HashSet<String>,
+    /// What contracts had to say of hosts that give no answer; of the others nothing.
+    silences: HashMap<Key, Arc<[Silence]>>,
     /// Contracts whose repair is under way, and by which policies.
     repairing: HashMap<Key, Vec<String>>,
     /// Who tries what has not answered for long, by namespace and dependency, and since when.

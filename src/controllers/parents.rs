@@ -12,13 +12,12 @@ use kube::{Api, api::Patch};
 use tracing::warn;
 
 use super::{
-    Ctx, Error, Key,
-    contract::backoff,
-    create_as_us, events,
+    Ctx, Error, Key, create_as_us, events,
     names::owner_reference,
     patch_as_us,
     perform::{delete_incident, status_patch},
     policy,
+    queue::backoff,
 };
 use crate::{
     api::{
@@ -67,7 +66,8 @@ pub async fn work(ctx: Arc<Ctx>) {
 
 async fn look(ctx: &Ctx, namespace: &str) -> Result<Option<Duration>, Error> {
     let now = ctx.now();
-    let (acts, next) = parents::next(&ctx.index.family(namespace), now);
+    let family = ctx.index.family(namespace, ctx.outbound.heard());
+    let (acts, next) = parents::next(&family, now);
     let mut outcome = Ok(());
     for act in acts {
         // One that is refused keeps none of the others from being written.
@@ -127,7 +127,8 @@ fn owner_of(ctx: &Ctx, namespace: &str, about: &About) -> Result<Option<OwnerRef
             Ok(Some(owner_reference(&*class)))
         }
         // Its schema may come back under the same name: its contracts refer to it all the while.
-        About::Schema(_) => Ok(None),
+        // What is outside is no object.
+        About::Schema(_) | About::Host(_) | About::Egress(_) => Ok(None),
     }
 }
 

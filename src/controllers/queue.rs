@@ -11,12 +11,16 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use rand::RngExt as _;
 use tokio::sync::Notify;
 
 use super::Key;
+
+/// The longest wait before what failed is tried again.
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Room for this many keys is kept when none is ready.
 const MOST_SPARE: usize = 1_024;
@@ -185,6 +189,13 @@ impl State {
             self.later.remove(&slot);
         }
     }
+}
+
+/// Doubles with each failure in a row, with a jitter of a quarter, up to a minute.
+pub(super) fn backoff(failures: u32, first_millis: u64) -> Duration {
+    let doubled = first_millis.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    let wait = Duration::from_millis(doubled).min(LONGEST_BACKOFF);
+    wait.mul_f64(rand::rng().random_range(0.75..1.0))
 }
 
 #[cfg(test)]

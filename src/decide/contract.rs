@@ -34,6 +34,7 @@ use super::{
     publish::{self, Serving},
     requests,
     signal::{self, Signal},
+    silence::{self, Silence},
     status, undo,
     view::{Assigned, Effect, EndedIncident, Need, Note, Served, View, sooner},
 };
@@ -48,6 +49,8 @@ pub struct Decision {
     pub signals: Vec<Signal>,
     /// When to look again.
     pub next: Next,
+    /// The hosts that give the contract no answer, where this look tells.
+    pub silences: Option<Arc<[Silence]>>,
 }
 
 impl Decision {
@@ -169,11 +172,11 @@ pub fn decide(view: &View, now: Timestamp) -> Result<Decision, Need> {
                 note.effect = Some(drift::effect(&open.name));
             }
             stages.push(vec![Write::Serve { document, note, instead_of }]);
-            Ok(Decision { stages, signals: Vec::new(), next: Next::Again })
+            Ok(Decision { stages, signals: Vec::new(), next: Next::Again, silences: None })
         }
         Serving::Mark(note) => {
             let stages = vec![vec![Write::Mark { note }]];
-            Ok(Decision { stages, signals: Vec::new(), next: Next::Again })
+            Ok(Decision { stages, signals: Vec::new(), next: Next::Again, silences: None })
         }
         Serving::Keep if unread(view) => Err(Need::ServedDocument),
         Serving::Keep => settle(view, now),
@@ -184,7 +187,7 @@ pub fn decide(view: &View, now: Timestamp) -> Result<Decision, Need> {
 fn contended(view: &View, manager: &str, now: Timestamp) -> Decision {
     if let Some((name, spec)) = drift::overwritten(view, manager, now) {
         let stages = vec![vec![Write::Open { name, spec: Box::new(spec) }]];
-        return Decision { stages, signals: Vec::new(), next: Next::Again };
+        return Decision { stages, signals: Vec::new(), next: Next::Again, silences: None };
     }
     let message = format!("{manager} keeps overwriting what is served; end the fight over the key");
     let stall = Stall::new("Contended", &message);
@@ -197,7 +200,12 @@ fn contended(view: &View, manager: &str, now: Timestamp) -> Decision {
     }
     let until = publish::contended_until(view, now);
     let stages = if last.is_empty() { Vec::new() } else { vec![last] };
-    Decision { stages, signals, next: until.map_or(Next::Changed, Next::At) }
+    Decision {
+        stages,
+        signals,
+        next: until.map_or(Next::Changed, Next::At),
+        silences: Some(unheard()),
+    }
 }
 
 /// What is to be served does not fit: say so, and look again, since others make room without any
@@ -205,7 +213,12 @@ fn contended(view: &View, manager: &str, now: Timestamp) -> Decision {
 fn no_room(view: &View, stall: &Stall, now: Timestamp) -> Decision {
     let stages = stalled(view, stall, now).map(|status| vec![status]).into_iter().collect();
     let next = Next::At(view.effective.interval.after(now));
-    Decision { stages, signals: Vec::new(), next }
+    Decision { stages, signals: Vec::new(), next, silences: Some(unheard()) }
+}
+
+/// A contract that is not checked keeps no outage open.
+fn unheard() -> Arc<[Silence]> {
+    Arc::default()
 }
 
 /// Says in status, where it does not yet, what a person has to do.
@@ -250,7 +263,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
             new.incident_ref = view.incident_ref();
             let mut stages = store(view, &mut new, now);
             stages.push(vec![Write::Status(Box::new(new))]);
-            return Ok(Decision { stages, signals, next: Next::Again });
+            return Ok(Decision { stages, signals, next: Next::Again, silences: None });
         }
         Move::Open { name, spec, repair } => {
             let open = Write::Open { name, spec };
@@ -264,21 +277,21 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
                     repair.map(|repair| write(view, repair)).into_iter().chain([open]).collect(),
                 ],
             };
-            return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
+            return Ok(Decision { stages, signals: Vec::new(), next: Next::Again, silences: None });
         }
         Move::Publish(repair) => {
             let stages = vec![vec![write(view, repair)]];
-            return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
+            return Ok(Decision { stages, signals: Vec::new(), next: Next::Again, silences: None });
         }
         Move::Act(act) => {
             let stages = vec![vec![Write::Act(act)]];
-            return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
+            return Ok(Decision { stages, signals: Vec::new(), next: Next::Again, silences: None });
         }
         Move::Record { .. } if let Some(echo) = requests::past(view) => {
             let status =
                 WidgetContractStatus { handled_requests: Some(echo), ..view.status.clone() };
             let stages = vec![vec![Write::Status(Box::new(status))]];
-            return Ok(Decision { stages, signals: Vec::new(), next: Next::Again });
+            return Ok(Decision { stages, signals: Vec::new(), next: Next::Again, silences: None });
         }
         Move::Record { name, status, signals: more, shows } => {
             // Before the status that names it: a person is never asked about what is not there.
@@ -306,7 +319,8 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     status::keep_times(&mut new, &view.status);
     let is_open = new.incident_ref.is_some();
     let counts_next = status::counts_next(view, &new.checks);
-    let calls_next = status::calls_next(view, &new);
+    let calls_next = status::calls_next(view, &new, now);
+    let silences = silence::of(view, &new.checks);
     let mut stages = store(view, &mut new, now);
     stages.extend(shown.map(|shown| vec![shown]));
     new.next_check_time = None;
@@ -339,7 +353,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
         Some(at) => Next::At(at),
         None => Next::Changed,
     };
-    Ok(Decision { stages, signals, next })
+    Ok(Decision { stages, signals, next, silences: Some(silences) })
 }
 
 /// Is something else served than status says?

@@ -73,52 +73,70 @@ pub(super) fn repeat_every(terms: Option<&Escalation>) -> Span {
     given.unwrap_or(REPEAT_EVERY).max(REPEAT_AT_MOST_EVERY)
 }
 
-/// A check that stays Unknown.
-pub(super) struct Unknown {
+/// A check that is Unknown, and when a person is called because of it.
+pub(super) struct Unknown<'a> {
+    /// The check.
+    pub(super) check: &'a Check,
     /// When a person is called.
     pub(super) at: Timestamp,
-    /// Why it cannot be made.
-    pub(super) reason: String,
-    /// The same, for people.
-    pub(super) message: String,
-    repeat_every: Span,
+    /// How often.
+    pub(super) repeat_every: Span,
+    /// Does an Incident about what several contracts share call, and not the contract?
+    pub(super) is_spoken_for: bool,
+    patience: Span,
 }
 
-impl Unknown {
+impl Unknown<'_> {
+    /// What it means, for people.
+    pub(super) fn message(&self) -> String {
+        let Check { rule, message, host, .. } = self.check;
+        let who = if self.is_spoken_for {
+            format!(
+                "; a person is called for all contracts at once, by the Incident about host/{host}, \
+                 or about egress while no host can be reached"
+            )
+        } else {
+            String::new()
+        };
+        let what = format!(
+            "rule {rule} could not be checked for {}: {message}; nothing is repaired because of it, \
+             and what is served stays served",
+            self.patience
+        );
+        format!("{}{who}", text::bounded(&what, text::MESSAGE_MAX.saturating_sub(who.len())))
+    }
+
     /// When a person who was called at `last` is called again.
     pub(super) fn again_at(&self, last: Timestamp) -> Timestamp {
         self.repeat_every.after(last)
     }
 }
 
-/// The check that has stayed Unknown for the longest, as its policy counts. Unknown opens no Incident,
-/// so it is the contract that says it.
-pub(super) fn unknown(view: &View, checks: &[Check]) -> Option<Unknown> {
-    if view.effective.suspend {
-        return None;
-    }
+/// The checks that are Unknown and matter, each with its clock as its policy counts. Unknown opens no
+/// Incident of the contract, so it is the contract that says it, but for what others share with it.
+pub(super) fn unknown<'a>(
+    view: &'a View,
+    checks: &'a [Check],
+) -> impl Iterator<Item = Unknown<'a>> {
     let unknown = checks.iter().filter(|check| {
-        check.result == CheckResult::Unknown
+        !view.effective.suspend
+            && check.result == CheckResult::Unknown
             && episode::is_of_interest(view, &check.rule, check.severity, &[], None)
     });
-    let clocks = unknown.map(|check| {
+    unknown.map(|check| {
         let failure = episode::failure(view, &check.rule, check.severity, &[], None);
         let choice = select::choose(&view.policies, view.effective.policy.as_deref(), &failure);
         let terms = choice.winner.and_then(|policy| policy.spec.escalation.clone());
         let terms = terms.unwrap_or_default();
         let patience = terms.unknown_after.unwrap_or(UNKNOWN_AFTER);
         Unknown {
+            check,
             at: patience.after(check.since.0),
-            reason: check.keyword.clone(),
-            message: format!(
-                "rule {} could not be checked for {patience}: {}; nothing is repaired because of \
-                 it, and what is served stays served",
-                check.rule, check.message
-            ),
             repeat_every: repeat_every(Some(&terms)),
+            is_spoken_for: !check.host.is_empty() && !view.each_calls,
+            patience,
         }
-    });
-    clocks.min_by_key(|unknown| unknown.at)
+    })
 }
 
 /// What went wrong and what to do about it: the advice is never cut.
@@ -140,6 +158,13 @@ pub(super) fn advised(why: &str, cause: Cause) -> String {
         Cause::Storm => {
             "look for what they share; their policy repairs nothing until fewer are in trouble, or \
              its spec.storm.maxUnhealthy is raised"
+        }
+        Cause::AssetHostDown => {
+            "bring the host back, its name in the DNS and its certificate included, or point the \
+             documents at another"
+        }
+        Cause::EgressBroken => {
+            "mend the network, the DNS or the proxy of this operator, and look at its NetworkPolicy"
         }
         Cause::Overwritten => {
             "take the right to write the key from whoever does, or serve elsewhere"

@@ -6,7 +6,6 @@
 
 pub mod blame;
 pub mod breakers;
-pub mod conflicts;
 pub mod contract;
 pub mod delivered;
 pub mod diagnose;
@@ -38,6 +37,7 @@ pub mod requests;
 pub mod select;
 mod shown;
 pub mod signal;
+pub mod silence;
 pub mod status;
 pub mod symptoms;
 pub mod undo;

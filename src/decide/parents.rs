@@ -1,6 +1,7 @@
-//! Incidents about what several contracts have in common: a storm of one policy's contracts, or a
-//! schema that good documents fail. They call a person once instead of once for each contract; what
-//! holds the contracts' own repairs is their gates, which need no such Incident.
+//! Incidents about what several contracts have in common: a storm of one policy's contracts, a
+//! schema that good documents fail, or a host that gives no answer. They call a person once instead of
+//! once for each contract; what holds the contracts' own repairs is their gates, which need no such
+//! Incident.
 //!
 //! ```text
 //! in common            open Incident about it   what happens
@@ -10,7 +11,10 @@
 //! any                  one, closed by a person  Resolved
 //! ```
 //!
-//! All of it follows from the Incidents that are there: a crash loses nothing and opens nothing twice.
+//! All of it follows from the Incidents that are there, and from the checks in the status of contracts:
+//! a crash loses nothing and opens nothing twice.
+
+mod outages;
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
@@ -23,7 +27,7 @@ use crate::{
         incident::{About, Cause, Incident, IncidentSpec, IncidentStatus, RuleViolation, State},
         refs::LocalRef,
     },
-    domain::{Digest, Span, text},
+    domain::{Digest, Heard, Severity, Span, text},
 };
 
 use super::{
@@ -36,11 +40,14 @@ use super::{
     record::Record,
     select::Policy,
     signal::Signal,
+    silence::Silence,
     view::{OpenIncident, sooner},
 };
 
 /// Incidents that are over and are kept of each thing in common.
 const KEPT: usize = 5;
+/// The same of all hosts together.
+const HOSTS_KEPT: usize = 50;
 const KEPT_FOR: Span = Span::mins(168 * 60);
 /// Places that the members of a family share, as far as the Incident shows them.
 const PLACES_SHOWN: usize = 20;
@@ -58,6 +65,10 @@ pub struct Family {
     pub open: Vec<Arc<Incident>>,
     /// The Incidents about what they have in common, those that are over included.
     pub parents: Vec<Parent>,
+    /// By contract, what it has to say of hosts that give it no answer.
+    pub silences: Vec<(Arc<str>, Arc<[Silence]>)>,
+    /// What came of asking each host last, in any namespace.
+    pub heard: Vec<Heard>,
 }
 
 /// An Incident about what several contracts have in common.
@@ -101,21 +112,78 @@ struct Common<'a> {
     /// Since when without a break.
     since: Timestamp,
     why: String,
-    members: Vec<&'a IncidentSpec>,
+    members: Members<'a>,
     /// Is anything held because of it? A person is not called for what concerns nobody.
     holds: bool,
     repeat_every: Span,
+}
+
+/// Whom it concerns.
+enum Members<'a> {
+    /// Contracts with Incidents of their own.
+    Incidents(Vec<&'a IncidentSpec>),
+    /// Checks that are Unknown.
+    Silences(Vec<&'a Silence>),
+}
+
+/// A place at which one of them fails: rule, path and keyword.
+type Place<'a> = (&'a str, &'a str, &'a str);
+
+impl<'a> Members<'a> {
+    fn severity(&self) -> Option<Severity> {
+        match self {
+            Self::Incidents(specs) => specs.iter().map(|spec| spec.severity).max(),
+            Self::Silences(silences) => silences.iter().map(|silence| silence.severity).max(),
+        }
+    }
+
+    fn rules(&self) -> Vec<&'a str> {
+        match self {
+            Self::Incidents(specs) => {
+                let segments = specs.iter().flat_map(|spec| &spec.plan);
+                segments.flat_map(|segment| &segment.rules).map(String::as_str).collect()
+            }
+            Self::Silences(silences) => silences.iter().map(|silence| &*silence.rule).collect(),
+        }
+    }
+
+    /// The places, the most frequent first.
+    fn places(&self) -> Vec<(Place<'a>, usize)> {
+        match self {
+            Self::Incidents(specs) => {
+                let places = specs.iter().flat_map(|spec| &spec.violations);
+                most_frequent(
+                    places.map(|v| (v.rule.as_str(), v.path.as_str(), v.keyword.as_str())),
+                )
+            }
+            Self::Silences(silences) => {
+                most_frequent(silences.iter().map(|silence| (&*silence.rule, "", &*silence.reason)))
+            }
+        }
+    }
+
+    /// The place at which the most of them fail, where it is more than one.
+    fn shared_most(&self) -> Option<String> {
+        // What is Unknown fails nowhere.
+        let Self::Incidents(_) = self else { return None };
+        let ((rule, path, keyword), times) =
+            self.places().into_iter().next().filter(|(_, n)| *n > 1)?;
+        let place = if path.is_empty() { "the whole document" } else { path };
+        Some(format!("{times} of them fail rule {rule} ({keyword}) at {place}"))
+    }
 }
 
 /// What to write, and when to look again.
 #[must_use]
 pub fn next(family: &Family, now: Timestamp) -> (Vec<Act>, Option<Timestamp>) {
     let (storms, mut due) = storms(family, now);
+    let (outages, outages_due) = outages::of(family, now);
+    due = sooner(due, outages_due);
     // What makes room goes first.
     let (surplus, expiry) = surplus(family, now);
     let mut acts: Vec<Act> =
         surplus.into_iter().map(|parent| Act::Forget(Box::new(parent.clone()))).collect();
-    let all: Vec<Common<'_>> = storms.into_iter().chain(schemas(family)).collect();
+    let all: Vec<Common<'_>> = storms.into_iter().chain(schemas(family)).chain(outages).collect();
     for common in &all {
         if common.holds
             && open_about(family, &common.about).is_none()
@@ -156,7 +224,7 @@ fn storms(family: &Family, now: Timestamp) -> (Vec<Common<'_>>, Option<Timestamp
             since: storm.since,
             why: storm.why(policy),
             holds: members.iter().any(|open| limits::is_storm(waiting(open))),
-            members: members.into_iter().map(|open| &open.spec).collect(),
+            members: Members::Incidents(members.into_iter().map(|open| &open.spec).collect()),
             repeat_every: escalation::repeat_every(policy.spec.escalation.as_ref()),
         });
     }
@@ -180,7 +248,7 @@ fn schemas(family: &Family) -> impl Iterator<Item = Common<'_>> {
             1 => "the last good document of 1 contract fails the schema, too".to_owned(),
             many => format!("the last good documents of {many} contracts fail the schema, too"),
         },
-        members,
+        members: Members::Incidents(members),
         holds: true,
         repeat_every: REPEAT_EVERY,
     })
@@ -210,12 +278,12 @@ fn is_closed(family: &Family, common: &Common<'_>) -> bool {
 }
 
 fn open(family: &Family, common: &Common<'_>, now: Timestamp) -> Option<Act> {
-    let severity = common.members.iter().map(|spec| spec.severity).max()?;
+    let severity = common.members.severity()?;
     let last = all_about(family, &common.about).map(|parent| parent.incident.spec.ordinal).max();
     let ordinal = last.unwrap_or(0).saturating_add(1);
     let policies = match &common.about {
         About::Policy(policy) => policy.name.clone(),
-        About::Class(_) | About::Schema(_) => String::new(),
+        About::Class(_) | About::Schema(_) | About::Host(_) | About::Egress(_) => String::new(),
     };
     let subject = common.about.to_string();
     let digest = Digest::of_bytes(subject.as_bytes());
@@ -261,23 +329,23 @@ fn go_on(
 ) -> (Option<Act>, Option<Timestamp>) {
     let incident = &parent.incident;
     let mut record = Record::of(incident, incident.spec.document_digest.clone(), now);
+    let cause = incident.spec.cause;
     match common {
         _ if incident.spec.close => {
             record.over(State::Resolved, "ClosedByPerson", "a person closed it");
         }
         None => record.over(State::Resolved, "Recovered", over(incident)),
         Some(common) => {
-            let held = match common.cause {
-                Cause::Storm => STORM,
-                _ => SCHEMA_HELD,
-            };
-            let why = match shared_most(&common.members) {
+            let why = match common.members.shared_most() {
                 Some(place) => format!("{}; {place}", common.why),
                 None => common.why.clone(),
             };
-            record.set(ConditionType::Held, true, held, &why);
+            let held = held_by(cause);
+            if let Some(held) = held {
+                record.set(ConditionType::Held, true, held, &why);
+            }
             record.waits_for("Person");
-            record.call_for(held, &why, common.repeat_every);
+            record.call_for(held.unwrap_or(cause.as_ref()), &why, common.repeat_every);
         }
     }
     match record.done() {
@@ -288,44 +356,45 @@ fn go_on(
     }
 }
 
+/// Why the repairs of its contracts are held; where what they have is Unknown, there are none.
+fn held_by(cause: Cause) -> Option<&'static str> {
+    match cause {
+        Cause::AssetHostDown | Cause::EgressBroken => None,
+        Cause::Storm => Some(STORM),
+        _ => Some(SCHEMA_HELD),
+    }
+}
+
 fn over(incident: &OpenIncident) -> &'static str {
     match incident.spec.cause {
+        Cause::AssetHostDown => "no check waits for an answer of the host any more",
+        Cause::EgressBroken => "hosts can be reached again, or no check waits for one any more",
         Cause::Storm => "the storm is over, and repairs go on",
         _ => "no good document fails the schema any more",
     }
 }
 
-/// The rules that fail, the most frequent first: `schema (12), images (3)`.
-fn rules(members: &[&IncidentSpec]) -> String {
-    let names = members.iter().flat_map(|spec| spec.plan.iter().flat_map(|s| &s.rules));
-    let shown = most_frequent(names).into_iter().map(|(rule, times)| format!("{rule} ({times})"));
+/// The rules that do not pass, the most frequent first: `schema (12), images (3)`.
+fn rules(members: &Members<'_>) -> String {
+    let frequent = most_frequent(members.rules().into_iter());
+    let shown = frequent.into_iter().map(|(rule, times)| format!("{rule} ({times})"));
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// The places at which members fail, the most frequent first.
-fn places(members: &[&IncidentSpec]) -> Vec<RuleViolation> {
-    let frequent = most_frequent(members.iter().flat_map(|spec| places_of(spec)));
-    let shown = frequent.into_iter().take(PLACES_SHOWN).map(|((rule, path, keyword), times)| {
-        RuleViolation {
-            rule: rule.clone(),
-            path: path.clone(),
-            keyword: keyword.clone(),
-            message: format!("fails in {times} of the contracts"),
-        }
+/// The places at which members do not pass, the most frequent first.
+fn places(members: &Members<'_>) -> Vec<RuleViolation> {
+    let what = match members {
+        Members::Incidents(_) => "fails",
+        Members::Silences(_) => "cannot be checked",
+    };
+    let shown = members.places().into_iter().take(PLACES_SHOWN);
+    let shown = shown.map(|((rule, path, keyword), times)| RuleViolation {
+        rule: rule.to_owned(),
+        path: path.to_owned(),
+        keyword: keyword.to_owned(),
+        message: format!("{what} in {times} of the contracts"),
     });
     shown.collect()
-}
-
-fn places_of(spec: &IncidentSpec) -> impl Iterator<Item = (&String, &String, &String)> {
-    spec.violations.iter().map(|place| (&place.rule, &place.path, &place.keyword))
-}
-
-/// The place at which the most of them fail, where it is more than one.
-fn shared_most(members: &[&IncidentSpec]) -> Option<String> {
-    let frequent = most_frequent(members.iter().flat_map(|spec| places_of(spec)));
-    let ((rule, path, keyword), times) = frequent.into_iter().next().filter(|(_, n)| *n > 1)?;
-    let place = if path.is_empty() { "the whole document" } else { path };
-    Some(format!("{times} of them fail rule {rule} ({keyword}) at {place}"))
 }
 
 fn most_frequent<T: Ord>(things: impl Iterator<Item = T>) -> Vec<(T, usize)> {
@@ -343,21 +412,39 @@ fn surplus(family: &Family, now: Timestamp) -> (Vec<&Parent>, Option<Timestamp>)
     let mut over: Vec<&Parent> = family.parents.iter().filter(|parent| is_over(parent)).collect();
     over.sort_by_key(|parent| Reverse(parent.incident.spec.ordinal));
     let (mut kept, mut surplus, mut next) = (BTreeMap::new(), Vec::new(), None);
+    let mut hosts = Vec::new();
     for parent in over {
         let nth = kept.entry(&parent.incident.spec.about).or_insert(0_usize);
         *nth += 1;
         let ended = parent.incident.status.resolved_at.as_ref().map_or(now, |at| at.0);
         let until = KEPT_FOR.after(ended);
         // The newest is kept for its number and for a person's having closed it, as long as what it
-        // is about; nothing says when a schema is not used any more.
-        let ends = *nth > 1 || matches!(parent.incident.spec.about, Some(About::Schema(_)));
+        // is about; nothing says when a schema or a host is not used any more.
+        let about = parent.incident.spec.about.as_ref();
+        let ends = *nth > 1 || !about.is_some_and(ends_by_itself);
         if *nth > KEPT || (ends && until <= now) {
             surplus.push(parent);
-        } else if ends {
+            continue;
+        }
+        if ends {
             next = sooner(next, Some(until));
         }
+        if matches!(about, Some(About::Host(_))) {
+            hosts.push(parent);
+        }
     }
+    // Documents name any number of hosts, one after the other.
+    hosts.sort_by_key(|parent| Reverse(parent.incident.status.resolved_at.as_ref().map(|at| at.0)));
+    surplus.extend(hosts.into_iter().skip(HOSTS_KEPT));
     (surplus, next)
+}
+
+/// Is it an object, with which its Incidents end?
+fn ends_by_itself(about: &About) -> bool {
+    match about {
+        About::Policy(_) | About::Class(_) => true,
+        About::Schema(_) | About::Host(_) | About::Egress(_) => false,
+    }
 }
 
 #[cfg(test)]

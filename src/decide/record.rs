@@ -13,8 +13,8 @@ use crate::{
     api::{
         condition::{ConditionType, Conditions, whole_seconds},
         incident::{
-            Attempt, EffectOutcome, IncidentStatus, Intent, Outcome as AttemptOutcome, Retried,
-            Series, State, StepEffect, StepOutcome, StepTaken,
+            Attempt, Cause, EffectOutcome, IncidentStatus, Intent, Outcome as AttemptOutcome,
+            Retried, Series, State, StepEffect, StepOutcome, StepTaken,
         },
         policy::{Retry, Step},
     },
@@ -103,7 +103,11 @@ impl<'a> Record<'a> {
         };
         let cause = record.incident.spec.cause.as_ref();
         let rules = &record.incident.spec.rules_summary;
-        let failing = format!("{rules} failing, cause {cause}");
+        let how = match record.incident.spec.cause {
+            Cause::AssetHostDown | Cause::EgressBroken => "unknown",
+            _ => "failing",
+        };
+        let failing = format!("{rules} {how}, cause {cause}");
         if record.set(ConditionType::Diagnosed, true, cause, &failing) {
             record.signals.push(record.signal(Reason::IncidentOpened, &failing));
         }

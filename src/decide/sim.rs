@@ -36,6 +36,7 @@ use super::{
     requests::Annotations,
     select::Policy,
     signal::{Reason, Signal},
+    silence::Silence,
     validate::Rulebook,
     view::{
         Assigned, Effect, EndedIncident, Holder, Need, Note, OpenIncident, Served, ServedKey,
@@ -127,6 +128,8 @@ struct World {
     /// What was said; of one name the first only, as of an Event.
     said: Vec<(String, Signal)>,
     next: Option<Timestamp>,
+    /// What the last look had to say of hosts that give no answer.
+    silences: Arc<[Silence]>,
 }
 
 impl World {
@@ -192,6 +195,7 @@ impl World {
             published: 0,
             said: Vec::new(),
             next: None,
+            silences: Arc::default(),
         };
         for name in ["hero", "other", "fallback"] {
             world.assets.insert(format!("https://cdn.test/{name}.png"), Some(200));
@@ -210,7 +214,11 @@ impl World {
     fn probes(&self) -> Probes {
         let probe = |status: &Option<u16>| match status {
             Some(status) => Probe::Answered(Answer { status: *status, ..Answer::default() }),
-            None => Probe::Failed { reason: DoubtReason::DnsFailed, message: "no host".to_owned() },
+            None => Probe::Failed {
+                reason: DoubtReason::DnsFailed,
+                message: "no host".to_owned(),
+                host: Some("cdn.test".to_owned()),
+            },
         };
         self.assets.iter().map(|(url, status)| (url.clone(), probe(status))).collect()
     }
@@ -421,6 +429,7 @@ impl World {
                         }
                     }
                     decision.signals.into_iter().for_each(|signal| self.hear(signal));
+                    self.silences = decision.silences.unwrap_or(Arc::clone(&self.silences));
                     return Some(decision.next);
                 }
             }

@@ -23,7 +23,7 @@ use super::{
     pin::{self, Pinned, Standing},
     publish::{overwritten_by, withheld_because},
     validate::RuleResult,
-    view::{Assigned, OpenIncident, Served, View},
+    view::{Assigned, OpenIncident, Served, View, sooner},
 };
 
 /// The most checks that status shows.
@@ -142,6 +142,7 @@ fn checks(view: &View, results: &[RuleResult], now: Timestamp) -> Vec<Check> {
 
 fn check(view: &View, result: &RuleResult, now: Timestamp) -> Option<Check> {
     let rule = view.effective.rule(&result.rule);
+    let mut host = String::new();
     let (outcome, threshold, path, keyword, message) = match &result.verdict {
         Verdict::Fail(violations) => {
             let first = violations.first()?;
@@ -155,6 +156,7 @@ fn check(view: &View, result: &RuleResult, now: Timestamp) -> Option<Check> {
         // Nothing waits for a row of these.
         Verdict::Unknown(doubt) => {
             let reason = doubt.reason.to_string();
+            host = doubt.host.clone().unwrap_or_default();
             (CheckResult::Unknown, 1, String::new(), reason, doubt.message.clone())
         }
         // Listed until the Incident is over, or the row would begin anew.
@@ -182,6 +184,7 @@ fn check(view: &View, result: &RuleResult, now: Timestamp) -> Option<Check> {
         counted_at,
         path,
         keyword,
+        host,
         message,
     })
 }
@@ -409,33 +412,43 @@ fn set_delivered(
     }
 }
 
-/// Calls a person because of a check that stays Unknown, and again when nobody answers.
+/// Says that a check stays Unknown, and calls a person because of it, and again when nobody answers:
+/// but where an Incident about what several contracts share calls for all of them.
 fn set_escalated(
     view: &View,
     status: &mut WidgetContractStatus,
     conditions: &mut Conditions,
     now: Timestamp,
 ) {
-    let unknown = escalation::unknown(view, &status.checks).filter(|unknown| unknown.at <= now);
-    let Some(unknown) = unknown else {
+    let late = escalation::unknown(view, &status.checks).filter(|unknown| unknown.at <= now);
+    let Some(unknown) = late.min_by_key(|unknown| (unknown.is_spoken_for, unknown.at)) else {
         conditions.remove(ConditionType::Escalated);
         status.called_at = None;
         return;
     };
     let (type_, generation) = (ConditionType::Escalated, view.subject.generation);
-    conditions.set(type_, true, &unknown.reason, &unknown.message, generation, now);
+    conditions.set(type_, true, &unknown.check.keyword, &unknown.message(), generation, now);
+    if unknown.is_spoken_for {
+        status.called_at = None;
+        return;
+    }
     let is_due = |last: &Time| unknown.again_at(last.0) <= now;
     if status.called_at.as_ref().is_none_or(is_due) {
         status.called_at = Some(Time(whole_seconds(now)));
     }
 }
 
-/// When a person is called, or called again, because of a check that stays Unknown.
+/// When a person is called, or called again, because of a check that stays Unknown, or when it is said
+/// that somebody else calls.
 #[must_use]
-pub fn calls_next(view: &View, status: &WidgetContractStatus) -> Option<Timestamp> {
-    let unknown = escalation::unknown(view, &status.checks)?;
+pub fn calls_next(view: &View, status: &WidgetContractStatus, now: Timestamp) -> Option<Timestamp> {
+    let (spoken_for, own): (Vec<_>, Vec<_>) =
+        escalation::unknown(view, &status.checks).partition(|unknown| unknown.is_spoken_for);
     let called = status.called_at.as_ref();
-    Some(called.map_or(unknown.at, |last| unknown.again_at(last.0)))
+    let first = own.iter().min_by_key(|unknown| unknown.at);
+    let own = first.map(|first| called.map_or(first.at, |last| first.again_at(last.0)));
+    let said = spoken_for.iter().map(|unknown| unknown.at).filter(|at| *at > now).min();
+    sooner(own, said)
 }
 
 /// What became of the annotation that pins a document.

@@ -18,6 +18,8 @@ pub enum Probe {
         reason: DoubtReason,
         /// One sentence for a person, without credentials, query or fragment.
         message: String,
+        /// The host that was asked and gave no answer; None where none was asked.
+        host: Option<String>,
     },
 }
 

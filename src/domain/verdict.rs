@@ -119,6 +119,9 @@ impl Violation {
     }
 }
 
+/// The longest name of a host that is shown, in bytes: a contract's status may show many.
+const HOST_MAX: usize = 128;
+
 /// Why a rule could not be checked, and when it is worth asking again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubt {
@@ -128,13 +131,21 @@ pub struct Doubt {
     pub message: String,
     /// What the other side asked us to wait, if it did (Retry-After).
     pub retry_after: Option<Span>,
+    /// The host that gave no answer, where that is why.
+    pub host: Option<String>,
 }
 
 impl Doubt {
     /// A doubt with a bounded message.
     #[must_use]
     pub fn new(reason: DoubtReason, message: &str) -> Self {
-        Self { reason, message: text::message(message), retry_after: None }
+        Self { reason, message: text::message(message), retry_after: None, host: None }
+    }
+
+    /// The same because this host, if any, gave no answer.
+    #[must_use]
+    pub fn for_want_of(self, host: Option<&str>) -> Self {
+        Self { host: host.map(|host| text::bounded(host, HOST_MAX)), ..self }
     }
 }
 

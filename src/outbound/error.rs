@@ -98,6 +98,28 @@ impl OutboundError {
         }
     }
 
+    /// The host that was asked and gave no answer that can be read; None where that is not why, as in
+    /// a queue of our own.
+    #[must_use]
+    pub fn silent_host(&self) -> Option<String> {
+        let origin = match self {
+            Self::Dns(origin)
+            | Self::Connect(origin)
+            | Self::Tls(origin)
+            | Self::Broken(origin)
+            | Self::Deadline { origin, .. } => origin,
+            Self::Setup(_)
+            | Self::Url(_)
+            | Self::Header(_)
+            | Self::PlainHttp(_)
+            | Self::AddressRefused { .. }
+            | Self::Redirect { .. }
+            | Self::Busy(_)
+            | Self::TooLarge { .. } => return None,
+        };
+        Some(Url::parse(origin).ok()?.host_str()?.to_owned())
+    }
+
     pub(super) fn plain_http(url: &Url) -> Self {
         Self::PlainHttp(origin(url))
     }
@@ -190,6 +212,10 @@ mod tests {
             assert!(shown.contains("https://hooks.example.com"), "{shown}");
             assert!(!shown.contains("canary"), "{shown}");
         }
+        let (silent, busy) =
+            (OutboundError::deadline(&url, Duration::ZERO), OutboundError::busy(&url));
+        assert_eq!(silent.silent_host().as_deref(), Some("hooks.example.com"));
+        assert_eq!(busy.silent_host(), None, "a queue of our own says nothing of the host");
         assert_eq!(
             origin(&Url::parse("http://a.example:8080/x").unwrap()),
             "http://a.example:8080"

@@ -130,7 +130,11 @@ impl Prober {
                 good: confirmable.or(good),
             },
             Err(error) => Seen {
-                probe: Probe::Failed { reason: error.reason(), message: error.to_string() },
+                probe: Probe::Failed {
+                    reason: error.reason(),
+                    message: error.to_string(),
+                    host: error.silent_host(),
+                },
                 at: Instant::now(),
                 not_before: None,
                 good,

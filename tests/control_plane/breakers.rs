@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::{
-    healing::{incident_when, incidents, policy, world},
+    healing::policy,
     requests::kubectl,
     support::{
-        Cluster, Namespace, Operator, condition, has, storefinder,
+        Cluster, Namespace, Operator, storefinder,
         web::{Answer, Web},
     },
 };
@@ -110,33 +110,4 @@ async fn a_source_that_fails_is_left_alone_also_by_another_process_tried_by_one_
         policy.and_then(|policy| policy.status.as_ref()).is_some_and(|s| s.breakers.is_empty())
     };
     namespace.when::<RemediationPolicy>("heal", "shows no breaker", is_closed).await;
-}
-
-#[tokio::test]
-async fn an_operator_that_reaches_no_host_says_so_and_does_nothing_that_needs_one() {
-    let (_cluster, namespace, _operator) = world("egress").await;
-    let refetch = json!([{"name": "refetch", "refetchSource": {}}]);
-    policy(&namespace, &refetch, &json!({"breaker": {"failureThreshold": 100}})).await;
-    // Nobody listens at either address.
-    for (name, host) in [("one", "127.0.0.1:1"), ("two", "127.0.0.2:1")] {
-        let assets = json!([format!("http://{host}/a.png"), format!("http://{host}/b.png")]);
-        let document = json!({"title": "Shops", "images": assets});
-        let mut manifest: Value = serde_json::from_str(&storefinder(name, &document)).unwrap();
-        manifest["spec"]["rules"] =
-            json!([{"name": "images", "asset": {"paths": ["$.images[*]"]}}]);
-        namespace.apply(&manifest.to_string()).await;
-        let unknown = has("Valid", "Unknown", "AssetHostDown");
-        let contract = namespace.contract_when(name, "is Unknown", unknown).await;
-        let message = condition(&contract, "Valid").2;
-        assert!(message.contains("none of the 2 assets"), "{message}");
-    }
-    let mut manifest: Value =
-        serde_json::from_str(&storefinder("uk", &json!({"title": 7}))).unwrap();
-    manifest["spec"]["source"] = json!({"url": "http://127.0.0.1:1/uk.json"});
-    namespace.apply(&manifest.to_string()).await;
-    let incident = incident_when(&namespace, "uk", "Held").await;
-    let status = incident.status.unwrap();
-    assert_eq!((status.waiting.as_str(), status.tries), ("EgressBroken", None));
-    assert!(status.message.contains("none of the 2 hosts"), "{}", status.message);
-    assert_eq!(incidents(&namespace).await.len(), 1, "what is Unknown opens none");
 }

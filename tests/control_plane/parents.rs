@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Waits until the Incident with this subject satisfies `condition`.
-async fn about(
+pub async fn about(
     namespace: &Namespace,
     subject: &str,
     condition: impl Fn(&Incident) -> bool,
@@ -30,7 +30,7 @@ async fn about(
     }
 }
 
-fn is(state: &'static str) -> impl Fn(&Incident) -> bool {
+pub fn is(state: &'static str) -> impl Fn(&Incident) -> bool {
     move |incident| {
         incident
             .status

@@ -66,8 +66,19 @@ impl Web {
     }
 
     async fn start_at(ip: &str) -> Self {
-        let shared = Shared::default();
+        Self::start_on(&format!("{ip}:0")).await
+    }
+
+    /// An address on this IP at which nobody listens.
+    pub async fn nobody_at(ip: &str) -> String {
         let listener = TcpListener::bind(format!("{ip}:0")).await.unwrap();
+        listener.local_addr().unwrap().to_string()
+    }
+
+    /// On this address, at which nobody listened before.
+    pub async fn start_on(address: &str) -> Self {
+        let shared = Shared::default();
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback(answer).with_state(shared.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

@@ -8,9 +8,12 @@ use std::{
 use kube::ResourceExt as _;
 
 use super::{Index, Key, State, version_of};
-use crate::api::{
-    WidgetContract,
-    contract::{DocumentSource, SchemaSource},
+use crate::{
+    api::{
+        WidgetContract,
+        contract::{DocumentSource, SchemaSource},
+    },
+    decide::silence::{self, Silence},
 };
 
 /// What is remembered of one contract.
@@ -41,18 +44,9 @@ pub(super) struct Held {
 /// at their turn. Contracts can be made faster than they are looked at.
 pub const MOST_HELD: usize = 100;
 
-/// What is new about a contract that was seen.
-#[derive(Debug)]
-pub struct News {
-    /// Its key.
-    pub key: Key,
-    /// Are other policies for it than before, as far as its widget and labels say?
-    pub is_sorted_anew: bool,
-}
-
 impl Index {
     /// Takes in a contract. Is it worth a look? Not when we have seen or written this version.
-    pub fn saw_contract(&self, object: WidgetContract) -> Option<News> {
+    pub fn saw_contract(&self, object: WidgetContract) -> Option<Key> {
         let key = Key::of(&object);
         let version = version(&object);
         let uid = object.uid().unwrap_or_default();
@@ -64,15 +58,17 @@ impl Index {
         if known.is_some_and(|entry| *entry.uid == *uid && version <= entry.version) {
             return None;
         }
-        let is_sorted_anew = known.is_none_or(|entry| {
-            *entry.widget != *object.spec.widget || entry.labels != *object.labels()
-        });
         let failures = known.map_or(0, |entry| entry.failures);
         let serves =
             known.filter(|entry| *entry.uid == *uid).and_then(|entry| entry.serves.clone());
+        let is_same = known.is_some_and(|entry| *entry.uid == *uid);
         state.unreadable.remove(&key);
         if serves.is_none() {
             state.unclaim(&key);
+        }
+        if !is_same {
+            let checks = object.status.as_ref().map_or(&[][..], |status| &status.checks);
+            state.falls_silent(&key, silence::on_record(checks));
         }
         state.forget_reads(&key);
         let entry = Entry {
@@ -93,7 +89,7 @@ impl Index {
         if state.held.len() < MOST_HELD {
             state.held.insert(key.clone(), Held { object: Arc::new(object), rests: false });
         }
-        Some(News { key, is_sorted_anew })
+        Some(key)
     }
 
     /// The first list of contracts has ended.
@@ -120,6 +116,14 @@ impl Index {
         state.forget(key);
         state.unreadable.remove(key);
         self.recent.invalidate(key);
+    }
+
+    /// Takes in what a look at a contract had to say of hosts that give no answer; is it news?
+    pub fn said_of_hosts(&self, key: &Key, silences: Arc<[Silence]>) -> bool {
+        let mut state = self.lock();
+        // It may be gone by now.
+        let known = state.contracts.get_key_value(key).map(|(known, _)| known.clone());
+        known.is_some_and(|known| state.falls_silent(&known, silences))
     }
 
     /// The contracts that were known before a list and are not in it.
@@ -240,9 +244,22 @@ impl State {
         self.held.remove(key).map(|held| held.object)
     }
 
+    /// What a contract has to say of hosts, from now on; is it news?
+    fn falls_silent(&mut self, key: &Key, silences: Arc<[Silence]>) -> bool {
+        if silences.is_empty() {
+            return self.silences.remove(key).is_some();
+        }
+        if self.silences.get(key) == Some(&silences) {
+            return false;
+        }
+        self.silences.insert(key.clone(), silences);
+        true
+    }
+
     pub(super) fn forget(&mut self, key: &Key) {
         self.unclaim(key);
         self.forget_reads(key);
+        self.silences.remove(key);
         self.repairing.remove(key);
     }
 
@@ -304,9 +321,8 @@ mod tests {
     #[test]
     fn every_contract_is_looked_at_although_not_every_object_is_held() {
         let index = Index::default();
-        let keys: Vec<_> = (0..MOST_HELD + 9)
-            .filter_map(|at| Some(index.saw_contract(contract(at))?.key))
-            .collect();
+        let keys: Vec<_> =
+            (0..MOST_HELD + 9).filter_map(|at| index.saw_contract(contract(at))).collect();
         assert_eq!(keys.len(), MOST_HELD + 9);
         // Neither is what was written, when its next look is a long way off.
         let last = contract(MOST_HELD + 8);

@@ -15,6 +15,7 @@ use crate::{
         select,
         view::OpenIncident,
     },
+    domain::Heard,
 };
 
 impl Index {
@@ -89,8 +90,8 @@ impl Index {
         (contracts, namespaces)
     }
 
-    /// What the Incidents of a namespace may have in common.
-    pub fn family(&self, namespace: &str) -> Family {
+    /// What the contracts of a namespace may have in common, where this is what was `heard` of hosts.
+    pub fn family(&self, namespace: &str, heard: Vec<Heard>) -> Family {
         let state = self.lock();
         let here = |key: &Key| &*key.namespace == namespace;
         let incidents = || state.incidents.iter().filter(|(contract, _)| here(contract));
@@ -103,6 +104,13 @@ impl Index {
             troubles: entries().map(|entry| Arc::clone(&entry.trouble)).collect(),
             open: entries().filter_map(|entry| entry.state.as_ref().ok()).cloned().collect(),
             parents: state.parents.iter().filter(|(key, _)| here(key)).map(parent).collect(),
+            silences: state
+                .silences
+                .iter()
+                .filter(|(key, _)| here(key))
+                .map(|(key, silences)| (Arc::clone(&key.name), Arc::clone(silences)))
+                .collect(),
+            heard,
         }
     }
 }

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::decide::silence::Call;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -55,6 +56,38 @@ impl Town {
         }
     }
 
+    /// The checks of so many contracts begin to wait for an answer of `host`; a person is called when
+    /// they have for ten minutes.
+    fn silence(&mut self, host: &str, count: usize, severity: Severity) {
+        for _ in 0..count {
+            let name = format!("c-{}", self.family.silences.len());
+            let silence = Silence {
+                host: host.into(),
+                rule: "images".into(),
+                reason: "DnsFailed".into(),
+                severity,
+                since: at(self.now),
+                call: Some(Call { at: at(self.now + 600), every: Span::mins(60) }),
+            };
+            self.family.silences.push((name.into(), Arc::new([silence])));
+        }
+    }
+
+    /// The host answers, and the checks that waited for it pass.
+    fn answers(&mut self, host: &str) {
+        self.family.silences.retain(|(_, silences)| &*silences[0].host != host);
+    }
+
+    /// What came of asking these hosts just now.
+    fn hears(&mut self, heard: &[(&str, bool)]) {
+        let of = |(host, answered): &(&str, bool)| Heard {
+            host: (*host).to_owned(),
+            answered: *answered,
+            ago: Span::ZERO,
+        };
+        self.family.heard = heard.iter().map(of).collect();
+    }
+
     /// All of them are well again.
     fn mend_all(&mut self) {
         self.family.open.clear();
@@ -66,7 +99,7 @@ impl Town {
 
     /// Looks until nothing is left to write; returns how many writes that took.
     fn settle(&mut self) -> usize {
-        for writes in 0..20 {
+        for writes in 0..100 {
             let (acts, due) = next(&self.family, at(self.now));
             assert!(due.is_none_or(|due| due > at(self.now)), "no look is due at once");
             let Some(act) = acts.into_iter().next() else { return writes };
@@ -205,4 +238,168 @@ fn those_that_are_over_are_kept_up_to_a_number_and_a_time() {
     town.settle();
     let ordinals: Vec<_> = town.parents().map(|parent| parent.incident.spec.ordinal).collect();
     assert_eq!(ordinals, [8], "the newest stays: the next one's number follows from it");
+}
+
+const CDN: &str = "host/cdn.test";
+const OTHER: &str = "host/other.test";
+const EGRESS: &str = "egress";
+
+fn are(expected: &[(&str, State)]) -> Vec<(String, State)> {
+    expected.iter().map(|(subject, state)| ((*subject).to_owned(), *state)).collect()
+}
+
+#[test]
+fn a_host_that_gives_no_answer_for_long_is_one_incident_and_one_call_until_it_answers() {
+    let mut town = Town::new("");
+    town.hears(&[("cdn.test", false), ("other.test", true)]);
+    town.silence("cdn.test", 5, Severity::Warning);
+    assert_eq!(town.settle(), 0, "it may be back any moment");
+    assert_eq!(next(&town.family, at(town.now)).1, Some(at(town.now + 600)));
+    town.now += 600;
+    town.settle();
+    assert_eq!(town.states(), are(&[(CDN, State::Escalated)]));
+    let [parent] = &town.family.parents[..] else { panic!() };
+    let (spec, status) = (&parent.incident.spec, &parent.incident.status);
+    assert_eq!(
+        (spec.cause, spec.severity, spec.rules_summary.as_str()),
+        (Cause::AssetHostDown, Severity::Warning, "images (5)")
+    );
+    assert_eq!(spec.violations[0].message, "cannot be checked in 5 of the contracts");
+    let says = "host cdn.test gives no answer (DnsFailed): 5 contracts, such as c-0, c-1, c-2,";
+    assert!(status.message.starts_with(says), "{}", status.message);
+    assert!(status.message.contains("bring the host back"), "{}", status.message);
+    let conditions: Vec<_> = status.conditions.iter().map(|is| is.type_.as_str()).collect();
+    assert_eq!(conditions, ["Diagnosed", "Escalated"], "nothing is held by it");
+    assert_eq!(town.said, ["IncidentOpened", "Escalated"]);
+    town.now += 3_600;
+    town.settle();
+    assert_eq!(town.said.len(), 3, "nobody answered");
+    // Some of them look again before the others.
+    town.family.silences.truncate(1);
+    town.settle();
+    assert_eq!(town.states(), are(&[(CDN, State::Escalated)]));
+    town.answers("cdn.test");
+    town.settle();
+    assert_eq!(town.states(), are(&[(CDN, State::Resolved)]));
+    // The next time is another.
+    town.silence("cdn.test", 1, Severity::Critical);
+    town.now += 600;
+    town.settle();
+    assert_eq!(town.states(), are(&[(CDN, State::Resolved), (CDN, State::Escalated)]));
+    assert_eq!(town.family.parents[1].incident.spec.severity, Severity::Critical);
+}
+
+#[test]
+fn it_is_us_and_not_the_hosts_while_none_can_be_reached() {
+    use State::{Escalated, Resolved};
+    let down: &[_] = &[("cdn.test", false), ("other.test", false)];
+    let mut town = Town::new("");
+    town.silence("cdn.test", 3, Severity::Critical);
+    town.silence("other.test", 3, Severity::Critical);
+    town.hears(down);
+    town.now += 600;
+    town.settle();
+    assert_eq!(town.states(), are(&[(EGRESS, Escalated)]));
+    let message = &town.family.parents[0].incident.status.message;
+    assert!(
+        message.starts_with("no host that was asked lately can be reached: 6 con"),
+        "{message}"
+    );
+    assert!(message.contains("mend the network"), "{message}");
+    assert_eq!(town.family.parents[0].incident.spec.cause, Cause::EgressBroken);
+    let (_, due) = next(&town.family, at(town.now));
+    assert_eq!(due, Some(at(town.now + 30)), "another namespace may see first that it is over");
+    // Between two looks nobody was asked.
+    for heard in [&[][..], &down[..1]] {
+        town.hears(heard);
+        town.now += 60;
+        assert_eq!(town.settle(), 0, "{heard:?}");
+    }
+    // One host answers: the other is down itself.
+    town.hears(&[("cdn.test", true), ("other.test", false)]);
+    town.answers("cdn.test");
+    town.settle();
+    assert_eq!(town.states(), are(&[(EGRESS, Resolved), (OTHER, Escalated)]));
+    assert_eq!(town.said.iter().filter(|said| *said == "Escalated").count(), 2);
+    town.answers("other.test");
+    town.settle();
+    assert_eq!(town.states(), are(&[(EGRESS, Resolved), (OTHER, Resolved)]));
+}
+
+#[test]
+fn what_is_said_of_a_host_stays_said_while_none_can_be_reached() {
+    use State::Escalated;
+    let mut town = Town::new("");
+    town.hears(&[("cdn.test", false), ("other.test", true)]);
+    town.silence("cdn.test", 1, Severity::Critical);
+    town.now += 600;
+    town.settle();
+    town.silence("other.test", 1, Severity::Critical);
+    town.hears(&[("cdn.test", false), ("other.test", false)]);
+    town.now += 600;
+    town.settle();
+    assert_eq!(town.states(), are(&[(CDN, Escalated), (EGRESS, Escalated)]));
+}
+
+#[test]
+fn an_outage_that_a_person_closed_stays_closed_until_it_is_over() {
+    for (down, subject) in [(false, CDN), (true, EGRESS)] {
+        let mut town = Town::new("");
+        town.hears(&[("cdn.test", false), ("other.test", !down)]);
+        town.silence("cdn.test", 2, Severity::Critical);
+        town.now += 600;
+        town.settle();
+        assert_eq!(town.states(), are(&[(subject, State::Escalated)]));
+        town.family.parents[0].incident.spec.close = true;
+        town.now += 10;
+        town.settle();
+        town.hears(&[]);
+        town.now += 7_200;
+        assert_eq!(town.settle(), 0, "{subject}: it is the same outage");
+        town.answers("cdn.test");
+        town.settle();
+        town.silence("cdn.test", 2, Severity::Critical);
+        town.hears(&[("cdn.test", false), ("other.test", !down)]);
+        town.now += 600;
+        town.settle();
+        assert_eq!(town.states(), are(&[(subject, State::Resolved), (subject, State::Escalated)]));
+    }
+}
+
+#[test]
+fn after_a_restart_what_is_on_record_keeps_an_outage_open_and_calls_nobody_again() {
+    let mut town = Town::new("");
+    town.silence("cdn.test", 2, Severity::Critical);
+    town.now += 600;
+    town.settle();
+    let called = town.said.clone();
+    // What is on record says nothing of when a person is called.
+    for (_, silences) in &mut town.family.silences {
+        *silences = Arc::new([Silence { call: None, ..silences[0].clone() }]);
+    }
+    town.now += 5;
+    town.settle();
+    assert_eq!((town.states(), &town.said), (are(&[(CDN, State::Escalated)]), &called));
+    town.family.parents.clear();
+    town.now += 7_200;
+    assert_eq!(town.settle(), 0, "nobody is called before a contract was looked at");
+}
+
+#[test]
+fn nothing_is_kept_for_ever_of_hosts_and_not_too_much_before() {
+    let mut town = Town::new("");
+    for nth in 0..2 * HOSTS_KEPT {
+        let host = format!("h{nth}.test");
+        town.silence(&host, 1, Severity::Critical);
+        town.now += 600;
+        town.settle();
+        town.answers(&host);
+        town.settle();
+    }
+    assert_eq!(town.parents().count(), HOSTS_KEPT);
+    let oldest = format!("host/h{HOSTS_KEPT}.test");
+    assert_eq!(town.parents().next().unwrap().incident.spec.subject, oldest);
+    town.now += 8 * 24 * 3_600;
+    town.settle();
+    assert_eq!(town.parents().count(), 0);
 }

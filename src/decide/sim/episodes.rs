@@ -229,6 +229,8 @@ fn a_check_that_stays_unknown_calls_a_person_without_an_incident() {
         conditions.iter().find(|c| c.type_ == "Escalated").map(|c| c.reason.clone())
     };
     let mut world = world(&json!({}), "escalation: {unknownAfter: 10m, repeatEvery: 1h}");
+    // Nobody speaks for several contracts at once.
+    world.each_calls = true;
     hero(&mut world, None);
     world.run_for(Span::mins(9));
     assert_eq!((escalated(&world), world.times(Reason::Escalated)), (None, 0));
@@ -242,6 +244,40 @@ fn a_check_that_stays_unknown_calls_a_person_without_an_incident() {
     assert_eq!(world.incidents.len(), 0, "Unknown is not Fail");
     hero(&mut world, Some(200));
     assert_eq!((escalated(&world), world.status.called_at.clone()), (None, None));
+}
+
+#[test]
+fn of_a_host_that_gives_no_answer_the_contract_says_so_and_leaves_the_call_to_the_outage() {
+    let mut world = world(&json!({}), "escalation: {unknownAfter: 10m, repeatEvery: 1h}");
+    hero(&mut world, None);
+    let [silence] = &world.silences[..] else { panic!("{:?}", world.silences) };
+    let call = silence.call.unwrap();
+    assert_eq!(
+        (&*silence.host, &*silence.rule, call.every),
+        ("cdn.test", "images", Span::mins(60))
+    );
+    assert_eq!(call.at, Span::mins(10).after(silence.since));
+    let escalated = |world: &World| {
+        let conditions = &world.status.conditions;
+        conditions.iter().find(|c| c.type_ == "Escalated").map(|c| c.message.clone())
+    };
+    world.run_for(Span::mins(9));
+    let writes = world.writes;
+    assert_eq!(escalated(&world), None);
+    world.run_for(Span::mins(2));
+    let message = escalated(&world).unwrap();
+    assert!(message.contains("by the Incident about host/cdn.test"), "{message}");
+    world.run_for(Span::mins(180));
+    assert_eq!((world.times(Reason::Escalated), world.writes), (0, writes + 1));
+    // What has no host is its own to say, whatever else is silent.
+    world.contract["rules"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "sum", "cel": {"expression": "self.title +"}}));
+    world.run_for(Span::mins(12));
+    assert_eq!(world.times(Reason::Escalated), 1, "{:?}", world.said);
+    hero(&mut world, Some(200));
+    assert!(world.silences.is_empty(), "{:?}", world.silences);
 }
 
 #[test]

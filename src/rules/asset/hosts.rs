@@ -24,17 +24,20 @@ struct Seen<'a> {
 pub(super) fn down(targets: &[Target], probes: &Probes) -> Option<Doubt> {
     let mut hosts: BTreeMap<String, Seen<'_>> = BTreeMap::new();
     for target in targets {
-        let parsed = Url::parse(&target.url).ok();
-        let Some(host) = parsed.as_ref().and_then(Url::host_str) else { continue };
-        let seen = hosts.entry(host.to_owned()).or_default();
         match probes.get(&target.url) {
-            Some(Probe::Failed { reason, message }) if is_silence(*reason) => {
+            // It may be another than the URL names, to which that one redirects.
+            Some(Probe::Failed { host: Some(host), message, .. }) => {
+                let seen = hosts.entry(host.clone()).or_default();
                 seen.assets.insert(&target.url);
                 seen.why.get_or_insert(message);
             }
             // What was not asked, or was refused here, says nothing of the host.
             Some(Probe::Failed { .. }) | None => {}
-            Some(Probe::Answered(_)) => seen.answered = true,
+            Some(Probe::Answered(_)) => {
+                let parsed = Url::parse(&target.url).ok();
+                let Some(host) = parsed.as_ref().and_then(Url::host_str) else { continue };
+                hosts.entry(host.to_owned()).or_default().answered = true;
+            }
         }
     }
     let down = hosts.iter().filter(|(_, seen)| !seen.answered);
@@ -46,16 +49,8 @@ pub(super) fn down(targets: &[Target], probes: &Probes) -> Option<Doubt> {
             "{host} gives no answer: none of the {count} assets of it that were asked for could be \
              looked at, so nothing is said about them: {why}"
         );
-        Doubt::new(DoubtReason::AssetHostDown, &message)
+        Doubt::new(DoubtReason::AssetHostDown, &message).for_want_of(Some(host))
     })
-}
-
-/// Was there no answer at all?
-fn is_silence(reason: DoubtReason) -> bool {
-    matches!(
-        reason,
-        DoubtReason::DnsFailed | DoubtReason::ConnectionFailed | DoubtReason::DeadlineExceeded
-    )
 }
 
 #[cfg(test)]
@@ -64,18 +59,27 @@ mod tests {
     use crate::domain::Answer;
 
     fn down_of(seen: &[(&str, Option<u16>)]) -> Option<Doubt> {
+        down_where(seen, |url| Url::parse(url).unwrap().host_str().map(str::to_owned))
+    }
+
+    fn down_where(
+        seen: &[(&str, Option<u16>)],
+        silent: impl Fn(&str) -> Option<String>,
+    ) -> Option<Doubt> {
         let targets: Vec<Target> = seen
             .iter()
             .map(|(url, _)| Target { path: "/a".to_owned(), nth: 0, url: (*url).to_owned() })
             .collect();
-        let probe = |status: Option<u16>| match status {
+        let probe = |url: &str, status: Option<u16>| match status {
             Some(status) => Probe::Answered(Answer { status, ..Answer::default() }),
             None => Probe::Failed {
                 reason: DoubtReason::ConnectionFailed,
                 message: "no connection".to_owned(),
+                host: silent(url),
             },
         };
-        let probes = seen.iter().map(|(url, status)| ((*url).to_owned(), probe(*status))).collect();
+        let probes =
+            seen.iter().map(|(url, status)| ((*url).to_owned(), probe(url, *status))).collect();
         down(&targets, &probes)
     }
 
@@ -84,6 +88,7 @@ mod tests {
         let (a, b, c) = ("https://cdn.test/a", "https://cdn.test/b", "https://other.test/c");
         let doubt = down_of(&[(a, None), (b, None), (c, Some(404))]).unwrap();
         assert_eq!(doubt.reason, DoubtReason::AssetHostDown);
+        assert_eq!(doubt.host.as_deref(), Some("cdn.test"));
         let says = "cdn.test gives no answer: none of the 2 assets";
         assert!(doubt.message.starts_with(says), "{}", doubt.message);
         for seen in [
@@ -95,5 +100,13 @@ mod tests {
         ] {
             assert_eq!(down_of(seen), None, "{seen:?}");
         }
+    }
+
+    #[test]
+    fn it_is_the_host_that_was_asked_that_is_down_and_none_where_none_was() {
+        let seen = [("https://cdn.test/a", None), ("https://cdn.test/b", None)];
+        let doubt = down_where(&seen, |_| Some("behind.test".to_owned())).unwrap();
+        assert_eq!(doubt.host.as_deref(), Some("behind.test"));
+        assert_eq!(down_where(&seen, |_| None), None);
     }
 }

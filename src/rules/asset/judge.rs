@@ -19,7 +19,10 @@ pub(super) fn judge(rule: &CompiledAsset, target: &Target, probe: Option<&Probe>
     let shown = shown(&target.url);
     match probe {
         None => unclear(DoubtReason::HttpUnclear, &format!("{shown} was not probed yet")),
-        Some(Probe::Failed { reason, message }) => unclear(*reason, &format!("{shown}: {message}")),
+        Some(Probe::Failed { reason, message, host }) => {
+            let doubt = Doubt::new(*reason, &format!("{shown}: {message}"));
+            Finding::Unclear(doubt.for_want_of(host.as_deref()))
+        }
         Some(Probe::Answered(answer)) => judge_answer(rule, &shown, answer),
     }
 }

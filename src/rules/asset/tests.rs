@@ -106,8 +106,11 @@ fn a_size_that_is_not_told_is_unknown_only_where_a_rule_limits_it() {
 
 #[test]
 fn a_failed_probe_keeps_its_reason_and_a_busy_host_its_retry_after() {
-    let failed =
-        Probe::Failed { reason: DoubtReason::DnsFailed, message: "no such host".to_owned() };
+    let failed = Probe::Failed {
+        reason: DoubtReason::DnsFailed,
+        message: "no such host".to_owned(),
+        host: Some("dead.test".to_owned()),
+    };
     assert_eq!(doubt(verdict_of(&rule(), URL, failed)).reason, DoubtReason::DnsFailed);
     let busy = Answer { status: 429, retry_after: Some(Span::secs(30)), ..Answer::default() };
     let doubt = doubt(verdict_of(&rule(), URL, Probe::Answered(busy)));

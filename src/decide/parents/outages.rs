@@ -1,0 +1,110 @@
+//! Outages: hosts that give no answer for longer than the policies of those who need them wait.
+//!
+//! ```text
+//! hosts that were asked lately          what is said
+//! one could be reached, or only one     an Incident about each host that a check waits for
+//!   was asked
+//! several, and none could be reached    one Incident about the operator's own network
+//! none, as between two looks            what was said last
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{
+        condition::whole_seconds,
+        incident::{About, Cause, Egress, HostRef},
+    },
+    domain::{Heard, LATELY, Span},
+};
+
+use super::{Common, Family, Members, is_closed, most_frequent, open_about};
+use crate::decide::{escalation::REPEAT_EVERY, hosts, silence::Silence, view::sooner};
+
+/// How often to see whether it is still us: it may be seen in another namespace that it is not.
+const AGAIN: Span = Span::secs(30);
+/// Contracts whose names an Incident shows.
+const NAMES_SHOWN: usize = 3;
+
+/// A check that is Unknown, and whose it is.
+type Waiting<'a> = (&'a str, &'a Silence);
+
+/// What the contracts have in common that wait for hosts, and when to look again.
+pub(super) fn of(family: &Family, now: Timestamp) -> (Vec<Common<'_>>, Option<Timestamp>) {
+    let mut by_host: BTreeMap<&str, Vec<Waiting<'_>>> = BTreeMap::new();
+    for (contract, silences) in &family.silences {
+        for silence in silences.iter() {
+            by_host.entry(&silence.host).or_default().push((contract, silence));
+        }
+    }
+    let all: Vec<Waiting<'_>> = by_host.values().flatten().copied().collect();
+    let due = all.iter().filter_map(|(_, silence)| silence.call.map(|call| call.at));
+    let due = due.filter(|at| *at > now).min();
+    let egress = egress(&all, now).filter(|egress| is_us(family, egress));
+    let again = egress.as_ref().map(|_| AGAIN.after(now));
+    // Of what nobody here can reach nothing is known: what is said of a host already stays said.
+    let is_them = egress.is_none();
+    let hosts = by_host.into_iter().filter_map(|(name, waiting)| {
+        let common = host(name, &waiting, now)?;
+        Some(Common { holds: common.holds && is_them, ..common })
+    });
+    (hosts.chain(egress).collect(), sooner(due, again))
+}
+
+/// Is it the network of this operator? It stays so until one host was reached: between two looks none
+/// was asked lately.
+fn is_us(family: &Family, egress: &Common<'_>) -> bool {
+    let answered = |heard: &Heard| heard.answered && heard.ago <= LATELY;
+    let is_said = || open_about(family, &egress.about).is_some() || is_closed(family, egress);
+    hosts::unreachable(&family.heard).is_some() || (!family.heard.iter().any(answered) && is_said())
+}
+
+fn egress<'a>(all: &[Waiting<'a>], now: Timestamp) -> Option<Common<'a>> {
+    let why = "no host that was asked lately can be reached".to_owned();
+    common(About::Egress(Egress {}), Cause::EgressBroken, &why, all, now)
+}
+
+fn host<'a>(name: &str, waiting: &[Waiting<'a>], now: Timestamp) -> Option<Common<'a>> {
+    let reasons = most_frequent(waiting.iter().map(|(_, silence)| &*silence.reason));
+    let reasons: Vec<&str> = reasons.into_iter().map(|(reason, _)| reason).collect();
+    let why = format!("host {name} gives no answer ({})", reasons.join(", "));
+    let about = About::Host(HostRef { name: name.to_owned() });
+    common(about, Cause::AssetHostDown, &why, waiting, now)
+}
+
+fn common<'a>(
+    about: About,
+    cause: Cause,
+    what: &str,
+    waiting: &[Waiting<'a>],
+    now: Timestamp,
+) -> Option<Common<'a>> {
+    let since = waiting.iter().map(|(_, silence)| silence.since).min()?;
+    let calls = || waiting.iter().filter_map(|(_, silence)| silence.call);
+    Some(Common {
+        about,
+        cause,
+        since,
+        why: format!(
+            "{what}: {} cannot be checked, the first since {}; nothing is repaired because of it, and \
+             what is served stays served",
+            named(waiting),
+            whole_seconds(since),
+        ),
+        members: Members::Silences(waiting.iter().map(|(_, silence)| *silence).collect()),
+        holds: calls().any(|call| call.at <= now),
+        repeat_every: calls().map(|call| call.every).min().unwrap_or(REPEAT_EVERY),
+    })
+}
+
+/// `contract uk`, or `5 contracts, such as a, b, c,`.
+fn named(waiting: &[Waiting<'_>]) -> String {
+    let names: BTreeSet<&str> = waiting.iter().map(|(contract, _)| *contract).collect();
+    let first: Vec<&str> = names.iter().copied().take(NAMES_SHOWN).collect();
+    match names.len() {
+        1 => format!("contract {}", first.join("")),
+        many => format!("{many} contracts, such as {},", first.join(", ")),
+    }
+}

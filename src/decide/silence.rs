@@ -1,0 +1,72 @@
+//! What each contract has to say of hosts that give it no answer: what an outage is made of.
+//!
+//! An Incident about a host has nothing of its own to follow from: a check that is Unknown opens none. So
+//! what is remembered of a contract between its looks is these few words of its status, and nothing of
+//! one that lacks nothing.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::{
+    api::contract::{Check, CheckResult},
+    domain::{Severity, Span},
+};
+
+use super::{escalation, view::View};
+
+/// A check that is Unknown because a host gives no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// The host.
+    pub host: Box<str>,
+    /// The rule.
+    pub rule: Box<str>,
+    /// The reason of Unknown.
+    pub reason: Box<str>,
+    /// How much the rule matters.
+    pub severity: Severity,
+    /// Since when it has been Unknown.
+    pub since: Timestamp,
+    /// When a person is called because of it; None before the contract was looked at.
+    pub call: Option<Call>,
+}
+
+/// When a person is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// When first.
+    pub at: Timestamp,
+    /// How often after that.
+    pub every: Span,
+}
+
+impl Silence {
+    fn of(check: &Check, call: Option<Call>) -> Self {
+        Self {
+            host: check.host.as_str().into(),
+            rule: check.rule.as_str().into(),
+            reason: check.keyword.as_str().into(),
+            severity: check.severity,
+            since: check.since.0,
+            call,
+        }
+    }
+}
+
+/// What a look at a contract, whose checks are these, has to say.
+pub(super) fn of(view: &View, checks: &[Check]) -> Arc<[Silence]> {
+    let silent = escalation::unknown(view, checks).filter(|known| !known.check.host.is_empty());
+    let call = |at, every| Some(Call { at, every });
+    silent.map(|known| Silence::of(known.check, call(known.at, known.repeat_every))).collect()
+}
+
+/// What is on record of a contract that was not looked at yet: it calls nobody, and keeps what is called
+/// for already.
+#[must_use]
+pub fn on_record(checks: &[Check]) -> Arc<[Silence]> {
+    let silent = checks
+        .iter()
+        .filter(|check| check.result == CheckResult::Unknown && !check.host.is_empty());
+    silent.map(|check| Silence::of(check, None)).collect()
+}
