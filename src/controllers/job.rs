@@ -11,7 +11,8 @@ use kube::{
 
 use super::{Ctx, Error, Seen, create_as_us, names::owner_reference, workload::readable};
 use crate::{
-    api::{DONE_FOR, PART},
+    api::{DONE_FOR, Incident, PART},
+    decide::view::View,
     domain::{JobEnd, JobSeen, text},
     steps::job::TemplateRef,
 };
@@ -110,20 +111,22 @@ async fn log(ctx: &Ctx, namespace: &str, name: &str) -> String {
     ctx.read(&attempted, pods.logs(&pod.name_any(), &params)).await.unwrap_or_default()
 }
 
-/// Makes a Job, owned by the open Incident. One that is there already was made before: the next look
-/// sees whether it is this one.
+/// Makes a Job, owned by the open Incident, if that is still as it was decided on: by its name a Job
+/// that a person has deleted since, or that others have seen end, could not be told from one that was
+/// never made. One that is there already was made before: the next look sees whether it is this one.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn run(ctx: &Ctx, contract: &Seen, job: &Job) -> Result<(), Error> {
+pub async fn run(ctx: &Ctx, contract: &Seen, view: &View, job: &Job) -> Result<(), Error> {
     let namespace = &contract.key.namespace;
     let attempted = format!("making Job {namespace}/{}", job.name_any());
-    let uid = contract.object.uid().unwrap_or_default();
-    let Some(open) = ctx.index.incidents_of(&contract.key, &uid).0 else {
-        return Err(Error::Conflict { attempted });
-    };
+    let Some(decided_on) = &view.incident else { return Err(Error::Conflict { attempted }) };
+    let incidents: Api<Incident> = Api::namespaced(ctx.client.clone(), namespace);
+    let open = ctx.find(&attempted, incidents.get(&decided_on.name)).await?;
+    let is_that = |open: &Incident| open.resource_version().as_ref() == Some(&decided_on.version);
+    let Some(open) = open.filter(is_that) else { return Err(Error::Conflict { attempted }) };
     let mut job = job.clone();
-    job.metadata.owner_references = Some(vec![owner_reference(&*open)]);
+    job.metadata.owner_references = Some(vec![owner_reference(&open)]);
     let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), namespace);
     match ctx.write(&attempted, jobs.create(&create_as_us(), &job)).await {
         Ok(_) | Err(Error::Conflict { .. }) => Ok(()),

@@ -63,7 +63,7 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
         Write::Back { document, effect } => {
             write_back::write(ctx, seen, view, &document, effect).await
         }
-        Write::Act(act) => act_on(ctx, seen, &act).await,
+        Write::Act(act) => act_on(ctx, seen, view, &act).await,
         Write::Open { name, spec } => open(ctx, seen, &name, *spec).await,
         Write::Candidate { incident, plan } => candidate::store(ctx, seen, &incident, &plan).await,
         Write::IncidentStatus { name, status } => {
@@ -76,14 +76,14 @@ async fn one(ctx: &Ctx, seen: &Seen, view: &View, write: Write) -> Result<(), Er
 }
 
 /// A refusal is the answer to the act, and for the next look: it is no reason to stop looking.
-async fn act_on(ctx: &Ctx, seen: &Seen, act: &EffectAct) -> Result<(), Error> {
+async fn act_on(ctx: &Ctx, seen: &Seen, view: &View, act: &EffectAct) -> Result<(), Error> {
     let namespace = &seen.key.namespace;
     let done = match act.doing() {
         Doing::Change { change, workload, key } => {
             workload::change(ctx, &seen.key, *change, workload, key).await
         }
         Doing::DeletePods(pods) => workload::delete_pods(ctx, &seen.key, pods).await,
-        Doing::RunJob(job) => job::run(ctx, seen, job).await,
+        Doing::RunJob(job) => job::run(ctx, seen, view, job).await,
         Doing::Call(call) => return webhook::call(ctx, namespace, act.id(), call).await,
     };
     let Err(error) = done else { return Ok(()) };

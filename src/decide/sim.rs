@@ -27,7 +27,7 @@ mod served;
 mod undo;
 
 use super::{
-    contract::{Next, Write, decide},
+    contract::{Decision, Next, Write, decide},
     effective::Effective,
     fleet::Fleet,
     history::{Worth, worth},
@@ -52,8 +52,8 @@ use crate::{
         },
     },
     domain::{
-        Answer, Digest, Document, Doubt, DoubtReason, FailedPod, Heard, JobSeen, Probe, Probes,
-        SourceState, Span, Symptoms, Told, Warning, Workload, breaker::Call,
+        Answer, Digest, Document, Doubt, DoubtReason, FailedPod, Heard, JobEnd, JobSeen, Probe,
+        Probes, SourceState, Span, Symptoms, Told, Warning, Workload, breaker::Call,
     },
     rules::schema,
     steps::Change,
@@ -405,36 +405,42 @@ impl World {
         }
     }
 
-    /// One look; false when the process died in it. `Ok(next)` as the worker would see it.
-    fn look(&mut self) -> Option<Next> {
-        let mut view = self.view();
-        for _ in 0..16 {
+    /// What is decided on this world, on what it was decided, and what was asked for on the way.
+    fn decided(&self) -> (View, Decision, Vec<Need>) {
+        let (mut view, mut asked) = (self.view(), Vec::new());
+        while asked.len() < 16 {
             match decide(&view, self.now) {
                 Err(need) => {
-                    self.asked_edge += usize::from(need == Need::Edge);
-                    self.asked_source += usize::from(need == Need::Source);
-                    self.asked_symptoms += usize::from(need == Need::Symptoms);
-                    self.gather(&mut view, need);
+                    self.gather(&mut view, need.clone());
+                    asked.push(need);
                 }
-                Ok(decision) => {
-                    self.again = if decision.advances(&view) { 0 } else { self.again };
-                    self.again = if decision.next == Next::Again { self.again + 1 } else { 0 };
-                    self.most_again = self.most_again.max(self.again);
-                    for write in decision.stages.into_iter().flatten() {
-                        self.apply(write);
-                        if self.dies_after == Some(self.writes) {
-                            self.dies_after = None;
-                            self.told.clear();
-                            return None;
-                        }
-                    }
-                    decision.signals.into_iter().for_each(|signal| self.hear(signal));
-                    self.silences = decision.silences.unwrap_or(Arc::clone(&self.silences));
-                    return Some(decision.next);
-                }
+                Ok(decision) => return (view, decision, asked),
             }
         }
-        panic!("a look that asks without end");
+        panic!("a look that asks without end: {asked:?}");
+    }
+
+    /// One look; None when the process died in it, else what comes next as the worker would see it.
+    fn look(&mut self) -> Option<Next> {
+        let (view, decision, asked) = self.decided();
+        let times = |need| asked.iter().filter(|known| **known == need).count();
+        self.asked_edge += times(Need::Edge);
+        self.asked_source += times(Need::Source);
+        self.asked_symptoms += times(Need::Symptoms);
+        self.again = if decision.advances(&view) { 0 } else { self.again };
+        self.again = if decision.next == Next::Again { self.again + 1 } else { 0 };
+        self.most_again = self.most_again.max(self.again);
+        for write in decision.stages.into_iter().flatten() {
+            self.apply(write);
+            if self.dies_after == Some(self.writes) {
+                self.dies_after = None;
+                self.told.clear();
+                return None;
+            }
+        }
+        decision.signals.into_iter().for_each(|signal| self.hear(signal));
+        self.silences = decision.silences.unwrap_or(Arc::clone(&self.silences));
+        Some(decision.next)
     }
 
     fn hear(&mut self, signal: Signal) {

@@ -1,10 +1,7 @@
 //! Steps that act on the source's workload: intent, act, outcome, and no act twice.
 
 use super::*;
-use crate::{
-    api::incident::{Cause, EffectOutcome, StepEffect, StepOutcome},
-    domain::JobEnd,
-};
+use crate::api::incident::{Cause, EffectOutcome, StepEffect, StepOutcome};
 
 /// A contract whose document is broken beyond what history can mend, with a source that is down.
 pub(super) fn down(steps: &str) -> World {
@@ -413,7 +410,7 @@ const TELL: &str = "[{name: tell, retries: 2, webhook: {url: 'https://hooks.test
                      {name: again, refetchSource: {}}]";
 
 /// The same, with somebody to be told and answers from there.
-fn with_webhook(answers: &[Told]) -> World {
+pub(super) fn with_webhook(answers: &[Told]) -> World {
     let mut world = down(TELL);
     world.policies[0].spec.service_account_name = None;
     world.workload.as_mut().unwrap().wanted = 1;
@@ -553,7 +550,7 @@ const RUN: &str = "[{name: run, timeout: 1m, job: {templateConfigMapRef: {name: 
                     {name: again, refetchSource: {}}]";
 
 /// The same, with a Job that may mend it.
-fn with_job() -> World {
+pub(super) fn with_job() -> World {
     let mut world = down(RUN);
     world.workload.as_mut().unwrap().wanted = 1;
     let template = "{apiVersion: batch/v1, kind: Job, spec: {template: {spec: {restartPolicy: Never, \
@@ -563,7 +560,7 @@ fn with_job() -> World {
 }
 
 impl World {
-    fn end_jobs(&mut self, end: &JobEnd, log: &str) -> &mut Self {
+    pub(super) fn end_jobs(&mut self, end: &JobEnd, log: &str) -> &mut Self {
         for job in self.jobs.values_mut() {
             job.end = Some(end.clone());
             log.clone_into(&mut job.log);

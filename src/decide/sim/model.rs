@@ -3,7 +3,8 @@
 //! The faults are those that the property tests do not reach by chance: the process dies after any
 //! write of a look, or its answer is lost; a second replica, or a cache that lags, looks at a world
 //! that is past and writes late; an event is lost, so that time passes without a look; a person or a
-//! program changes the document, an asset, the served key or the workload at any moment.
+//! program changes the document, an asset, the served key, the workload or a Job at any moment, or a
+//! webhook falls silent.
 //!
 //! A late write meets the preconditions that the API server holds it to, see [`World::meets`]: what
 //! production does not send with one is not protected here either.
@@ -65,6 +66,13 @@ enum Edit {
     SilencesAsset,
     Vandal,
     RollsOut,
+    /// From now on the webhook takes calls and answers none.
+    WebhookHangs,
+    JobEnds,
+    JobFails,
+    /// A person deletes the Job. One that is not on record as made is left: nobody could tell it
+    /// from one that was never made.
+    JobGoes,
 }
 
 struct Contract {
@@ -80,8 +88,10 @@ impl World {
         let incidents = serde_json::to_string(&self.incidents).unwrap();
         let revisions: Vec<_> =
             self.revisions.iter().map(|(number, document)| (number, document.digest())).collect();
+        let outside =
+            format!("{:?}|{:?}|{:?}|{:?}", self.answers, self.told, self.calls, self.jobs);
         format!(
-            "{}|{status}|{incidents}|{}|{:?}|{:?}|{revisions:?}|{:?}|{:?}|{:?}|{:?}|{:?}",
+            "{}|{status}|{incidents}|{}|{:?}|{:?}|{revisions:?}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}|{outside}",
             self.now,
             self.contract,
             self.served,
@@ -90,6 +100,7 @@ impl World {
             self.workload,
             self.written_back,
             self.acts,
+            self.made,
             self.next,
         )
     }
@@ -100,19 +111,26 @@ impl World {
             (&seen.status, &seen.contract, &seen.written_back)
                 == (&self.status, &self.contract, &self.written_back)
         };
+        let same_incident = |name: &str| {
+            let of =
+                |world: &Self| world.incidents.iter().find(|(known, ..)| known == name).cloned();
+            // One that was not there was opened a moment ago, by this look or before it.
+            of(seen).is_none_or(|seen| Some(seen) == of(self))
+        };
         match write {
             Write::Serve { .. } | Write::Mark { .. } => {
                 (&seen.served, &seen.served_in) == (&self.served, &self.served_in)
             }
             Write::Back { .. } | Write::Status(_) => same_contract(),
-            Write::Act(_) => (&seen.workload, &seen.failed) == (&self.workload, &self.failed),
-            Write::IncidentStatus { name, .. } => {
-                let of = |world: &Self| {
-                    world.incidents.iter().find(|(known, ..)| known == name).cloned()
-                };
-                // One that was not there was opened a moment ago, by this look or before it.
-                of(seen).is_none_or(|seen| Some(seen) == of(self))
-            }
+            Write::Act(act) => match act.doing() {
+                Doing::Change { .. } | Doing::DeletePods(_) => {
+                    (&seen.workload, &seen.failed) == (&self.workload, &self.failed)
+                }
+                Doing::RunJob(_) => seen.incidents.iter().all(|(name, ..)| same_incident(name)),
+                // Its receiver knows the key.
+                Doing::Call(_) => true,
+            },
+            Write::IncidentStatus { name, .. } => same_incident(name),
             // A number that is taken by another document: see `store_revision`.
             Write::Revision { number, document } => self
                 .revisions
@@ -126,13 +144,7 @@ impl World {
 
     /// Applies what was decided on `seen`, until a write is refused or the process dies.
     fn perform(&mut self, seen: &Self, dies_after: Option<usize>) -> Option<Next> {
-        let mut view = seen.view();
-        let decision = loop {
-            match decide(&view, seen.now) {
-                Err(need) => seen.gather(&mut view, need),
-                Ok(decision) => break decision,
-            }
-        };
+        let (_, decision, _) = seen.decided();
         for (nth, write) in decision.stages.into_iter().flatten().enumerate() {
             if Some(nth) == dies_after || !self.meets(seen, &write) {
                 return None;
@@ -150,6 +162,9 @@ impl World {
     fn look_now(&mut self, dies_after: Option<usize>) -> Option<Next> {
         let seen = self.clone();
         let next = self.perform(&seen, dies_after);
+        if dies_after.is_some() {
+            self.told.clear();
+        }
         match next {
             Some(Next::At(at)) => self.next = Some(at),
             Some(Next::Changed) => self.next = None,
@@ -174,8 +189,18 @@ impl World {
                 self.vandal(&with(|document| document["title"] = json!("theirs")));
             }
             Edit::RollsOut if self.workload.is_some() => drop(self.roll_out()),
-            Edit::Vandal | Edit::RollsOut => {}
+            Edit::WebhookHangs => self.answers = vec![Told::Unheard("no answer".to_owned())],
+            Edit::JobEnds => drop(self.end_jobs(&JobEnd::Complete, "mended").roll_out()),
+            Edit::JobFails => drop(self.end_jobs(&JobEnd::Failed("Backoff".to_owned()), "")),
+            Edit::JobGoes if self.is_on_record() => self.jobs.clear(),
+            Edit::Vandal | Edit::RollsOut | Edit::JobGoes => {}
         }
+    }
+
+    /// Is the outcome of every effect known?
+    fn is_on_record(&self) -> bool {
+        let mut effects = self.incidents.iter().flat_map(|(_, _, status)| &status.effects);
+        effects.all(|effect| effect.outcome.is_some())
     }
 
     /// Looks until nothing is left to do now, and how many it took; Err when there is no end to it.
@@ -235,6 +260,15 @@ impl World {
         if keys.len() < self.acts.len() {
             return Some(format!("an effect was done twice: {:?}", self.acts));
         }
+        // Without policy and step: there is one step here that runs a Job.
+        let attempts: BTreeSet<_> =
+            self.made.iter().map(|key| key.rsplitn(3, '/').nth(2)).collect();
+        if attempts.len() < self.made.len() {
+            return Some(format!("a Job was made twice: {:?}", self.made));
+        }
+        if let Some(broken) = self.call_broken() {
+            return Some(broken);
+        }
         for (name, _, status) in &self.incidents {
             if status.tries.unwrap_or(0) > 2 {
                 return Some(format!("{name} has had more attempts than its policy gives it"));
@@ -245,6 +279,20 @@ impl World {
         let good = document.last_known_good.as_ref().map(|good| good.revision);
         let lost = served.into_iter().chain(good).find(|n| !self.revisions.contains_key(n));
         lost.map(|number| format!("revision {number}, which is needed, is gone"))
+    }
+
+    /// What is sent for one step of one attempt is always the same, and for another another.
+    fn call_broken(&self) -> Option<String> {
+        let mut sent = BTreeMap::new();
+        for call in &self.calls {
+            let body: Value = serde_json::from_str(&call.1).unwrap();
+            let of = ["incident", "attempt", "step"].map(|part| body["data"][part].to_string());
+            if *sent.entry(of).or_insert(call) != call {
+                return Some(format!("one call, and two keys or bodies: {:?}", self.calls));
+            }
+        }
+        let keys: BTreeSet<&String> = sent.values().map(|(key, _)| key).collect();
+        (keys.len() < sent.len()).then(|| format!("two calls, and one key: {:?}", self.calls))
     }
 
     /// The laws of one step from `before`.
@@ -338,12 +386,15 @@ impl Model for Contract {
             }
             Does::FallsBehind => {
                 left.pasts -= 1;
-                past = Some(Box::new(world.clone()));
+                past = Some(Box::new(World { told: BTreeMap::new(), ..world.clone() }));
             }
             Does::LooksBehind => {
                 let mut behind = past.take()?;
                 behind.now = world.now;
+                // What one process was told the other does not know.
+                let told = std::mem::take(&mut world.told);
                 world.perform(&behind, None);
+                world.told = told;
             }
             Does::Wakes => {
                 left.wakes -= 1;
@@ -374,7 +425,8 @@ impl Model for Contract {
                 |_, at: &At| at.measure.is_ok(),
             ),
             Property::sometimes("something is done", |_, at: &At| {
-                at.world.published > 1 || !at.world.acts.is_empty()
+                let World { acts, calls, made, .. } = &at.world;
+                at.world.published > 1 || !(acts.is_empty() && calls.is_empty() && made.is_empty())
             }),
         ]
     }
@@ -430,4 +482,25 @@ fn no_order_of_events_makes_an_effect_unsafe_or_endless() {
     explore("scaled, with a crash", &world, edits, CRASH);
     let edits = &[Edit::Mends, Edit::RollsOut];
     explore("scaled, with a second replica", &world, edits, PAST);
+}
+
+#[test]
+fn no_order_of_events_makes_a_call_another_one_or_endless() {
+    let silent = Told::Unheard("no answer".to_owned());
+    let taken = Told::Answered { status: 200, retry_after: None };
+    let mut world = effects::with_webhook(&[silent, taken]);
+    world.roll_out();
+    let edits = &[Edit::Mends, Edit::WebhookHangs];
+    explore("called, with a crash", &world, edits, Left { edits: 1, ..CRASH });
+    let edits = &[Edit::WebhookHangs];
+    explore("called, with a second replica", &world, edits, Left { edits: 1, ..PAST });
+}
+
+#[test]
+fn no_order_of_events_makes_a_job_run_twice_or_be_awaited_for_ever() {
+    let world = effects::with_job();
+    let edits = &[Edit::Mends, Edit::JobEnds, Edit::JobFails, Edit::JobGoes];
+    explore("run, with a crash", &world, edits, Left { edits: 1, ..CRASH });
+    let edits = &[Edit::JobEnds, Edit::JobGoes];
+    explore("run, with a second replica", &world, edits, Left { edits: 1, ..PAST });
 }
