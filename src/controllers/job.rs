@@ -9,7 +9,11 @@ use kube::{
     api::{ListParams, LogParams},
 };
 
-use super::{Ctx, Error, Seen, create_as_us, names::owner_reference, workload::readable};
+use super::{
+    Ctx, Error, Seen, create_as_us,
+    names::owner_reference,
+    workload::{goes_on, readable},
+};
 use crate::{
     api::{DONE_FOR, Incident, PART},
     decide::view::View,
@@ -21,7 +25,7 @@ use crate::{
 const LOG_LINES: i64 = 50;
 const LOG_BYTES: i64 = 16 * 1024;
 /// Most pods of a Job that are looked at.
-const MOST_PODS: u32 = 10;
+const MOST_PODS: u32 = 100;
 
 /// The template's text; Err with what a person has to change.
 ///
@@ -99,6 +103,10 @@ async fn log(ctx: &Ctx, namespace: &str, name: &str) -> String {
         .limit(MOST_PODS);
     let attempted = format!("reading the log of Job {namespace}/{name}");
     let Ok(found) = ctx.read(&attempted, pods.list(&of_it)).await else { return String::new() };
+    // Which is the newest is not known of a part of them.
+    if goes_on(&found) {
+        return String::new();
+    }
     let newest = found.items.into_iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone());
     let Some(pod) = newest else { return String::new() };
     let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());

@@ -22,12 +22,12 @@ use kube::{
 
 use super::{
     Ctx, Error,
-    workload::{self, fault},
+    workload::{self, fault, goes_on},
 };
 use crate::{
     api::contract::WorkloadRef,
     decide::symptoms::log,
-    domain::{ContainerLimits, Fact, ScannedLog, Symptoms, Warning, WorkloadKind, text},
+    domain::{ContainerLimits, Fact, ScannedLog, Symptoms, Unseen, Warning, WorkloadKind, text},
 };
 
 /// Most pods of a workload that are looked at.
@@ -56,16 +56,18 @@ pub async fn around(ctx: &Ctx, namespace: &str, named: &WorkloadRef) -> Symptoms
                 shields: Err(why.clone()),
                 warnings: Err(why.clone()),
                 log: Err(why),
+                unseen: Unseen::default(),
             };
         }
     };
-    let troubled = troubled(ctx, namespace, &maker.selector).await;
+    let mut unseen = Unseen::default();
+    let troubled = troubled(ctx, namespace, &maker.selector, &mut unseen.pods).await;
     let (shields, warnings, log) = tokio::join!(
-        shields(ctx, namespace, &maker.template),
-        warnings(ctx, namespace, named, &troubled),
+        shields(ctx, namespace, &maker.template, &mut unseen.policies),
+        warnings(ctx, namespace, named, &troubled, &mut unseen.events),
         scanned_log(ctx, namespace, &troubled),
     );
-    Symptoms { limits: Ok(limits(&maker.template)), shields, warnings, log }
+    Symptoms { limits: Ok(limits(&maker.template)), shields, warnings, log, unseen }
 }
 
 /// The answer, or why there is none, for people: what the API server said may hold anything.
@@ -117,24 +119,37 @@ fn limits(template: &PodTemplateSpec) -> Vec<ContainerLimits> {
 }
 
 /// The pods that do not run, or else those that do: a few of them.
-async fn troubled(ctx: &Ctx, namespace: &str, selector: &LabelSelector) -> Fact<Vec<Pod>> {
+async fn troubled(
+    ctx: &Ctx,
+    namespace: &str,
+    selector: &LabelSelector,
+    more: &mut bool,
+) -> Fact<Vec<Pod>> {
     let selector = Selector::try_from(selector.clone())
         .map_err(|_| "the workload's selector is not usable".to_owned())?;
     let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
     let of_it = ListParams::default().labels_from(&selector).limit(MOST_PODS);
     let attempted = format!("reading the pods of {namespace}");
-    let mut pods = known(ctx.read(&attempted, pods.list(&of_it)).await, DIAGNOSIS)?.items;
+    let found = known(ctx.read(&attempted, pods.list(&of_it)).await, DIAGNOSIS)?;
+    *more = goes_on(&found);
+    let mut pods = found.items;
     pods.sort_by_key(|pod| (fault(pod).is_none(), pod.name_any()));
     pods.truncate(MOST_TROUBLED);
     Ok(pods)
 }
 
 /// The `NetworkPolicies` that decide who may connect to pods of this template.
-async fn shields(ctx: &Ctx, namespace: &str, template: &PodTemplateSpec) -> Fact<Vec<String>> {
+async fn shields(
+    ctx: &Ctx,
+    namespace: &str,
+    template: &PodTemplateSpec,
+    more: &mut bool,
+) -> Fact<Vec<String>> {
     let policies: Api<NetworkPolicy> = Api::namespaced(ctx.client.clone(), namespace);
     let attempted = format!("reading the NetworkPolicies of {namespace}");
     let some = ListParams::default().limit(MOST_LISTED);
     let found = known(ctx.read(&attempted, policies.list(&some)).await, DIAGNOSIS)?;
+    *more = goes_on(&found);
     let none = BTreeMap::new();
     let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
     let labels = labels.unwrap_or(&none);
@@ -158,6 +173,7 @@ async fn warnings(
     namespace: &str,
     named: &WorkloadRef,
     troubled: &Fact<Vec<Pod>>,
+    more: &mut bool,
 ) -> Fact<Vec<Warning>> {
     // A Deployment's pods are made by its ReplicaSets, which are named after it.
     let maker = match named.kind {
@@ -182,6 +198,7 @@ async fn warnings(
         let warnings =
             ListParams::default().fields(&format!("type=Warning,{about}")).limit(MOST_LISTED);
         let found = known(ctx.read(&attempted, events.list(&warnings)).await, DIAGNOSIS)?;
+        *more |= goes_on(&found);
         for event in found.iter().filter(|event| is_ours(event)) {
             let Some(seen) = seen(event) else { continue };
             let known = by_reason

@@ -22,7 +22,7 @@ use k8s_openapi::{
 use kube::{
     Api, Resource, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, Preconditions},
-    core::Selector,
+    core::{ObjectList, Selector},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -65,7 +65,8 @@ pub async fn state(ctx: &Ctx, namespace: &str, source: &Source) -> Result<Source
                     scaler = readable(scaler_of(ctx, namespace, named).await)?;
                 }
                 let pods = readable(pods(ctx, namespace, &selector).await)?;
-                let pods = pods.map(|pods| {
+                let pods = pods.map(|(pods, more)| {
+                    state.more_pods = more;
                     state.failed = pods.iter().filter_map(|pod| failed(pod, &workload)).collect();
                     let mut faults: Vec<PodFault> = pods.iter().filter_map(fault).collect();
                     faults.sort();
@@ -232,12 +233,25 @@ async fn scaler_of(
     Ok(of_it.map(|scaler| format!("HorizontalPodAutoscaler {}", scaler.name_any())))
 }
 
-async fn pods(ctx: &Ctx, namespace: &str, selector: &LabelSelector) -> Result<Vec<Pod>, Error> {
+/// Some of the pods, and whether there are more.
+async fn pods(
+    ctx: &Ctx,
+    namespace: &str,
+    selector: &LabelSelector,
+) -> Result<(Vec<Pod>, bool), Error> {
     let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
-    let Ok(selector) = Selector::try_from(selector.clone()) else { return Ok(Vec::new()) };
+    // One that cannot be used selects what nobody here has seen.
+    let Ok(selector) = Selector::try_from(selector.clone()) else { return Ok((Vec::new(), true)) };
     let of_it = ListParams::default().labels_from(&selector).limit(MOST_PODS);
     let attempted = format!("reading the pods of {namespace}");
-    Ok(ctx.read(&attempted, pods.list(&of_it)).await?.items)
+    let found = ctx.read(&attempted, pods.list(&of_it)).await?;
+    let more = goes_on(&found);
+    Ok((found.items, more))
+}
+
+/// Does the list go on beyond its limit?
+pub(super) fn goes_on<K: Clone>(list: &ObjectList<K>) -> bool {
+    list.metadata.continue_.as_ref().is_some_and(|token| !token.is_empty())
 }
 
 /// The pod, where it has failed and is the workload's own: a selector may match others, too.

@@ -48,10 +48,14 @@ pub fn of<T>(
     match &state.pods {
         None => {}
         Some(Err(why)) => found(SourceCheck::Pods, CheckResult::Unknown, why),
-        Some(Ok(pods)) if pods.is_empty() => {
-            found(SourceCheck::Pods, CheckResult::Pass, "none of its pods is in trouble");
+        Some(Ok(pods)) => {
+            let told = match pods.as_slice() {
+                [] => (CheckResult::Pass, "none of its pods is in trouble".to_owned()),
+                pods => (CheckResult::Fail, named(pods)),
+            };
+            let (result, message) = in_part(state.more_pods, "pods", told);
+            found(SourceCheck::Pods, result, &message);
         }
-        Some(Ok(pods)) => found(SourceCheck::Pods, CheckResult::Fail, &named(pods)),
     }
     match &state.endpoints {
         None => {}
@@ -69,6 +73,20 @@ pub fn of<T>(
 #[must_use]
 pub fn is_down<T>(state: &SourceState, answer: Option<&Result<T, Doubt>>) -> bool {
     of(state, answer, Cause::NeverValid).cause == Cause::SourceDown
+}
+
+/// What is told of a list that goes on beyond what was looked at: that nothing was found in a part of
+/// it does not make it fine.
+pub(super) fn in_part(
+    is_part: bool,
+    of_what: &str,
+    (result, message): (CheckResult, String),
+) -> (CheckResult, String) {
+    if !is_part {
+        return (result, message);
+    }
+    let result = if result == CheckResult::Pass { CheckResult::Unknown } else { result };
+    (result, format!("{message}; there are more {of_what} than were looked at"))
 }
 
 fn named(pods: &[PodFault]) -> String {
@@ -107,6 +125,7 @@ mod tests {
             workload: Some(Ok(workload(2, 2))),
             pods: Some(Ok(pods(&[]))),
             failed: Vec::new(),
+            more_pods: false,
             endpoints: Some(Ok(2)),
         };
         let no_endpoint = || Some(Err("Service catalog has no ready endpoint".to_owned()));
@@ -116,6 +135,7 @@ mod tests {
                     workload: Some(Ok(workload(0, 0))),
                     pods: Some(Ok(pods(&[]))),
                     failed: Vec::new(),
+                    more_pods: false,
                     endpoints: no_endpoint(),
                 },
                 SourceCheck::Workload,
@@ -144,6 +164,22 @@ mod tests {
                 "is OOMKilled; Pod catalog-1 is a (and 1 more)",
             ),
             (
+                SourceState {
+                    pods: Some(Ok(pods(&["CrashLoopBackOff"]))),
+                    more_pods: true,
+                    ..well()
+                },
+                SourceCheck::Pods,
+                CheckResult::Fail,
+                "is CrashLoopBackOff; there are more pods than were looked at",
+            ),
+            (
+                SourceState { more_pods: true, ..well() },
+                SourceCheck::Pods,
+                CheckResult::Unknown,
+                "none of its pods is in trouble; there are more pods than were looked at",
+            ),
+            (
                 SourceState { endpoints: no_endpoint(), ..well() },
                 SourceCheck::Endpoints,
                 CheckResult::Fail,
@@ -154,6 +190,7 @@ mod tests {
                     workload: Some(Err("Deployment catalog does not exist".to_owned())),
                     pods: None,
                     failed: Vec::new(),
+                    more_pods: false,
                     endpoints: Some(Ok(1)),
                 },
                 SourceCheck::Workload,

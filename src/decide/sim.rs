@@ -53,7 +53,7 @@ use crate::{
     },
     domain::{
         Answer, Digest, Document, Doubt, DoubtReason, FailedPod, Heard, JobEnd, JobSeen, Probe,
-        Probes, SourceState, Span, Symptoms, Told, Warning, Workload, breaker::Call,
+        Probes, SourceState, Span, Symptoms, Told, Unseen, Warning, Workload, breaker::Call,
     },
     rules::schema,
     steps::Change,
@@ -105,6 +105,8 @@ struct World {
     /// Its pods that have failed, and the UIDs of those that were deleted.
     failed: Vec<FailedPod>,
     deleted: Vec<String>,
+    /// Are there more of its pods than are looked at?
+    more_pods: bool,
     /// What a webhook answers, one after the other; the last one stays.
     answers: Vec<Told>,
     /// The calls of it, by their key and what they say; and what this process knows of them.
@@ -180,6 +182,7 @@ impl World {
             acts: Vec::new(),
             failed: Vec::new(),
             deleted: Vec::new(),
+            more_pods: false,
             answers: vec![Told::Answered { status: 200, retry_after: None }],
             calls: Vec::new(),
             told: BTreeMap::new(),
@@ -364,6 +367,7 @@ impl World {
                     workload: self.workload.clone().map(Ok),
                     pods: self.workload.is_some().then(|| Ok(Vec::new())),
                     failed: self.failed.clone(),
+                    more_pods: self.more_pods,
                     endpoints: Some(if self.is_up() { Ok(1) } else { Err(down) }),
                 });
             }
@@ -374,6 +378,7 @@ impl World {
                     shields: Ok(Vec::new()),
                     warnings: Ok(vec![warning]),
                     log: Err("not allowed".to_owned()),
+                    unseen: Unseen::default(),
                 }));
             }
             Need::Edge => {

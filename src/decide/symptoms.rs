@@ -23,7 +23,7 @@ use crate::{
 };
 
 use super::{
-    diagnose,
+    diagnose::{self, in_part},
     view::{Need, View},
 };
 
@@ -54,14 +54,19 @@ pub fn explain<T>(
     symptoms: Option<&Symptoms>,
     now: Timestamp,
 ) -> Diagnosis {
-    let Some(Symptoms { limits, shields, warnings, log }) = symptoms else { return diagnosis };
+    let Some(Symptoms { limits, shields, warnings, log, unseen }) = symptoms else {
+        return diagnosis;
+    };
     let mut found = |check, (result, message): (CheckResult, String)| {
         diagnosis.evidence.push(Evidence { check, result, message: text::message(&message) });
     };
     found(SourceCheck::Limits, told(limits, |limits| of_limits(limits, state)));
-    found(SourceCheck::NetworkPolicies, told(shields, |names| of_shields(names, state, answer)));
-    found(SourceCheck::Events, told(warnings, |warnings| of_warnings(warnings, now)));
-    found(SourceCheck::Logs, told(log, of_log));
+    let of_them = told(shields, |names| of_shields(names, state, answer));
+    found(SourceCheck::NetworkPolicies, in_part(unseen.policies, "NetworkPolicies", of_them));
+    let of_them = told(warnings, |warnings| of_warnings(warnings, now));
+    let of_them = in_part(unseen.events, "Events", of_them);
+    found(SourceCheck::Events, in_part(unseen.pods, "pods", of_them));
+    found(SourceCheck::Logs, in_part(unseen.pods, "pods", told(log, of_log)));
     diagnosis
 }
 

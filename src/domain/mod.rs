@@ -26,6 +26,6 @@ pub use effect::{JobEnd, JobSeen, Told};
 pub use patch::{Op, OpKind, ValueFrom};
 pub use probe::{Answer, Heard, LATELY, Probe, Probes};
 pub use size::ByteSize;
-pub use symptoms::{ContainerLimits, Fact, LogPattern, ScannedLog, Symptoms, Warning};
+pub use symptoms::{ContainerLimits, Fact, LogPattern, ScannedLog, Symptoms, Unseen, Warning};
 pub use verdict::{Doubt, DoubtReason, Severity, Verdict, Violation};
 pub use workload::{FailedPod, PodFault, SourceState, Workload, WorkloadKind};

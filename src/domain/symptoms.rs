@@ -20,6 +20,19 @@ pub struct Symptoms {
     pub warnings: Fact<Vec<Warning>>,
     /// The end of one container's log.
     pub log: Fact<ScannedLog>,
+    /// What was not looked at.
+    pub unseen: Unseen,
+}
+
+/// Which lists go on beyond what was looked at: nothing is known about the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unseen {
+    /// Its pods: those whose Events and log were asked for are the worst of some.
+    pub pods: bool,
+    /// The `NetworkPolicies` of its namespace.
+    pub policies: bool,
+    /// Events about it.
+    pub events: bool,
 }
 
 /// What a container may use, as its resource limits say; None where there is no limit.

@@ -149,6 +149,8 @@ pub struct SourceState {
     pub pods: Option<Result<Vec<PodFault>, String>>,
     /// Those of its pods that have failed; none where its pods are not known.
     pub failed: Vec<FailedPod>,
+    /// Does it have more pods than were looked at?
+    pub more_pods: bool,
     /// The addresses of its Service that are ready, Err with why there is none; None when no
     /// Service is named.
     pub endpoints: Option<Result<usize, String>>,

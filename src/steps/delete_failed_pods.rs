@@ -35,7 +35,9 @@ impl DeleteFailedPods {
         let failed = view.state.iter().flat_map(|state| &state.failed);
         let pods: Vec<_> = failed.take(MOST_PODS).cloned().collect();
         if pods.is_empty() {
-            return Proposal::Nothing(format!("no pod of {workload} has failed"));
+            let more = view.state.is_some_and(|state| state.more_pods);
+            let more = if more { ", and it has more than were looked at" } else { "" };
+            return Proposal::Nothing(format!("no pod of {workload} has failed{more}"));
         }
         Proposal::Act(Act::DeletePods(pods))
     }
@@ -70,7 +72,8 @@ mod tests {
         ];
         for (workload, pods, count, expected) in table {
             let failed = failed(count);
-            let state = SourceState { workload, pods: Some(pods), failed, endpoints: None };
+            let state =
+                SourceState { workload, pods: Some(pods), failed, ..SourceState::default() };
             let document = json!({});
             let mut view = view(&document, &[]);
             view.state = Some(&state);

@@ -2,13 +2,18 @@
 
 use std::process::Command;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use futures::future::try_join_all;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{apps::v1::Deployment, core::v1::Pod, networking::v1::NetworkPolicy},
+};
 use kintsugi::api::{Incident, contract::CheckResult, incident::Cause};
-use kube::ResourceExt as _;
+use kube::{Api, Resource, ResourceExt as _, api::PostParams};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    effects::{contract, service, world},
+    effects::{contract, service, world, world_with},
     healing::{incident_when, policy},
     support::{Cluster, Namespace, workload::workload},
 };
@@ -137,4 +142,72 @@ async fn a_network_policy_is_blamed_where_ready_pods_cannot_be_connected_to() {
         CheckResult::Fail,
         "network policy: its pods are behind NetworkPolicy deny, they are ready",
     );
+}
+
+#[tokio::test]
+async fn a_log_is_told_by_the_patterns_in_it_and_no_line_of_it_is_shown() {
+    let (cluster, namespace, web, _operator) = world_with("log", &["--diagnosis-logs"]).await;
+    service(&namespace, &web, false).await;
+    let mut manifest: Value =
+        serde_json::from_str(&workload("Deployment", "catalog", 1, "CrashLoopBackOff")).unwrap();
+    manifest["spec"]["template"]["spec"]["containers"][0]["name"] = json!("crashing");
+    namespace.apply(&manifest.to_string()).await;
+    only_asks(&namespace).await;
+    namespace.apply(&contract("uk", "Deployment", "catalog", |_| {})).await;
+
+    let incident = incident_when(&namespace, "uk", "Escalated").await;
+    let (result, message) = told(&incident, "Logs");
+    let begins = "the last 3 lines of container crashing in Pod catalog-";
+    assert!(result == CheckResult::Fail && message.starts_with(begins), "{result:?} {message}");
+    assert!(message.ends_with(": crash once, last at 2026-01-01T00:00:00Z"), "{message}");
+    let stored = serde_json::to_string(&incident).unwrap();
+    for line in ["canary", "password", "runtime error", "goroutine"] {
+        assert!(!stored.contains(line), "{line} is in the Incident: {stored}");
+    }
+    let shown = described(&cluster, &namespace, &incident);
+    assert!(shown.contains("crash once") && !shown.contains("canary"), "{shown}");
+}
+
+/// More of them than a list is looked at of, before the one that matters by name.
+async fn crowd<K>(namespace: &Namespace, of: impl Fn(String) -> Value)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    let objects: Api<K> = namespace.api();
+    let all = (0..101).map(|n| serde_json::from_value(of(format!("a-{n:03}"))).unwrap());
+    let all: Vec<K> = all.collect();
+    let params = PostParams::default();
+    try_join_all(all.iter().map(|object| objects.create(&params, object))).await.unwrap();
+}
+
+#[tokio::test]
+async fn lists_that_are_longer_than_what_is_looked_at_are_unknown_and_say_so() {
+    let (_cluster, namespace, web, _operator) = world("crowded").await;
+    service(&namespace, &web, false).await;
+    crowd::<NetworkPolicy>(&namespace, |name| {
+        json!({"metadata": {"name": name}, "spec": {"podSelector": {"matchLabels": {"app": "b"}}}})
+    })
+    .await;
+    // Of nobody's, and started by nobody: no fault can be seen of them.
+    crowd::<Pod>(&namespace, |name| {
+        json!({
+            "metadata": {"name": name, "labels": {"app": "catalog"}},
+            "spec": {"schedulerName": "nobody", "containers": [{"name": "main", "image": "a:1"}]},
+        })
+    })
+    .await;
+    namespace.apply(&workload("Deployment", "catalog", 1, "CrashLoopBackOff")).await;
+    only_asks(&namespace).await;
+    namespace.apply(&contract("uk", "Deployment", "catalog", |_| {})).await;
+    let incident = incident_when(&namespace, "uk", "Escalated").await;
+    let more = |of_what: &str| format!("there are more {of_what} than were looked at");
+    for (check, of_what) in
+        [("Pods", "pods"), ("NetworkPolicies", "NetworkPolicies"), ("Events", "pods")]
+    {
+        says(&incident, check, CheckResult::Unknown, &more(of_what));
+    }
 }

@@ -59,13 +59,18 @@ pub fn contract(name: &str, kind: &str, workload: &str, change: impl FnOnce(&mut
 
 /// A namespace, its web server, and an operator that may reach no other address and no plain http.
 pub async fn world(prefix: &str) -> (Cluster, Namespace, Web, Operator) {
+    world_with(prefix, &[]).await
+}
+
+/// The same, with these flags besides.
+pub async fn world_with(prefix: &str, flags: &[&str]) -> (Cluster, Namespace, Web, Operator) {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, prefix).await;
     let web = Web::start_outside().await;
     web.answer("/export", 200, "application/json", "{\"title\": \"From the source\"}");
     // The machine's address need not be a private one, as a pod's is.
     let allow = format!("--allow-cidrs={}/32", web.ip());
-    let operator = Operator::start(&cluster, &namespace, &[&allow]);
+    let operator = Operator::start(&cluster, &namespace, &[&[allow.as_str()], flags].concat());
     (cluster, namespace, web, operator)
 }
 

@@ -120,16 +120,24 @@ run kube-controller-manager --kube-api-qps=1000 --kube-api-burst=2000 --kubeconf
 
 if [ "${CORE:-}" != 1 ]; then
   run kube-scheduler --kubeconfig=scheduler.kubeconfig --leader-elect=false --secure-port=0
-  # What every pod has logged, in the form that container runtimes keep it in.
+  # What every container has logged, in the form that container runtimes keep it in, and what one
+  # that is called `crashing` has.
   cat >logs.yaml <<YAML
 apiVersion: kwok.x-k8s.io/v1alpha1
 kind: ClusterLogs
 metadata: {name: all}
-spec: {logs: [{logsFile: $state/pod.log}]}
+spec:
+  logs:
+  - {logsFile: $state/pod.log}
+  - {containers: [crashing], logsFile: $state/crash.log}
 YAML
   for line in "asked for a new export" "password=canary-of-the-log" "mended 12 documents"; do
     echo "2026-01-01T00:00:00.000000000Z stdout F $line"
   done >pod.log
+  for line in "starting with password=canary-of-the-log" \
+    "panic: runtime error: canary-of-the-log" "goroutine 1 [running]:"; do
+    echo "2026-01-01T00:00:00.000000000Z stderr F $line"
+  done >crash.log
   # Without a Lease that is renewed the node, and every pod on it, is NotReady after 50 s.
   run kwok --kubeconfig=kwok.kubeconfig --manage-all-nodes --node-lease-duration-seconds=40 \
     --node-ip="$ip" --node-port=10250 --server-address="$ip:10250" \

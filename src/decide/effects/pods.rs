@@ -39,6 +39,10 @@ pub(super) fn turn(at: &Turning<'_>) -> Turn {
     }
     let is_meant = |pod: &&FailedPod| effect.pods.iter().any(|meant| meant.uid == pod.uid);
     let left: Vec<FailedPod> = state.failed.iter().filter(is_meant).cloned().collect();
+    if left.is_empty() && state.more_pods {
+        let message = "it has more pods than were looked at: whether all were deleted is not known";
+        return at.not_done(effect, EffectOutcome::Unknown, message);
+    }
     if left.is_empty() {
         return at.done(effect, &format!("{} failed pods are gone", effect.pods.len()));
     }

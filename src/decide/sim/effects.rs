@@ -100,6 +100,23 @@ fn where_no_pod_has_failed_none_is_deleted() {
 }
 
 #[test]
+fn where_not_all_pods_were_looked_at_none_counts_as_deleted_or_as_well() {
+    let mut world = with_failed_pods(2);
+    world.until_intended();
+    world.failed.clear();
+    world.more_pods = true;
+    world.settle();
+    let effect = &world.effects()[0];
+    assert_eq!(effect.outcome, Some(EffectOutcome::Unknown), "{effect:?}");
+    assert!(effect.message.contains("more pods than were looked at"), "{effect:?}");
+    let mut world = with_failed_pods(0);
+    world.more_pods = true;
+    world.settle();
+    let message = &world.incidents[0].2.message;
+    assert!(message.contains("it has more than were looked at"), "{message}");
+}
+
+#[test]
 fn a_pod_that_changed_after_the_intent_is_deleted_as_it_is_then_and_one_that_is_gone_is_not_missed()
 {
     let mut world = with_failed_pods(2);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     api::incident::Cause,
-    domain::{LogPattern, PodFault, Workload},
+    domain::{LogPattern, PodFault, Unseen, Workload},
 };
 
 fn at(minute: i64) -> Timestamp {
@@ -14,6 +14,7 @@ fn nothing() -> Symptoms {
         shields: Ok(Vec::new()),
         warnings: Ok(Vec::new()),
         log: Ok(log(Vec::new())),
+        unseen: Unseen::default(),
     }
 }
 
@@ -180,6 +181,7 @@ fn what_is_seen_around_a_workload_never_changes_the_cause() {
         shields: Ok(vec!["deny".to_owned()]),
         warnings: Ok(vec![warning("BackOff", 12, 0)]),
         log: Ok(log(vec![LogPattern { name: "crash", lines: 1, last: None }])),
+        unseen: Unseen::default(),
     };
     let well = SourceState {
         workload: Some(Ok(Workload::default())),
@@ -194,5 +196,36 @@ fn what_is_seen_around_a_workload_never_changes_the_cause() {
             assert_eq!(explained.cause, found.cause);
             assert_eq!(explained.evidence[..found.evidence.len()], found.evidence);
         }
+    }
+}
+
+#[test]
+fn a_list_that_goes_on_beyond_what_was_looked_at_is_never_fine() {
+    let (pods, policies, events) = (
+        Unseen { pods: true, ..Unseen::default() },
+        Unseen { policies: true, ..Unseen::default() },
+        Unseen { events: true, ..Unseen::default() },
+    );
+    let table = [
+        (SourceCheck::NetworkPolicies, policies, "; there are more NetworkPolicies than were"),
+        (SourceCheck::Events, events, "within 1h; there are more Events than were looked at"),
+        (SourceCheck::Events, pods, "within 1h; there are more pods than were looked at"),
+        (SourceCheck::Logs, pods, "no known trouble; there are more pods than were looked at"),
+    ];
+    let answers = Ok(());
+    for (check, unseen, says) in table {
+        let told = |symptoms: Symptoms| {
+            evidence(check, &Symptoms { unseen, ..symptoms }, &state(&[], true), Some(&answers))
+        };
+        let (is, message) = told(nothing());
+        assert!(is == CheckResult::Unknown && message.contains(says), "{check}: {is:?} {message}");
+        let in_trouble = Symptoms {
+            warnings: Ok(vec![warning("BackOff", 12, 0)]),
+            log: Ok(log(vec![LogPattern { name: "crash", lines: 1, last: None }])),
+            ..nothing()
+        };
+        let (is, message) = told(in_trouble);
+        assert_ne!(is, CheckResult::Pass, "{message}");
+        assert!(message.contains("than were looked at"), "{message}");
     }
 }
