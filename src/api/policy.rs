@@ -105,6 +105,7 @@ pub struct RemediationPolicySpec {
 /// Which failures a policy is for; all that is given must hold.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("has(self.widgets) || has(self.selector) || has(self.rules) || has(self.types) || has(self.keywords) || has(self.severities) || has(self.causes)").message("match must give at least one of widgets, selector, rules, types, keywords, severities, causes; a policy for everything says default: true"))]
+#[x_kube(validation = Rule::new("!has(self.selector) || (has(self.selector.matchLabels) && size(self.selector.matchLabels) > 0) || (has(self.selector.matchExpressions) && size(self.selector.matchExpressions) > 0)").message("selector is empty and selects every contract; name labels, or take it out: a policy for everything says default: true"))]
 #[serde(rename_all = "camelCase")]
 pub struct Match {
     /// Widget types.

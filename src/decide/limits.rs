@@ -476,6 +476,49 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_budget_is_spent_just_while_so_many_repairs_are_as_young_as_its_window(
+            repairs in prop::collection::vec(0_i64..=100, 0..12),
+            limit in 0_usize..6, window in 1_i64..60,
+        ) {
+            const NOW: i64 = 100;
+            let policy = policy(&format!("budget: {{limit: {limit}, window: {window}s}}"));
+            let repaired: Vec<_> = repairs.iter().map(|second| (*second, None)).collect();
+            let fleet = fleet(50, &repaired, 0);
+            let young =
+                |second: i64| repairs.iter().filter(|at| **at + window > second).count();
+            match budget(&policy, fleet.troubles.iter().map(|trouble| &**trouble), at(NOW)) {
+                Ok(()) => prop_assert!(young(NOW) < limit),
+                Err(held) => {
+                    prop_assert!(young(NOW) >= limit);
+                    let frees = (NOW..=NOW + window).find(|second| young(*second) < limit);
+                    prop_assert_eq!(held.until, frees.map(at));
+                }
+            }
+        }
+
+        #[test]
+        fn whoever_repairs_whenever_the_budget_lets_him_never_overspends_it(
+            wants in prop::collection::vec(any::<bool>(), 150),
+            limit in 1_usize..6, window in 1_i64..60,
+        ) {
+            let policy = policy(&format!("budget: {{limit: {limit}, window: {window}s}}"));
+            let mut repairs: Vec<i64> = Vec::new();
+            for (second, wants) in (0_i64..).zip(wants) {
+                let repaired: Vec<_> = repairs.iter().map(|second| (*second, None)).collect();
+                let fleet = fleet(50, &repaired, 0);
+                let troubles = fleet.troubles.iter().map(|trouble| &**trouble);
+                if wants && budget(&policy, troubles, at(second)).is_ok() {
+                    repairs.push(second);
+                }
+            }
+            let most = repairs
+                .iter()
+                .map(|from| repairs.iter().filter(|at| (*from..from + window).contains(*at)).count())
+                .max();
+            prop_assert!(most.unwrap_or(0) <= limit, "{most:?} within {window}s: {repairs:?}");
+        }
+
+        #[test]
         fn the_last_moment_of_a_storm_is_the_last_moment_of_a_storm(
             spans in prop::collection::vec((0_i64..50, prop::option::of(0_i64..60)), 0..12),
             most in 0_usize..6,

@@ -221,6 +221,8 @@ fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn policy(name: &str, created: i64, spec: &str) -> Policy {
@@ -302,6 +304,58 @@ mod tests {
             "match: {causes: [Stale, DocumentChanged]}",
         ] {
             assert_eq!(winner(&[policy("p", 1, spec)], None), "p", "{spec}");
+        }
+    }
+
+    /// Policies of different names, which match the same failure in all ways or do not, twice in any order.
+    fn any_policies() -> impl Strategy<Value = (Vec<Policy>, Vec<Policy>)> {
+        let wanted = prop::sample::select(vec![
+            "default: true",
+            "match: {selector: {matchLabels: {shop: uk}}}",
+            "match: {keywords: [required]}",
+            "match: {widgets: [storefinder]}",
+            "match: {rules: [schema]}",
+            "match: {widgets: [storefinder], rules: [schema]}",
+            "match: {widgets: [other]}",
+            "match: {rules: [schema], causes: [Stale]}",
+        ]);
+        let any = prop::collection::vec((wanted, 0_i64..3, -1..2), 0..7).prop_map(|all| {
+            let policy = |(nth, (wanted, created, priority)): (usize, (&str, i64, i32))| {
+                policy(&format!("p-{nth}"), created, &format!("{wanted}\npriority: {priority}"))
+            };
+            all.into_iter().enumerate().map(policy).collect::<Vec<_>>()
+        });
+        any.prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle()))
+    }
+
+    proptest! {
+        #[test]
+        fn the_winner_is_the_same_in_any_order_and_beats_each_other_alone(
+            (policies, shuffled) in any_policies()
+        ) {
+            let best = winner(&policies, None);
+            prop_assert_eq!(&best, &winner(&shuffled, None));
+            let alone = |policy: &Policy| winner(std::slice::from_ref(policy), None);
+            let matching: Vec<&Policy> =
+                policies.iter().filter(|policy| alone(policy) == policy.name).collect();
+            let Some(won) = matching.iter().find(|policy| policy.name == best) else {
+                prop_assert!(matching.is_empty() && best == "none", "{best} does not match");
+                return Ok(());
+            };
+            for other in &policies {
+                prop_assert_eq!(&winner(&[other.clone(), (*won).clone()], None), &best);
+                prop_assert_eq!(&winner(&policies, Some(&other.name)), &other.name);
+            }
+        }
+
+        #[test]
+        fn a_policy_that_loses_changes_nothing_but_the_reason((policies, _) in any_policies()) {
+            let best = winner(&policies, None);
+            for loser in policies.iter().filter(|policy| policy.name != best) {
+                let mut others = policies.clone();
+                others.retain(|policy| policy.name != loser.name);
+                prop_assert_eq!(&winner(&others, None), &best);
+            }
         }
     }
 }

@@ -1006,6 +1006,30 @@ fn check_laws(world: &World) -> Result<(), TestCaseError> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn from_the_same_facts_the_same_is_decided_with_the_same_questions(
+        story in prop::collection::vec(happens(), 1..12), healing in healing()
+    ) {
+        let mut world = World::new(&good());
+        world.contract["healing"] = healing;
+        let decided = |world: &World| {
+            let (_, decision, asked) = world.decided();
+            format!("{decision:?} {asked:?}")
+        };
+        for what in &story {
+            happen(&mut world, what);
+            prop_assert_eq!(decided(&world), decided(&world.clone()));
+            // Between two looks of one story, too.
+            world.look();
+            prop_assert_eq!(decided(&world), decided(&world.clone()));
+            world.settle();
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]

@@ -323,6 +323,17 @@ fn bad_policies() -> Vec<(String, &'static str)> {
             policy("match: {}, steps: [{name: a, wait: {for: 1s}}]"),
             "match must give at least one of",
         ),
+        (
+            policy("match: {selector: {}}, steps: [{name: a, wait: {for: 1s}}]"),
+            "selector is empty and selects every contract",
+        ),
+        (
+            policy(
+                "match: {widgets: [a], selector: {matchLabels: {}}}, \
+                 steps: [{name: a, wait: {for: 1s}}]",
+            ),
+            "selector is empty and selects every contract",
+        ),
         (policy("steps: [{name: a, wait: {for: 1s}}]"), "exactly one of match, default: true"),
         (
             policy("default: true, match: {widgets: [a]}, steps: [{name: a, wait: {for: 1s}}]"),

@@ -65,6 +65,11 @@ fn a_repair_waits_for_its_window_and_is_made_when_it_opens() {
 fn windows_that_never_open_or_cannot_be_used_hold_and_say_what_to_change() {
     for (windows, expected) in [
         ("[{kind: Allow, schedule: '0 0 30 2 *', duration: 1h}]", "never open"),
+        (
+            "[{kind: Allow, schedule: '0 8 * * *', duration: 1h}, \
+              {kind: Deny, schedule: '0 0 * * *', duration: 24h}]",
+            "the windows of RemediationPolicy heal never open: change its spec.windows",
+        ),
         ("[{kind: Deny, schedule: 'daily', duration: 1h}]", "spec.windows[0].schedule"),
     ] {
         let mut world = world(&format!("windows: {windows}"));
