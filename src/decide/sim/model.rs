@@ -13,6 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{Hash, Hasher},
     io::Write as _,
+    sync::Mutex,
 };
 
 use stateright::{Checker, Model, Property};
@@ -39,7 +40,7 @@ struct At {
     past: Option<Box<World>>,
     left: Left,
     /// How far the end is, see [`World::measure`], where the last step broke no law.
-    measure: Result<(usize, usize), String>,
+    measure: Measure,
     /// Of all that later steps can depend on.
     key: Digest,
 }
@@ -79,7 +80,11 @@ struct Contract {
     world: World,
     edits: &'static [Edit],
     left: Left,
+    measures: Mutex<BTreeMap<Digest, Measure>>,
 }
+
+/// See [`World::measure`].
+type Measure = Result<(usize, usize), String>;
 
 impl World {
     /// All that later steps can depend on.
@@ -228,7 +233,7 @@ impl World {
     /// The measure: how many wakes and then looks are left until all is healed, mitigated or in the
     /// hands of people, when nobody disturbs it any more. Every look makes it smaller, so there is
     /// always an end.
-    fn measure(&self) -> Result<(usize, usize), String> {
+    fn measure(&self) -> Measure {
         let mut ahead = self.clone();
         let looks = ahead.rest()?;
         for wakes in 0..WAKES_MAX {
@@ -311,11 +316,23 @@ impl World {
     }
 }
 
-impl At {
-    fn new(world: World, past: Option<Box<World>>, left: Left, broken: Option<String>) -> Self {
-        let measure = broken.map_or_else(|| world.measure(), Err);
-        let key = format!("{left:?}|{:?}|{}", past.as_ref().map(|past| past.key()), world.key());
-        Self { key: Digest::of_bytes(key.as_bytes()), world, past, left, measure }
+impl Contract {
+    fn at(&self, world: World, past: Option<Box<World>>, left: Left, broken: Option<String>) -> At {
+        let of_world = world.key();
+        let measure = broken.map_or_else(|| self.measure(&world, &of_world), Err);
+        let key = format!("{left:?}|{:?}|{of_world}", past.as_ref().map(|past| past.key()));
+        At { key: Digest::of_bytes(key.as_bytes()), world, past, left, measure }
+    }
+
+    /// Taken once of each world: many paths lead to it, with more or less that may still happen.
+    fn measure(&self, world: &World, key: &str) -> Measure {
+        let key = Digest::of_bytes(key.as_bytes());
+        if let Some(known) = self.measures.lock().unwrap().get(&key) {
+            return known.clone();
+        }
+        let measure = world.measure();
+        self.measures.lock().unwrap().insert(key, measure.clone());
+        measure
     }
 }
 
@@ -352,7 +369,7 @@ impl Model for Contract {
     type Action = Does;
 
     fn init_states(&self) -> Vec<At> {
-        vec![At::new(self.world.clone(), None, self.left, None)]
+        vec![self.at(self.world.clone(), None, self.left, None)]
     }
 
     fn actions(&self, at: &At, actions: &mut Vec<Does>) {
@@ -407,7 +424,7 @@ impl Model for Contract {
         }
         world.said.clear();
         let broken = world.law_broken().or_else(|| world.step_broken(&before.world));
-        let mut at = At::new(world, past, left, broken);
+        let mut at = self.at(world, past, left, broken);
         if does == Does::Look
             && at.world.writes > before.world.writes
             && let (Ok(before), Ok(after)) = (measure, &at.measure)
@@ -434,7 +451,7 @@ impl Model for Contract {
 
 /// Explores all that may happen to `world`.
 fn explore(name: &str, world: &World, edits: &'static [Edit], left: Left) {
-    let model = Contract { world: world.clone(), edits, left };
+    let model = Contract { world: world.clone(), edits, left, measures: Mutex::default() };
     let checker = model.checker().threads(2).spawn_bfs().join();
     writeln!(
         std::io::stdout(),
