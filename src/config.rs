@@ -51,6 +51,10 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_FETCHES_PER_HOST", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub fetches_per_host: u16,
 
+    /// How long a server of assets that could not be reached five times in a row is left alone
+    #[arg(long, env = "KINTSUGI_ASSET_BREAKER_OPEN_FOR", default_value = "60s")]
+    pub asset_breaker_open_for: Span,
+
     /// Address blocks that may be connected to although they are private, loopback or the like
     #[arg(long, env = "KINTSUGI_ALLOW_CIDRS", value_delimiter = ',')]
     pub allow_cidrs: Vec<IpNet>,
@@ -151,6 +155,7 @@ impl Config {
             connect_timeout: self.connect_timeout.to_std(),
             probe_deadline: self.fetch_timeout.to_std(),
             total: usize::from(self.fetches),
+            open_for: self.asset_breaker_open_for.to_std(),
             per_host: usize::from(self.fetches_per_host),
             ..outbound::Config::default()
         }
@@ -203,13 +208,14 @@ mod tests {
             "--fetch-timeout=8s",
             "--fetches=9",
             "--fetches-per-host=2",
+            "--asset-breaker-open-for=9s",
             "--allow-http",
             "--allow-cidrs=10.0.0.0/8",
         ];
         let outbound = config(&args).outbound();
         let secs = Duration::from_secs;
         assert_eq!((outbound.connect_timeout, outbound.probe_deadline), (secs(7), secs(8)));
-        assert_eq!((outbound.total, outbound.per_host), (9, 2));
+        assert_eq!((outbound.total, outbound.per_host, outbound.open_for), (9, 2, secs(9)));
         assert!(outbound.allow_http && outbound.allow_cidrs.len() == 1);
     }
 

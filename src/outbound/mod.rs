@@ -20,6 +20,7 @@ mod guard;
 mod headers;
 mod limits;
 mod probe;
+mod quiet;
 mod reach;
 mod resolve;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use probe::{Prober, Want};
 pub use resolve::{Lookup, SystemLookup};
 
 use limits::{Limits, Slot};
+use quiet::Quiet;
 use reach::Reach;
 use resolve::{GuardedResolver, PinnedResolver};
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub probe_deadline: Duration,
     /// How long a probe may wait for a free slot before it starts.
     pub queue_timeout: Duration,
+    /// How long a server of assets is left alone that could not be reached several times in a row.
+    pub open_for: Duration,
     /// Most requests to one host at once.
     pub per_host: usize,
     /// Most requests at once.
@@ -78,6 +82,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(3),
             probe_deadline: Duration::from_secs(10),
             queue_timeout: Duration::from_secs(30),
+            open_for: Duration::from_secs(60),
             per_host: 4,
             total: 64,
             remember_bytes: 8 << 20,
@@ -91,6 +96,7 @@ pub struct Outbound {
     guard: Arc<Guard>,
     limits: Limits,
     reach: Reach,
+    quiet: Quiet,
     http: reqwest::Client,
     /// Clients that know only the addresses of one Service; loading root certificates for each
     /// request would be slow.
@@ -121,6 +127,7 @@ impl Outbound {
             http: build(client(&config).dns_resolver(resolver))?,
             limits: Limits::new(config.total, config.per_host),
             reach: Reach::default(),
+            quiet: Quiet::new(config.open_for, config.probe_deadline),
             pinned: Cache::builder()
                 .max_capacity(64)
                 .time_to_idle(Duration::from_secs(300))

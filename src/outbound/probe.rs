@@ -6,7 +6,8 @@
 //! One look per URL at a time, shared by all who ask. What was seen is remembered within a bound:
 //! for those who can do with an older look, for the host's `ETag` and `Last-Modified`, and so
 //! that a host which asked us to wait is left alone. That wait is kept per URL and not per host:
-//! one tenant's URL must not be able to stop the checks of all others on a shared host.
+//! one tenant's URL must not be able to stop the checks of all others on a shared host. A server that
+//! cannot be reached at all is left alone for a while, see [`super::quiet`].
 
 use std::{
     collections::HashMap,
@@ -158,11 +159,15 @@ impl Prober {
         // A queue is no fault of the host, so waiting in it does not count against the deadline.
         let slot = timeout(outbound.config.queue_timeout, outbound.slot(&url)).await;
         let slot = slot.map_err(|_| OutboundError::busy(&url))??;
+        // Asked for last: who waited in the queue learns what became of those before.
+        outbound.quiet.admit(&url)?;
         let deadline = outbound.config.probe_deadline;
         let late = OutboundError::deadline(&url, deadline);
         let awaits = Arc::default();
         let answer = timeout(deadline, outbound.ask(&url, key.length, good, slot, &awaits)).await;
-        answer.unwrap_or_else(|_| Err(outbound.gave_up(&awaits, late)))
+        let answer = answer.unwrap_or_else(|_| Err(outbound.gave_up(&awaits, late)));
+        outbound.quiet.note(&url, &answer);
+        answer
     }
 }
 

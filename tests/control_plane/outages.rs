@@ -8,10 +8,13 @@ use kintsugi::api::{
 use serde_json::{Value, json};
 
 use crate::{
-    healing::{events, events_until, incident_when, incidents, policy, world},
+    healing::{events, events_until, incident_when, incidents, policy},
     parents::{about, is},
-    support::{Namespace, Operator, condition, has, storefinder, web::Web},
+    support::{Cluster, Namespace, Operator, condition, has, storefinder, web::Web},
 };
+
+const ARGS: [&str; 3] =
+    ["--allow-cidrs=127.0.0.0/8", "--allow-http", "--asset-breaker-open-for=2s"];
 
 /// A contract that shows these assets, and is looked at each second.
 async fn shows(namespace: &Namespace, name: &str, assets: &[String]) {
@@ -34,7 +37,9 @@ async fn calls(namespace: &Namespace) -> usize {
 #[tokio::test]
 async fn a_host_that_gives_no_answer_is_unknown_and_one_incident_once_it_lasts() {
     const SHOPS: [&str; 5] = ["at", "be", "cz", "de", "ee"];
-    let (cluster, namespace, mut operator) = world("outage").await;
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "outage").await;
+    let mut operator = Operator::start(&cluster, &namespace, &ARGS);
     let web = Web::start().await;
     web.answer("/a.png", 200, "image/png", "png");
     let replace = json!([{"name": "asset", "replaceAsset": {"url": web.url("/a.png")}}]);
@@ -71,8 +76,7 @@ async fn a_host_that_gives_no_answer_is_unknown_and_one_incident_once_it_lasts()
     events_until(&namespace, "Escalated").await;
     operator.signal("KILL");
     operator.wait();
-    let _operator =
-        Operator::start(&cluster, &namespace, &["--allow-cidrs=127.0.0.0/8", "--allow-http"]);
+    let _operator = Operator::start(&cluster, &namespace, &ARGS);
     let back = Web::start_on(&address).await;
     back.answer("/a.png", 200, "image/png", "png");
     for name in SHOPS {
@@ -93,7 +97,9 @@ async fn a_host_that_gives_no_answer_is_unknown_and_one_incident_once_it_lasts()
 
 #[tokio::test]
 async fn an_operator_that_reaches_no_host_says_so_and_does_nothing_that_needs_one() {
-    let (_cluster, namespace, _operator) = world("egress").await;
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "egress").await;
+    let _operator = Operator::start(&cluster, &namespace, &ARGS);
     let refetch = json!([{"name": "refetch", "refetchSource": {}}]);
     let patient = json!({"breaker": {"failureThreshold": 100}});
     policy(&namespace, &refetch, &patient).await;

@@ -338,3 +338,17 @@ async fn what_is_remembered_stays_within_its_bound() {
     assert!(prober.seen.weighted_size() <= 10_000 && prober.seen.entry_count() > 0);
     assert!(prober.under_way.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_thousand_assets_of_a_server_that_is_gone_cost_it_a_few_looks() {
+    let names = Names::new(&[]);
+    let prober = Prober::new(outbound(config(), Arc::clone(&names)));
+    let urls: Vec<String> = (0..1_000).map(|nth| format!("http://gone.test/{nth}.png")).collect();
+    let looks = urls.iter().map(|url| prober.probe(url, NOW));
+    for probe in futures::future::join_all(looks).await {
+        let Probe::Failed { reason, host, .. } = probe else { panic!("{probe:?}") };
+        assert_eq!((reason, host.as_deref()), (DoubtReason::DnsFailed, Some("gone.test")));
+    }
+    // Those that were under way when the fifth had failed come on top.
+    assert!(names.lookups("gone.test") < 10, "{}", names.lookups("gone.test"));
+}
