@@ -290,6 +290,8 @@ pub enum Cause {
     NeverValid,
     /// The source does not answer, or what makes it answer does not run; in a diagnosis only.
     SourceDown,
+    /// The source answers, and not with a document that can be taken over; in a diagnosis only.
+    SourceInvalid,
     /// More contracts of one policy are in trouble at once than its `storm` allows; of several
     /// contracts only.
     Storm,

@@ -145,6 +145,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         fleet: None,
         approval_guard: None,
         each_calls: ctx.index.is_speechless(namespace),
+        shared: incident.as_ref().map_or_else(Vec::new, |_| ctx.index.shared_in(namespace)),
         strictest: if ctx.config.observe_only { Mode::Observe } else { Mode::Auto },
         incident: incident.map(|object| OpenIncident::of(&object)),
         ended,

@@ -7,7 +7,7 @@ use crate::{
         contract::CheckResult,
         incident::{Cause, Diagnosis, Evidence, SourceCheck},
     },
-    domain::{Doubt, PodFault, SourceState, text},
+    domain::{Doubt, DoubtReason, PodFault, SourceState, text},
 };
 
 /// Most faulty pods that are named.
@@ -65,14 +65,27 @@ pub fn of<T>(
             found(SourceCheck::Endpoints, CheckResult::Pass, &message);
         }
     }
-    let is_down = evidence.iter().any(|evidence| evidence.result == CheckResult::Fail);
-    Diagnosis { cause: if is_down { Cause::SourceDown } else { otherwise }, evidence }
+    let fails = |evidence: &&Evidence| evidence.result == CheckResult::Fail;
+    let cause = match evidence.iter().filter(fails).map(|evidence| evidence.check).next_back() {
+        None => otherwise,
+        Some(SourceCheck::Answer) if is_invalid(answer) => Cause::SourceInvalid,
+        Some(_) => Cause::SourceDown,
+    };
+    Diagnosis { cause, evidence }
+}
+
+/// Did it answer, and not with a document?
+fn is_invalid<T>(answer: Option<&Result<T, Doubt>>) -> bool {
+    let doubt = answer.and_then(|answer| answer.as_ref().err());
+    doubt.is_some_and(|doubt| {
+        matches!(doubt.reason, DoubtReason::SourceInvalid | DoubtReason::ResponseTooLarge)
+    })
 }
 
 /// Is anything of the source found to be broken?
 #[must_use]
-pub fn is_down<T>(state: &SourceState, answer: Option<&Result<T, Doubt>>) -> bool {
-    of(state, answer, Cause::NeverValid).cause == Cause::SourceDown
+pub fn is_broken<T>(state: &SourceState, answer: Option<&Result<T, Doubt>>) -> bool {
+    of(state, answer, Cause::NeverValid).cause != Cause::NeverValid
 }
 
 /// What is told of a list that goes on beyond what was looked at: that nothing was found in a part of
@@ -100,7 +113,7 @@ fn named(pods: &[PodFault]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Document, DoubtReason, Workload};
+    use crate::domain::{Document, Workload};
 
     fn workload(wanted: i32, available: i32) -> Workload {
         Workload {
@@ -212,5 +225,10 @@ mod tests {
         assert_eq!((diagnosis.cause, diagnosis.evidence.len()), (Cause::Stale, 5));
         let refused: Result<(), _> = Err(Doubt::new(DoubtReason::ConnectionFailed, "refused"));
         assert_eq!(of(&well(), Some(&refused), Cause::Stale).cause, Cause::SourceDown);
+        let invalid: Result<(), _> = Err(Doubt::new(DoubtReason::SourceInvalid, "no JSON"));
+        assert_eq!(of(&well(), Some(&invalid), Cause::Stale).cause, Cause::SourceInvalid);
+        let scaled_away = SourceState { endpoints: Some(Err("none".to_owned())), ..well() };
+        let diagnosis = of(&scaled_away, Some(&invalid), Cause::Stale);
+        assert_eq!(diagnosis.cause, Cause::SourceDown, "what does not run comes first");
     }
 }

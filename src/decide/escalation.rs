@@ -154,6 +154,9 @@ pub(super) fn advised(why: &str, cause: Cause) -> String {
             "bring the asset back, point the document at another, or give fallbackAssets"
         }
         Cause::Stale => "publish a fresh document, and see why its source stopped",
+        Cause::SourceInvalid => {
+            "mend what the source answers with; status.diagnosis says what is wrong with it"
+        }
         Cause::SourceDown => "bring the source back; status.diagnosis says what is wrong with it",
         Cause::Storm => {
             "look for what they share; their policy repairs nothing until fewer are in trouble, or \

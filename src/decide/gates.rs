@@ -16,7 +16,11 @@ use crate::{
 };
 
 use super::{
-    Held, blame, breakers, hosts, limits, pause, pin,
+    Held, blame, breakers,
+    hosts::{self, EGRESS_BROKEN},
+    limits,
+    pause::{self, PAUSED},
+    pin,
     plan::Candidate,
     requests,
     select::Policy,
@@ -27,6 +31,8 @@ use super::{
 
 /// Why an Incident is held whose schema is to blame.
 pub const SCHEMA_HELD: &str = "SchemaHeld";
+const SUSPENDED: &str = "Suspended";
+const PINNED: &str = "Pinned";
 
 /// The right to write one candidate, and no other, once.
 #[derive(Debug)]
@@ -130,7 +136,7 @@ fn suspended(view: &View, segments: &[Segment]) -> Result<(), Held> {
             }
             Some(_) => continue,
         };
-        return Err(Held { reason: "Suspended", message, until: None });
+        return Err(Held { reason: SUSPENDED, message, until: None });
     }
     Ok(())
 }
@@ -143,7 +149,14 @@ fn pinned(view: &View, now: Timestamp) -> Result<(), Held> {
         "annotation {PIN} pins document {} until {until}; remove it to repair before",
         pinned.digest.short()
     );
-    Err(Held { reason: "Pinned", message, until: Some(until) })
+    Err(Held { reason: PINNED, message, until: Some(until) })
+}
+
+/// May an Incident that waits for this be held by its schema, as far as the gates have been asked? Those
+/// that come before it say nothing about it.
+#[must_use]
+pub fn may_blame(waiting: &str) -> bool {
+    matches!(waiting, SCHEMA_HELD | SUSPENDED | PAUSED | PINNED | EGRESS_BROKEN)
 }
 
 /// A schema that good documents fail is mended by whoever changed it, or accepted as it is: one

@@ -34,7 +34,7 @@ use super::{
     episode,
     escalation::{self, REPEAT_EVERY},
     fleet::Trouble,
-    gates::SCHEMA_HELD,
+    gates::{self, SCHEMA_HELD},
     limits::{self, STORM},
     moves::Move,
     record::Record,
@@ -232,24 +232,24 @@ fn storms(family: &Family, now: Timestamp) -> (Vec<Common<'_>>, Option<Timestamp
 }
 
 fn schemas(family: &Family) -> impl Iterator<Item = Common<'_>> {
-    let mut blamed: BTreeMap<&About, Vec<&IncidentSpec>> = BTreeMap::new();
+    let mut blamed: BTreeMap<&About, Vec<&Incident>> = BTreeMap::new();
     // Those whose schema a person has accepted are held no more, and are repaired.
-    for open in family.open.iter().filter(|open| waiting(open) == SCHEMA_HELD) {
+    for open in family.open.iter().filter(|open| gates::may_blame(waiting(open))) {
         if let Some(about) = &open.spec.blames {
-            blamed.entry(about).or_default().push(&open.spec);
+            blamed.entry(about).or_default().push(open);
         }
     }
     blamed.into_iter().map(|(about, members)| Common {
         about: about.clone(),
         cause: Cause::SchemaChanged,
         // A contract that blames it anew is news, whoever has blamed it for long.
-        since: members.iter().map(|spec| spec.opened_at.0).max().unwrap_or(Timestamp::MAX),
+        since: members.iter().map(|open| open.spec.opened_at.0).max().unwrap_or(Timestamp::MAX),
         why: match members.len() {
             1 => "the last good document of 1 contract fails the schema, too".to_owned(),
             many => format!("the last good documents of {many} contracts fail the schema, too"),
         },
-        members: Members::Incidents(members),
-        holds: true,
+        holds: members.iter().any(|open| waiting(open) == SCHEMA_HELD),
+        members: Members::Incidents(members.into_iter().map(|open| &open.spec).collect()),
         repeat_every: REPEAT_EVERY,
     })
 }

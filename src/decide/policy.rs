@@ -82,6 +82,7 @@ fn is_never_asked(cause: Cause) -> bool {
     match cause {
         Cause::Overwritten
         | Cause::SourceDown
+        | Cause::SourceInvalid
         | Cause::Storm
         | Cause::AssetHostDown
         | Cause::EgressBroken => true,

@@ -13,8 +13,8 @@ use crate::{
     api::{
         condition::{ConditionType, Conditions, whole_seconds},
         incident::{
-            Attempt, Cause, EffectOutcome, IncidentStatus, Intent, Outcome as AttemptOutcome,
-            Retried, Series, State, StepEffect, StepOutcome, StepTaken,
+            About, Attempt, Cause, EffectOutcome, IncidentStatus, Intent,
+            Outcome as AttemptOutcome, Retried, Series, State, StepEffect, StepOutcome, StepTaken,
         },
         policy::{Retry, Step},
     },
@@ -685,7 +685,7 @@ impl<'a> Record<'a> {
     /// Calls a person when one of the two clocks has run out: asked at every look at an open
     /// Incident, whatever else is waited for.
     pub(super) fn escalate_when_late(&mut self, view: &View) {
-        if self.is_spoken_for() && !view.each_calls {
+        if !view.each_calls && (self.is_spoken_for() || view.shared.iter().any(|s| self.is_in(s))) {
             return;
         }
         if self.conditions.is_true(ConditionType::Escalated) {
@@ -704,6 +704,18 @@ impl<'a> Record<'a> {
     fn is_spoken_for(&self) -> bool {
         limits::is_storm(&self.status.waiting)
             || (self.status.waiting == SCHEMA_HELD && self.incident.spec.blames.is_some())
+    }
+
+    /// Is it one of those that an Incident with this subject is about, whatever it waits for now? A
+    /// policy that a person suspends in a storm makes nobody call who did not before.
+    fn is_in(&self, shared: &About) -> bool {
+        let spec = &self.incident.spec;
+        let mut policies = spec.plan.iter().filter_map(|segment| segment.policy_ref.as_ref());
+        match shared {
+            About::Policy(policy) => policies.any(|named| named == policy),
+            About::Class(_) | About::Schema(_) => spec.blames.as_ref() == Some(shared),
+            About::Host(_) | About::Egress(_) => false,
+        }
     }
 
     /// Does it wait for what may hold several contracts?

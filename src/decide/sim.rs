@@ -48,7 +48,8 @@ use crate::{
         DONE_FOR, PIN,
         contract::{EffectiveRef, Mode, WidgetContractStatus},
         incident::{
-            Approval, ApprovalDecision, IncidentSpec, IncidentStatus, Never, State, StepEffect,
+            About, Approval, ApprovalDecision, IncidentSpec, IncidentStatus, Never, State,
+            StepEffect,
         },
     },
     domain::{
@@ -76,6 +77,7 @@ struct World {
     revisions: BTreeMap<u32, Arc<Document>>,
     max_mode: Mode,
     each_calls: bool,
+    shared: Vec<About>,
     fleet: Fleet,
     gitops: Option<String>,
     written_back: Option<WrittenBack>,
@@ -164,6 +166,7 @@ impl World {
             revisions: BTreeMap::new(),
             max_mode: Mode::Auto,
             each_calls: false,
+            shared: Vec::new(),
             fleet: Fleet::default(),
             gitops: None,
             written_back: None,
@@ -287,6 +290,7 @@ impl World {
             policies: self.policies.clone(),
             strictest: Mode::Auto,
             each_calls: self.each_calls,
+            shared: self.shared.clone(),
             max_mode: None,
             fleet: None,
             approval_guard: None,

@@ -41,8 +41,9 @@ pub fn lack(view: &View) -> Option<Need> {
         let is_silent = matches!(view.source, Some(Err(_)));
         return (is_inside && is_silent).then_some(Need::State);
     };
-    let is_down = diagnose::is_down(state, view.source.as_ref());
-    (is_down && source.workload_ref.is_some() && view.symptoms.is_none()).then_some(Need::Symptoms)
+    let is_broken = diagnose::is_broken(state, view.source.as_ref());
+    (is_broken && source.workload_ref.is_some() && view.symptoms.is_none())
+        .then_some(Need::Symptoms)
 }
 
 /// The diagnosis of a source, with what is seen around its workload where it is down.

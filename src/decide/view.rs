@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     api::{
         contract::{EffectiveRef, Mode, NeverAgain, Origin, WidgetContractStatus},
-        incident::{Cause, Incident, IncidentSpec, IncidentStatus, State, StepOutcome},
+        incident::{About, Cause, Incident, IncidentSpec, IncidentStatus, State, StepOutcome},
         refs::LocalRef,
     },
     domain::{
@@ -71,6 +71,8 @@ pub struct View {
     pub strictest: Mode,
     /// Is no Incident written about what several contracts share, so that each of them calls?
     pub each_calls: bool,
+    /// What the open Incidents about what several contracts share are about, while this one has one.
+    pub shared: Vec<About>,
     /// The other contracts of the namespace, when somebody asked ([`Need::Fleet`]).
     pub fleet: Option<Fleet>,
     /// The furthest mode that the namespace allows, when somebody asked ([`Need::MaxMode`]).

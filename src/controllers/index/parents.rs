@@ -9,7 +9,10 @@ use kube::ResourceExt as _;
 
 use super::{Index, Key, version_of};
 use crate::{
-    api::{Incident, RemediationPolicySpec},
+    api::{
+        Incident, RemediationPolicySpec,
+        incident::{About, State},
+    },
     decide::{
         parents::{Family, Parent},
         select,
@@ -46,6 +49,17 @@ impl Index {
     /// Could it not?
     pub fn is_speechless(&self, namespace: &str) -> bool {
         self.lock().speechless.contains(namespace)
+    }
+
+    /// What the open Incidents of a namespace about what several contracts share are about.
+    pub fn shared_in(&self, namespace: &str) -> Vec<About> {
+        let state = self.lock();
+        let here = state.parents.iter().filter(|(key, _)| &*key.namespace == namespace);
+        let is_over = |object: &Incident| {
+            object.status.as_ref().and_then(|status| status.state).is_some_and(State::is_over)
+        };
+        let open = here.filter(|(_, object)| !is_over(object));
+        open.filter_map(|(_, object)| object.spec.about.clone()).collect()
     }
 
     /// The newest version of any Incident.

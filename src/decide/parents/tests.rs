@@ -222,6 +222,27 @@ fn contracts_that_blame_one_schema_share_one_incident_about_it() {
 }
 
 #[test]
+fn a_pause_of_contracts_that_blame_a_schema_neither_ends_their_incident_nor_opens_one() {
+    let blame = json!({"schema": {"name": "schemas", "key": "v3.json"}});
+    for opened_before in [true, false] {
+        let mut town = Town::new("storm: {maxUnhealthy: 100%}");
+        town.break_contracts(2, Some(&blame));
+        if opened_before {
+            town.settle();
+        }
+        for open in &mut town.family.open {
+            let mut paused = (**open).clone();
+            paused.status.as_mut().unwrap().waiting = "Paused".to_owned();
+            *open = Arc::new(paused);
+        }
+        town.settle();
+        let expected: &[(&str, State)] =
+            if opened_before { &[("schema/schemas/v3.json", State::Escalated)] } else { &[] };
+        assert_eq!(town.states(), are(expected));
+    }
+}
+
+#[test]
 fn those_that_are_over_are_kept_up_to_a_number_and_a_time() {
     let mut town = Town::new("storm: {cooldown: 1s}");
     for _ in 0..8 {

@@ -9,7 +9,8 @@ use crate::{
     api::{
         PAUSE,
         condition::{ConditionType, Conditions},
-        incident::State,
+        incident::{About, State},
+        refs::LocalRef,
     },
     decide::{
         fleet::{Fleet, Trouble},
@@ -150,6 +151,18 @@ fn where_nothing_is_written_about_a_storm_each_contract_calls_for_itself() {
         world.run_for(Span::mins(30));
         assert_eq!(waiting(&world), "Storm");
         assert_eq!(world.times(Reason::Escalated), expected);
+    }
+}
+
+#[test]
+fn a_policy_that_is_suspended_in_a_storm_makes_no_contract_call_for_itself() {
+    for (shared, expected) in [(vec!["heal"], 0), (vec!["another"], 1), (vec![], 1)] {
+        let mut world = world("suspend: true\nescalation: {unresolvedAfter: 10m}");
+        let about = |name: &&str| About::Policy(LocalRef { name: (*name).to_owned() });
+        world.shared = shared.iter().map(about).collect();
+        world.assign(&document(&json!(7)));
+        world.run_for(Span::mins(30));
+        assert_eq!((waiting(&world), world.times(Reason::Escalated)), ("Suspended", expected));
     }
 }
 
