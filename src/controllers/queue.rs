@@ -6,10 +6,12 @@
 //!
 //! Promises: one contract is never worked on twice at the same time; what changes while it is
 //! worked on is looked at once more afterwards; of several times at which to look, the earliest
-//! counts; nothing that was added is forgotten.
+//! counts; nothing that was added is forgotten; the namespaces take turns.
+
+mod lanes;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,13 +19,11 @@ use std::{
 use rand::RngExt as _;
 use tokio::sync::Notify;
 
+use self::lanes::Lanes;
 use super::Key;
 
 /// The longest wait before what failed is tried again.
 pub const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
-
-/// Room for this many keys is kept when none is ready.
-const MOST_SPARE: usize = 1_024;
 
 /// A queue of keys, ready now or later.
 #[derive(Debug, Default)]
@@ -35,9 +35,7 @@ pub struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    ready: VecDeque<Key>,
-    /// Members of `ready`.
-    waiting: HashSet<Key>,
+    ready: Lanes,
     running: HashSet<Key>,
     /// Running, and changed since it was taken.
     dirty: HashSet<Key>,
@@ -61,7 +59,7 @@ impl Queue {
     /// Look at `key` at `at`, unless it is to be looked at sooner anyway.
     pub fn at(&self, key: Key, at: Instant) {
         let mut state = self.lock();
-        if state.waiting.contains(&key) || state.due.get(&key).is_some_and(|(due, _)| *due <= at) {
+        if state.ready.contains(&key) || state.due.get(&key).is_some_and(|(due, _)| *due <= at) {
             return;
         }
         state.cancel(&key);
@@ -78,9 +76,7 @@ impl Queue {
         let mut state = self.lock();
         state.cancel(key);
         state.dirty.remove(key);
-        if state.waiting.remove(key) {
-            state.ready.retain(|waiting| waiting != key);
-        }
+        state.ready.remove(key);
     }
 
     /// The next key to work on, which must be given back by [`Queue::done`]; None once closed.
@@ -156,8 +152,8 @@ impl State {
     fn make_ready(&mut self, key: Key) {
         if self.running.contains(&key) {
             self.dirty.insert(key);
-        } else if self.waiting.insert(key.clone()) {
-            self.ready.push_back(key);
+        } else {
+            self.ready.push(&key);
         }
     }
 
@@ -173,14 +169,8 @@ impl State {
     }
 
     fn pop(&mut self) -> Option<Key> {
-        let key = self.ready.pop_front()?;
-        self.waiting.remove(&key);
+        let key = self.ready.pop()?;
         self.running.insert(key.clone());
-        if self.ready.is_empty() && self.ready.capacity() > MOST_SPARE {
-            // A burst is over: the room that it took is given back.
-            self.ready.shrink_to_fit();
-            self.waiting.shrink_to_fit();
-        }
         Some(key)
     }
 
@@ -231,6 +221,49 @@ mod tests {
         queue.at(key("late"), now + Duration::from_secs(60));
         assert_eq!(queue.take().await.unwrap(), key("late"));
         assert!(queue.lock().later.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_namespace_does_not_wait_for_all_of_another_one() {
+        let queue = Queue::default();
+        for nth in 0..10_000 {
+            queue.now(Key::new("many", &nth.to_string()));
+        }
+        queue.now(Key::new("few", "a"));
+        queue.now(Key::new("few", "b"));
+        let mut order = Vec::new();
+        for _ in 0..5 {
+            order.push(queue.take().await.unwrap().to_string());
+        }
+        assert_eq!(order, ["many/0", "few/a", "many/1", "few/b", "many/2"]);
+        // What comes later does not wait for them either, nor for what it had before.
+        queue.done(&Key::new("few", "a"));
+        queue.now(Key::new("few", "a"));
+        let next = [queue.take().await.unwrap(), queue.take().await.unwrap()];
+        assert!(next.contains(&Key::new("few", "a")), "{next:?}");
+        // All of the others still get their look.
+        let mut rest = 0;
+        while !queue.lock().ready.is_empty() {
+            queue.take().await.unwrap();
+            rest += 1;
+        }
+        assert_eq!(rest, 10_000 - 4);
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_is_not_handed_out_and_takes_no_turn() {
+        let queue = Queue::default();
+        for name in ["a", "b"] {
+            queue.now(Key::new("gone", name));
+        }
+        queue.now(key("kept"));
+        queue.at(Key::new("gone", "later"), Instant::now());
+        for name in ["a", "b", "later"] {
+            queue.forget(&Key::new("gone", name));
+        }
+        assert_eq!(queue.take().await.unwrap(), key("kept"));
+        let state = queue.lock();
+        assert!(state.ready.is_empty() && state.later.is_empty() && state.due.is_empty());
     }
 
     #[tokio::test]
