@@ -14,6 +14,7 @@
 //! All of it follows from the Incidents that are there, and from the checks in the status of contracts:
 //! a crash loses nothing and opens nothing twice.
 
+mod members;
 mod outages;
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
@@ -24,12 +25,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{
         condition::{ConditionType, whole_seconds},
-        incident::{About, Cause, Incident, IncidentSpec, IncidentStatus, RuleViolation, State},
+        incident::{About, Cause, Incident, IncidentSpec, IncidentStatus, State},
         refs::LocalRef,
     },
-    domain::{Digest, Heard, Severity, Span, text},
+    domain::{Digest, Heard, Span, text},
 };
 
+use self::members::{Members, places, rules};
 use super::{
     episode,
     escalation::{self, REPEAT_EVERY},
@@ -49,8 +51,6 @@ const KEPT: usize = 5;
 /// The same of all hosts together.
 const HOSTS_KEPT: usize = 50;
 const KEPT_FOR: Span = Span::mins(168 * 60);
-/// Places that the members of a family share, as far as the Incident shows them.
-const PLACES_SHOWN: usize = 20;
 /// Of the name of what is in common, as part of an Incident's name.
 const NAME_MAX: usize = 40;
 
@@ -116,61 +116,6 @@ struct Common<'a> {
     /// Is anything held because of it? A person is not called for what concerns nobody.
     holds: bool,
     repeat_every: Span,
-}
-
-/// Whom it concerns.
-enum Members<'a> {
-    /// Contracts with Incidents of their own.
-    Incidents(Vec<&'a IncidentSpec>),
-    /// Checks that are Unknown.
-    Silences(Vec<&'a Silence>),
-}
-
-/// A place at which one of them fails: rule, path and keyword.
-type Place<'a> = (&'a str, &'a str, &'a str);
-
-impl<'a> Members<'a> {
-    fn severity(&self) -> Option<Severity> {
-        match self {
-            Self::Incidents(specs) => specs.iter().map(|spec| spec.severity).max(),
-            Self::Silences(silences) => silences.iter().map(|silence| silence.severity).max(),
-        }
-    }
-
-    fn rules(&self) -> Vec<&'a str> {
-        match self {
-            Self::Incidents(specs) => {
-                let segments = specs.iter().flat_map(|spec| &spec.plan);
-                segments.flat_map(|segment| &segment.rules).map(String::as_str).collect()
-            }
-            Self::Silences(silences) => silences.iter().map(|silence| &*silence.rule).collect(),
-        }
-    }
-
-    /// The places, the most frequent first.
-    fn places(&self) -> Vec<(Place<'a>, usize)> {
-        match self {
-            Self::Incidents(specs) => {
-                let places = specs.iter().flat_map(|spec| &spec.violations);
-                most_frequent(
-                    places.map(|v| (v.rule.as_str(), v.path.as_str(), v.keyword.as_str())),
-                )
-            }
-            Self::Silences(silences) => {
-                most_frequent(silences.iter().map(|silence| (&*silence.rule, "", &*silence.reason)))
-            }
-        }
-    }
-
-    /// The place at which the most of them fail, where it is more than one.
-    fn shared_most(&self) -> Option<String> {
-        // What is Unknown fails nowhere.
-        let Self::Incidents(_) = self else { return None };
-        let ((rule, path, keyword), times) =
-            self.places().into_iter().next().filter(|(_, n)| *n > 1)?;
-        let place = if path.is_empty() { "the whole document" } else { path };
-        Some(format!("{times} of them fail rule {rule} ({keyword}) at {place}"))
-    }
 }
 
 /// What to write, and when to look again.
@@ -372,39 +317,6 @@ fn over(incident: &OpenIncident) -> &'static str {
         Cause::Storm => "the storm is over, and repairs go on",
         _ => "no good document fails the schema any more",
     }
-}
-
-/// The rules that do not pass, the most frequent first: `schema (12), images (3)`.
-fn rules(members: &Members<'_>) -> String {
-    let frequent = most_frequent(members.rules().into_iter());
-    let shown = frequent.into_iter().map(|(rule, times)| format!("{rule} ({times})"));
-    shown.collect::<Vec<_>>().join(", ")
-}
-
-/// The places at which members do not pass, the most frequent first.
-fn places(members: &Members<'_>) -> Vec<RuleViolation> {
-    let what = match members {
-        Members::Incidents(_) => "fails",
-        Members::Silences(_) => "cannot be checked",
-    };
-    let shown = members.places().into_iter().take(PLACES_SHOWN);
-    let shown = shown.map(|((rule, path, keyword), times)| RuleViolation {
-        rule: rule.to_owned(),
-        path: path.to_owned(),
-        keyword: keyword.to_owned(),
-        message: format!("{what} in {times} of the contracts"),
-    });
-    shown.collect()
-}
-
-fn most_frequent<T: Ord>(things: impl Iterator<Item = T>) -> Vec<(T, usize)> {
-    let mut counts = BTreeMap::new();
-    for thing in things {
-        *counts.entry(thing).or_insert(0_usize) += 1;
-    }
-    let mut counts: Vec<(T, usize)> = counts.into_iter().collect();
-    counts.sort_by_key(|(_, times)| Reverse(*times));
-    counts
 }
 
 /// Those that are not kept any more, and when the next one will not be.

@@ -20,7 +20,11 @@ use crate::{
     domain::{Heard, LATELY, Span},
 };
 
-use super::{Common, Family, Members, is_closed, most_frequent, open_about};
+use super::{
+    Common, Family, is_closed,
+    members::{Members, most_frequent},
+    open_about,
+};
 use crate::decide::{escalation::REPEAT_EVERY, hosts, silence::Silence, view::sooner};
 
 /// How often to see whether it is still us: it may be seen in another namespace that it is not.

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::decide::silence::Call;
+use crate::domain::Severity;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
