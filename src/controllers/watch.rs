@@ -77,6 +77,10 @@ trait Sink<K>: Send {
     /// Does it matter which objects are in a list? All their keys are kept until its end.
     const COUNTS: bool = true;
 
+    /// Is a list read on only as the work on it goes on? It would never go on in the lists that are
+    /// read before anybody works.
+    const WAITS: bool = false;
+
     /// A list begins.
     fn begins(&mut self, _: &Ctx) {}
 
@@ -216,7 +220,9 @@ async fn one<W, S>(
                     seen.insert(Key::of(&object));
                 }
                 saw(&ctx, &mut sink, object).await;
-                ctx.queue.room(MOST_WAITING).await;
+                if S::WAITS {
+                    ctx.queue.room(MOST_WAITING).await;
+                }
             }
             Ok(Event::InitDone) => {
                 sink.listed(&ctx, &seen, scope.as_deref());

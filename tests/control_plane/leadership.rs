@@ -1,6 +1,7 @@
 //! Two replicas: one works, and the other takes over.
 
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap};
+use kintsugi::api::WidgetContract;
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -104,4 +105,27 @@ async fn a_leader_that_was_paused_past_its_lease_writes_nothing_when_it_wakes() 
     assert_eq!(served.managed_fields().len(), 1);
     assert!(!first.log().contains("\"served\""), "the one that was paused served: {}", first.log());
     namespace.when("kintsugi", "second still leads", held_by("second")).await;
+}
+
+/// Nobody works before all Incidents are listed, so their list must not wait for anybody's work.
+#[tokio::test]
+async fn an_operator_that_starts_among_more_incidents_than_may_wait_for_work_begins_to_work() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "many").await;
+    let first = Operator::start_as(&cluster, &namespace, "operator", &[]);
+    let names: Vec<String> = (0..120).map(|nth| format!("c-{nth:03}")).collect();
+    for name in &names {
+        namespace.apply(&storefinder(name, &json!({"title": 7}))).await;
+    }
+    let in_trouble = |contract: Option<&WidgetContract>| {
+        let status = contract.and_then(|contract| contract.status.as_ref());
+        status.is_some_and(|status| status.incident_ref.is_some())
+    };
+    for name in &names {
+        namespace.contract_when(name, "in trouble", in_trouble).await;
+    }
+    drop(first);
+    let _second = Operator::start_as(&cluster, &namespace, "operator", &[]);
+    namespace.apply(&storefinder("c-119", &json!({"title": "Shops"}))).await;
+    namespace.contract_when("c-119", "Ready", has("Ready", "True", "Assigned")).await;
 }

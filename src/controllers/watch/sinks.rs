@@ -22,6 +22,8 @@ fn look_at(ctx: &Ctx, keys: impl IntoIterator<Item = Key>) {
 pub(super) struct Contracts;
 
 impl Sink<WidgetContract> for Contracts {
+    const WAITS: bool = true;
+
     fn broken<'a>(&'a mut self, ctx: &'a Ctx, invalid: &'a InvalidObject) -> BoxFuture<'a, ()> {
         contract::say_unreadable(ctx, invalid).boxed()
     }
