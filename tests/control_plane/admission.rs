@@ -287,8 +287,11 @@ fn bad_incidents() -> Vec<(String, &'static str)> {
             and("about", json!({"policy": {"name": "heal"}})),
             "exactly one of contractName, about must be set",
         ),
-        (and("about", two.clone()), "exactly one of policy, class, schema must be set"),
-        (and("blames", two), "exactly one of policy, class, schema must be set"),
+        (
+            and("about", two.clone()),
+            "exactly one of policy, class, schema, host, egress must be set",
+        ),
+        (and("blames", two), "exactly one of policy, class, schema, host, egress must be set"),
         (
             with("/plan/0/steps/0", json!({"name": "none"})),
             "exactly one of restoreRevision, refetchSource, repairDocument",
