@@ -82,6 +82,7 @@ pub fn resource(kind: &str) -> anyhow::Result<ApiResource> {
         "WidgetClass" => ApiResource::erase::<WidgetClass>(&()),
         "RemediationPolicy" => ApiResource::erase::<RemediationPolicy>(&()),
         "Incident" => ApiResource::erase::<Incident>(&()),
+        "Event" => ApiResource::erase::<k8s_openapi::api::events::v1::Event>(&()),
         _ => bail!("{kind} is no kind of the benchmark's"),
     })
 }

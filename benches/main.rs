@@ -10,6 +10,7 @@
 
 #![allow(clippy::print_stdout, reason = "the table is for a person")]
 
+mod broken;
 mod cluster;
 mod documents;
 mod floor;
@@ -64,12 +65,14 @@ enum Part {
     Heal,
     /// Memory with many contracts.
     Memory,
+    /// The same contracts, all broken at once; needs `memory`.
+    Broken,
     /// Validations per second.
     Validation,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Heal, Self::Memory, Self::Validation];
+    const ALL: [Self; 4] = [Self::Heal, Self::Memory, Self::Broken, Self::Validation];
 }
 
 #[tokio::main]
@@ -94,6 +97,9 @@ async fn main() -> anyhow::Result<()> {
         let (operator, idle) = start(&cluster, memory::NAMESPACE).await?;
         summary.idle.get_or_insert(idle);
         summary.memory = Some(memory::measure(&cluster, operator, args.contracts).await?);
+        if args.parts.contains(&Part::Broken) {
+            summary.broken = Some(broken::measure(&cluster, args.contracts).await?);
+        }
     }
     summary.write(Path::new(RESULTS))?;
     print!("{summary}");

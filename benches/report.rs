@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    broken::{Broken, STILL, Stored},
     cluster::{Cluster, Memory},
     heal::Case,
     memory,
@@ -32,6 +33,8 @@ pub struct Summary {
     pub requests: BTreeMap<Case, Requests>,
     /// Memory with many contracts.
     pub memory: Option<memory::Measured>,
+    /// What it takes when they all break.
+    pub broken: Option<Broken>,
     /// Validations.
     pub validation: Option<validation::Measured>,
 }
@@ -107,6 +110,7 @@ impl Summary {
             heals: None,
             requests: BTreeMap::new(),
             memory: None,
+            broken: None,
             validation: None,
         })
     }
@@ -151,6 +155,7 @@ impl Summary {
             "rss_mib_10k": self.memory.as_ref().map(|memory| round(memory.memory.now)),
             "peak_rss_mib_10k": self.memory.as_ref().map(|memory| round(memory.memory.peak)),
             "rss_mib_10k_restarted": self.memory.as_ref().map(|memory| round(memory.restarted.now)),
+            "broken": self.broken.as_ref().map(broken_json),
             "validations_per_s": per_second(|validation| &validation.validate),
             "parsed_and_validated_per_s": per_second(|validation| &validation.parse),
             "idle_rss_mib": self.idle.map(|idle| round(idle.now)),
@@ -169,6 +174,7 @@ impl Summary {
         if let Some(memory) = &self.memory {
             rows.extend(weights(memory));
         }
+        rows.extend(self.broken.iter().flat_map(flood));
         if let Some(idle) = self.idle {
             let row = Row::new("memory without a contract", idle.now, "MiB").at_most(10.0);
             rows.push(row.note(split(idle)));
@@ -222,6 +228,47 @@ fn weights(memory: &memory::Measured) -> Vec<Row> {
         Row::new(what, memory.now, "MiB").at_most(20.0).note(note),
         Row::new("the same after a restart", restarted.now, "MiB").note(split(*restarted)),
     ]
+}
+
+/// What contracts that all break at once put into etcd.
+#[expect(clippy::cast_precision_loss, reason = "far fewer objects and bytes than 2^52")]
+fn flood(broken: &Broken) -> Vec<Row> {
+    let Broken { settled_s, objects, etcd_mib, memory, writes, still } = broken;
+    let mib = |stored: &Stored| stored.bytes as f64 / f64::from(1 << 20);
+    let mut rows = vec![
+        Row::new("all broken: writes", writes.values().sum::<usize>() as f64, "")
+            .note(format!("the last after {settled_s:.0} s")),
+    ];
+    let each = writes.iter().map(|(what, times)| Row::new(format!("  {what}"), *times as f64, ""));
+    rows.extend(each);
+    for (kind, (before, after)) in objects {
+        let note =
+            format!("{} before; {:.1} MiB, {:.1} before", before.count, mib(after), mib(before));
+        rows.push(Row::new(format!("  {kind} objects then"), after.count as f64, "").note(note));
+    }
+    let (before, after) = etcd_mib;
+    rows.push(Row::new("  in etcd", *after, "MiB").note(format!("{before:.1} before")));
+    rows.push(Row::new("  memory", memory.now, "MiB").note(split(*memory)));
+    let what = format!("  writes in the {} s after", STILL.as_secs());
+    rows.push(Row::new(what, *still as f64, "").at_most(0.0));
+    rows
+}
+
+fn broken_json(broken: &Broken) -> Value {
+    let Broken { settled_s, objects, etcd_mib, memory, writes, still } = broken;
+    let stored = |stored: &Stored| json!({"count": stored.count, "bytes": stored.bytes});
+    let objects: Map<String, Value> = objects
+        .iter()
+        .map(|(kind, (before, after))| {
+            ((*kind).to_owned(), json!({"before": stored(before), "after": stored(after)}))
+        })
+        .collect();
+    json!({
+        "settled_s": round(*settled_s), "objects": objects, "writes": writes,
+        "etcd_mib": {"before": round(etcd_mib.0), "after": round(etcd_mib.1)},
+        "rss_mib": round(memory.now), "peak_rss_mib": round(memory.peak),
+        "writes_while_still": still,
+    })
 }
 
 fn split(memory: Memory) -> String {

@@ -51,7 +51,7 @@ pub struct Moment {
 /// A line of the audit log.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+pub struct Entry {
     stage: String,
     verb: String,
     #[serde(rename = "requestURI")]
@@ -146,6 +146,16 @@ fn subject(entry: &Entry, cases: &[Case]) -> Option<(Case, String)> {
 }
 
 impl Entry {
+    /// When the operator wrote, and what; None of all else and of its Lease.
+    pub fn written(&self) -> Option<(Timestamp, String)> {
+        let writes = matches!(&*self.verb, "create" | "update" | "patch" | "delete");
+        let is_its = self.stage == "ResponseComplete" && self.user.username == OPERATOR;
+        let is_told = writes && is_its && self.object().0 != "leases";
+        // It asks by `create` what somebody may do.
+        let is_asked = self.object().0.ends_with("reviews");
+        (is_told && !is_asked).then(|| (self.request_received_timestamp, self.label()))
+    }
+
     fn object(&self) -> (&str, &str) {
         let object = self.object_ref.as_ref();
         object.map_or(("", ""), |object| (&*object.resource, &*object.subresource))
