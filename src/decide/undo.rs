@@ -13,7 +13,9 @@ use crate::{
     api::{
         condition::{ConditionType, whole_seconds},
         contract::{Exclude, NeverAgain, Origin},
-        incident::{Attempt, IncidentSpec, IncidentStatus, Never, Segment, Undone},
+        incident::{
+            Attempt, IncidentSpec, IncidentStatus, Never, Segment, StepOutcome, StepTaken, Undone,
+        },
     },
     domain::{Digest, Document, text},
     steps::StepKind,
@@ -160,8 +162,17 @@ pub fn never(name: &str, spec: &IncidentSpec, status: &IncidentStatus) -> Option
         again.document = status.undone.as_ref().and_then(|undone| undone.document.clone());
         return Some(again);
     }
+    // Steps of two policies may have one name: whose it was is on the attempt's record.
+    let policy = attempt.and_then(|attempt| {
+        let is_it = |taken: &&StepTaken| {
+            taken.name == attempt.step && taken.outcome == StepOutcome::Changed
+        };
+        Some(attempt.steps.iter().rfind(is_it)?.policy.as_str())
+    });
     let has_step = |segment: &&Segment| {
+        let named = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
         attempt.is_some_and(|attempt| segment.steps.iter().any(|step| step.name == attempt.step))
+            && policy.is_none_or(|policy| policy == named)
     };
     let segment = spec.plan.iter().find(has_step);
     if never == Never::Step {
@@ -234,6 +245,44 @@ impl Repair {
             effect,
             written_back: false,
             undoes: Some(revision),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_two_steps_of_one_name_the_one_is_never_taken_again_that_made_the_repair() {
+        let spec = json!({
+            "subject": "uk", "contractName": "uk", "contractUID": "u", "widget": "w", "ordinal": 1,
+            "documentDigest": "d", "fingerprint": "f", "rulesSummary": "", "severity": "Critical",
+            "cause": "DocumentChanged", "openedAt": "2026-01-01T00:00:00Z",
+            "undo": {"never": "Step", "by": "ann"},
+            "plan": [
+                {"policyRef": {"name": "a"}, "why": "", "rules": ["x"], "mode": "Auto",
+                 "steps": [{"name": "fix", "repairDocument": {}}]},
+                {"policyRef": {"name": "b"}, "why": "", "rules": ["y"], "mode": "Auto",
+                 "steps": [{"name": "fix", "restoreRevision": {}}]},
+            ],
+        });
+        let spec: IncidentSpec = serde_json::from_value(spec).unwrap();
+        for (policy, kind, rule) in [("a", "repairDocument", "x"), ("b", "restoreRevision", "y")] {
+            let outcome = |of: &str| if of == policy { "Changed" } else { "Failed" };
+            let status = json!({"attempts": [{
+                "number": 1, "step": "fix", "outcome": "Succeeded", "message": "",
+                "at": "2026-01-01T00:00:10Z", "published": "d2",
+                "steps": [
+                    {"policy": "a", "name": "fix", "outcome": outcome("a")},
+                    {"policy": "b", "name": "fix", "outcome": outcome("b")},
+                ],
+            }]});
+            let status: IncidentStatus = serde_json::from_value(status).unwrap();
+            let again = never("uk-1", &spec, &status).unwrap();
+            assert_eq!((again.step.as_deref(), again.rules), (Some(kind), vec![rule.to_owned()]));
         }
     }
 }
