@@ -32,7 +32,8 @@
 //!   [`domain::breaker`]
 //! - who approves, and what: [`decide::gates::approval`]; whether that is safe: [`decide::guard`]
 //! - where a repair goes: [`decide::write_back`]; drift: [`decide::drift`]
-//! - which policy wins: [`decide::select`]
+//! - which policy wins: [`decide::select`]; which of them only their age tells apart:
+//!   [`decide::conflicts`]
 //! - what several contracts have in common: [`decide::parents`]; what one policy may do to all of
 //!   them: [`decide::limits`]
 //! - what is written, in which order: [`decide::contract`]

@@ -25,6 +25,8 @@ pub enum ConditionType {
     Paused,
     /// Contract: what a person pinned is served; exists only while there is the annotation.
     Pinned,
+    /// Policy: another one matches the same failures as well as it does; exists only while true.
+    Conflicted,
     /// Work is under way; exists only while true.
     Reconciling,
     /// Nothing will move without a person; exists only while true.

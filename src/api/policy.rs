@@ -34,6 +34,7 @@ use crate::{
     printcolumn(name = "InFlight", type_ = "integer", json_path = ".status.inFlight"),
     printcolumn(name = "Storm", type_ = "boolean", json_path = ".status.storm"),
     printcolumn(name = "Healed", type_ = "integer", json_path = ".status.healed"),
+    printcolumn(name = "Conflicted", type_ = "string", json_path = ".status.conditions[?(@.type=='Conflicted')].status", priority = 1),
     printcolumn(name = "Default", type_ = "boolean", json_path = ".spec.default", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1)
@@ -345,7 +346,8 @@ pub struct RemediationPolicyStatus {
     /// The generation that this status is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready; Stalled while it cannot be used.
+    /// Ready; Stalled while it cannot be used; Conflicted while another policy matches the same
+    /// failures as specifically and with the same priority.
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -26,6 +26,9 @@ use crate::{
 /// How long after a change its policies are counted anew: a storm of changes is one write.
 const COUNT_AFTER: Duration = Duration::from_secs(5);
 
+/// Stands in the queue for all policies of a namespace: no object has this name.
+const EVERY: &str = "";
+
 /// A RemediationPolicy whose spec is still to be read: one that cannot be has a status, too.
 #[derive(Resource, Clone, Debug, Deserialize)]
 #[resource(inherit = RemediationPolicy)]
@@ -62,6 +65,10 @@ impl Policies {
         self.queue.close();
     }
 
+    fn of_namespace(&self, namespace: &str) -> Vec<Key> {
+        self.lock().keys().filter(|key| &*key.namespace == namespace).cloned().collect()
+    }
+
     fn failed(&self, key: &Key) -> u32 {
         self.lock().get_mut(key).map_or(1, |seen| {
             seen.failures = seen.failures.saturating_add(1);
@@ -73,7 +80,7 @@ impl Policies {
 /// Takes in a policy; returns the contracts to look at because of it.
 pub fn saw(ctx: &Ctx, object: Unread) -> Vec<Key> {
     let key = Key::of(&object);
-    let news = match policy::read(&object.spec) {
+    let changed = match policy::read(&object.spec) {
         Ok(spec) => ctx.index.saw_policy(
             &key,
             Policy {
@@ -89,6 +96,7 @@ pub fn saw(ctx: &Ctx, object: Unread) -> Vec<Key> {
     };
     ctx.policies.lock().insert(key.clone(), Seen { object: Arc::new(object), failures: 0 });
     parents::changed(ctx, &key.namespace);
+    let news = look_at_others(ctx, &key, changed);
     ctx.policies.queue.now(key);
     news
 }
@@ -98,7 +106,16 @@ pub fn lost(ctx: &Ctx, key: &Key) -> Vec<Key> {
     ctx.policies.lock().remove(key);
     ctx.policies.queue.forget(key);
     parents::changed(ctx, &key.namespace);
-    ctx.index.lost_policy(key)
+    look_at_others(ctx, key, ctx.index.lost_policy(key))
+}
+
+/// A policy that changed may have begun or ceased to tie with the others of its namespace; one whose
+/// status alone was written has not.
+fn look_at_others(ctx: &Ctx, key: &Key, changed: Option<Vec<Key>>) -> Vec<Key> {
+    if changed.is_some() {
+        all_count(ctx, &key.namespace);
+    }
+    changed.unwrap_or_default()
 }
 
 /// Something changed that a policy is measured by.
@@ -111,10 +128,11 @@ pub fn owner_reference_of(ctx: &Ctx, key: &Key) -> Option<OwnerReference> {
     ctx.policies.lock().get(key).map(|seen| owner_reference(&*seen.object))
 }
 
-/// The same, for every policy of a namespace.
+/// The same, for every policy of a namespace: one entry in the queue, since thousands of contracts
+/// may change at once under a hundred policies.
 pub fn all_count(ctx: &Ctx, namespace: &str) {
     parents::changed(ctx, namespace);
-    ctx.index.policy_keys(namespace).into_iter().for_each(|key| counts(ctx, key));
+    counts(ctx, Key::new(namespace, EVERY));
 }
 
 /// Something answers again: whoever waited for it is looked at, one after the other.
@@ -128,6 +146,13 @@ fn look_again(ctx: &Ctx, policy: &Key) {
 /// Writes what each status should say, until the queue is closed.
 pub async fn work(ctx: Arc<Ctx>) {
     while let Some(key) = ctx.policies.queue.take().await {
+        if &*key.name == EVERY {
+            for policy in ctx.policies.of_namespace(&key.namespace) {
+                ctx.policies.queue.now(policy);
+            }
+            ctx.policies.queue.done(&key);
+            continue;
+        }
         match say(&ctx, &key).await {
             Ok(()) => {}
             // Gone; the watch will say so, too.
@@ -164,7 +189,8 @@ async fn say(ctx: &Ctx, key: &Key) -> Result<(), Error> {
     if policy::has_closed(&object.status, &measured) {
         look_again(ctx, key);
     }
-    let status = policy::status(&object.status, generation, &found, measured, ctx.now());
+    let rivals = ctx.index.rivals(key);
+    let status = policy::status(&object.status, generation, &found, measured, &rivals, ctx.now());
     let version = object.resource_version();
     let patch = perform::status_patch(Some(&object.status), &status, version.as_deref());
     let Some(patch) = patch else { return Ok(()) };

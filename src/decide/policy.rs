@@ -7,7 +7,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
-use super::{Stall, effects::NO_SERVICE_ACCOUNT, measure::Measured, when, windows};
+use super::{
+    Stall,
+    conflicts::{self, Rival},
+    effects::NO_SERVICE_ACCOUNT,
+    measure::Measured,
+    when, windows,
+};
 use crate::{
     api::{
         ConditionType, Conditions,
@@ -136,13 +142,15 @@ fn selector_fault(selector: &LabelSelector) -> Option<String> {
     })
 }
 
-/// The status of a policy, given what was found and counted, and the status that is stored.
+/// The status of a policy, given what was found and counted, the policies that it ties with, and the
+/// status that is stored.
 #[must_use]
 pub fn status(
     stored: &RemediationPolicyStatus,
     generation: i64,
     found: &Result<(), Stall>,
     measured: Measured,
+    rivals: &[Rival],
     now: Timestamp,
 ) -> RemediationPolicyStatus {
     let mut conditions = Conditions::of(Some(&stored.conditions));
@@ -156,6 +164,13 @@ pub fn status(
             conditions.set(ConditionType::Ready, false, reason, message, generation, now);
             conditions.set(ConditionType::Stalled, true, reason, message, generation, now);
         }
+    }
+    let conflicted = ConditionType::Conflicted;
+    match conflicts::message(rivals) {
+        Some(message) => {
+            conditions.set(conflicted, true, conflicts::REASON, &message, generation, now);
+        }
+        None => conditions.remove(conflicted),
     }
     let Measured { matched, unhealthy, in_flight, storm, healed, steps, breakers } = measured;
     RemediationPolicyStatus {
@@ -342,7 +357,7 @@ mod tests {
         let bad = Err(Stall::new("SpecInvalid", "spec.cooldown: no"));
         let (ready, stalled) = (ConditionType::Ready, ConditionType::Stalled);
         let status = |stored: &_, generation, found: &_, now| {
-            super::status(stored, generation, found, Measured::default(), now)
+            super::status(stored, generation, found, Measured::default(), &[], now)
         };
         let first = status(&RemediationPolicyStatus::default(), 1, &bad, at(1));
         let conditions = Conditions::of(Some(&first.conditions));
@@ -353,5 +368,23 @@ mod tests {
         let conditions = Conditions::of(Some(&mended.conditions));
         assert!(conditions.is_true(ready) && conditions.get(stalled).is_none());
         assert_eq!(mended.observed_generation, Some(2));
+    }
+
+    #[test]
+    fn a_tie_is_told_while_it_lasts_beside_what_else_is_said() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let rivals = [Rival { name: "old".to_owned(), wins: true }];
+        let status = |stored: &_, rivals: &_, now| {
+            super::status(stored, 1, &Ok(()), Measured::default(), rivals, now)
+        };
+        let tied = status(&RemediationPolicyStatus::default(), &rivals, at(1));
+        let conditions = Conditions::of(Some(&tied.conditions));
+        let told = conditions.get(ConditionType::Conflicted).unwrap();
+        assert_eq!((&*told.status, &*told.reason), ("True", "SameSpecificityAndPriority"));
+        assert!(told.message.contains("loses to old"), "{}", told.message);
+        assert!(conditions.is_true(ConditionType::Ready), "it can be used all the same");
+        assert_eq!(status(&tied, &rivals, at(2)), tied);
+        let over = status(&tied, &[], at(3));
+        assert_eq!(Conditions::of(Some(&over.conditions)).get(ConditionType::Conflicted), None);
     }
 }

@@ -1,7 +1,8 @@
 //! Which policy repairs which failure: one winner, never a merge.
 //!
 //! The order, and each step only breaks the ties of the one before: the policy that the contract
-//! names; the most specific match; the greater priority; the older policy; the name.
+//! names; the most specific match; the greater priority; the older policy; the name. Two that are
+//! told apart only by their age or name are told so: see [`super::conflicts`].
 //!
 //! | specificity | the policy matches by |
 //! |---|---|
@@ -43,6 +44,18 @@ pub struct Policy {
     pub annotations: Annotations,
     /// What it says.
     pub spec: RemediationPolicySpec,
+}
+
+impl Policy {
+    /// What breaks a tie of specificity.
+    pub(super) fn priority(&self) -> i32 {
+        self.spec.priority.unwrap_or(0)
+    }
+
+    /// What breaks a tie of priority, too: the lesser wins.
+    pub(super) fn rank(&self) -> (Timestamp, &str) {
+        (self.created, &self.name)
+    }
 }
 
 /// What a policy can match on.
@@ -114,9 +127,9 @@ pub fn choose<'a>(
         .iter()
         .filter_map(|policy| Some((specificity(&policy.spec, failure)?, policy)))
         .collect();
-    matching.sort_by_key(|(specificity, policy)| {
-        let priority = policy.spec.priority.unwrap_or(0);
-        (Reverse(*specificity), Reverse(priority), policy.created, policy.name.clone())
+    matching.sort_by(|(one, a), (other, b)| {
+        let key = |specificity, policy: &Policy| (Reverse(specificity), Reverse(policy.priority()));
+        key(*one, a).cmp(&key(*other, b)).then_with(|| a.rank().cmp(&b.rank()))
     });
     let Some((best, winner)) = matching.first().copied() else {
         return Choice { winner: None, why: "no policy matches: built-in behaviour".to_owned() };
@@ -124,10 +137,9 @@ pub fn choose<'a>(
     let losers: Vec<String> = matching[1..]
         .iter()
         .map(|(specificity, loser)| {
-            let priority = |policy: &Policy| policy.spec.priority.unwrap_or(0);
             let reason = if *specificity < best {
                 "matches less specifically"
-            } else if priority(loser) < priority(winner) {
+            } else if loser.priority() < winner.priority() {
                 "has a lower priority"
             } else if loser.created > winner.created {
                 "is younger"
@@ -149,23 +161,29 @@ fn specificity(policy: &RemediationPolicySpec, failure: &Failure<'_>) -> Option<
     let Some(wanted) = &policy.r#match else {
         return policy.default.then_some(1);
     };
-    if !matches(wanted, failure) {
-        return None;
-    }
-    let given = |list: bool| !list;
-    let by_rule = given(wanted.rules.is_empty());
-    let by_widget = given(wanted.widgets.is_empty());
-    let by_kind = given(wanted.types.is_empty())
-        || given(wanted.keywords.is_empty())
-        || given(wanted.severities.is_empty())
-        || given(wanted.causes.is_empty());
-    Some(match (by_widget, by_rule, by_kind) {
+    matches(wanted, failure).then(|| level(wanted))
+}
+
+/// How specific a match is, where it matches: see the table.
+pub(super) fn level(wanted: &Match) -> u8 {
+    let by_rule = !wanted.rules.is_empty();
+    let by_widget = !wanted.widgets.is_empty();
+    let by_kind = !wanted.types.is_empty()
+        || !wanted.keywords.is_empty()
+        || !wanted.severities.is_empty()
+        || !wanted.causes.is_empty();
+    match (by_widget, by_rule, by_kind) {
         (true, true, _) => 6,
         (false, true, _) => 5,
         (true, false, _) => 4,
         (false, false, true) => 3,
         (false, false, false) => 2,
-    })
+    }
+}
+
+/// The severities that it is for: warnings are repaired only where a policy asks for them.
+pub(super) fn severities(wanted: &Match) -> &[Severity] {
+    if wanted.severities.is_empty() { &[Severity::Critical] } else { &wanted.severities }
 }
 
 /// Could the policy be for a contract of this widget with these labels, whatever fails?
@@ -184,15 +202,9 @@ pub fn is_for(
 fn matches(wanted: &Match, failure: &Failure<'_>) -> bool {
     let named =
         |list: &[String], name: &str| list.is_empty() || list.iter().any(|item| item == name);
-    // Warnings are repaired only where a policy asks for them.
-    let severity = if wanted.severities.is_empty() {
-        failure.severity == Severity::Critical
-    } else {
-        wanted.severities.contains(&failure.severity)
-    };
     named(&wanted.widgets, failure.widget)
         && named(&wanted.rules, failure.rule)
-        && severity
+        && severities(wanted).contains(&failure.severity)
         && (wanted.causes.is_empty() || failure.cause.is_none_or(|c| wanted.causes.contains(&c)))
         && (wanted.types.is_empty() || failure.rule_type.is_some_and(|t| wanted.types.contains(&t)))
         && (wanted.keywords.is_empty()

@@ -61,6 +61,11 @@ async fn a_policy_says_whether_it_can_be_used_once_for_each_generation() {
     // Within the CRD's pattern, and still no duration.
     let unreadable = json!([{"name": "wait", "wait": {"for": "1s1h"}}]);
     let faulty = json!([{"name": "patch", "patch": {"ops": [{"op": "add", "path": "/a"}]}}]);
+    // Each for a rule of its own: equal ones would have more to say.
+    let policy = |name: &str, steps: &Value| {
+        let own = json!({"rules": [name]}).to_string();
+        policy(name, steps).replace("\"default\":true", &format!("\"match\":{own}"))
+    };
     for (name, steps) in [("good", &good), ("unreadable", &unreadable), ("faulty", &faulty)] {
         namespace.apply(&policy(name, steps)).await;
     }
@@ -228,6 +233,95 @@ async fn a_policy_says_what_its_steps_came_to_and_a_restart_changes_nothing_of_i
     namespace.api::<Incident>().delete_collection(&params, &all).await.unwrap();
     let none = json!({"matched": 1, "unhealthy": 0, "healed": 0});
     policy_when(&namespace, "heal", says(none)).await;
+}
+
+fn conflicted(policy: Option<&DynamicObject>) -> Option<String> {
+    let conditions = policy?.data["status"]["conditions"].as_array()?.clone();
+    let told = conditions.iter().find(|condition| condition["type"] == "Conflicted")?;
+    assert_eq!(told["status"], "True");
+    Some(told["message"].as_str()?.to_owned())
+}
+
+#[tokio::test]
+async fn two_equal_policies_are_both_conflicted_and_the_older_one_wins_until_one_has_priority() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "equal").await;
+    let operator = Operator::start(&cluster, &namespace, &[]);
+    let manifest = |name: &str, priority: i32| {
+        let op = json!({"op": "replace", "path": "/title", "value": format!("By {name}")});
+        let steps = json!([{"name": format!("step-of-{name}"), "patch": {"ops": [op]}}]);
+        json!({
+            "apiVersion": "kintsugi.dev/v1alpha1", "kind": "RemediationPolicy",
+            "metadata": {"name": name},
+            "spec": {"match": {"types": ["Schema"]}, "priority": priority, "steps": steps},
+        })
+        .to_string()
+    };
+    // By name it would come last; a creation time has seconds, so the other waits for the next one.
+    namespace.apply(&manifest("b-old", 0)).await;
+    let old = policy_when(&namespace, "b-old", policy_says("True", "Usable")).await;
+    assert_eq!(conflicted(Some(&old)), None);
+    let created = old.metadata.creation_timestamp.unwrap().0;
+    let says = |part: &'static str| {
+        move |policy: Option<&DynamicObject>| conflicted(policy).is_some_and(|m| m.contains(part))
+    };
+    loop {
+        namespace.apply(&manifest("a-young", 0)).await;
+        let young = policy_when(&namespace, "a-young", says("b-old")).await;
+        if young.metadata.creation_timestamp.unwrap().0 > created {
+            break;
+        }
+        namespace
+            .api::<RemediationPolicy>()
+            .delete("a-young", &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+    policy_when(&namespace, "a-young", says("loses to b-old")).await;
+    policy_when(&namespace, "b-old", says("wins over a-young")).await;
+
+    let breaks = |name: &'static str, healed: fn(&Value) -> bool| {
+        let namespace = &namespace;
+        async move {
+            namespace.apply(&storefinder(name, &json!({"title": "Shops"}))).await;
+            namespace.contract_when(name, "Ready", has("Ready", "True", "Assigned")).await;
+            namespace.apply(&storefinder(name, &json!({"title": 7}))).await;
+            namespace.served_when(name, healed).await;
+            let uid = namespace.contracts().get(name).await.unwrap().metadata.uid.unwrap();
+            let incident = kintsugi::decide::episode::name(name, &uid, 1);
+            // It is written beside the repair.
+            let is_there = |incident: Option<&Incident>| incident.is_some();
+            let incident = namespace.when(&incident, "is there", is_there).await;
+            incident.spec.plan[0].why.clone()
+        }
+    };
+    let by_old = |document: &Value| document["title"] == "By b-old";
+    let by_young = |document: &Value| document["title"] == "By a-young";
+    assert_eq!(breaks("uk", by_old).await, "b-old wins; a-young is younger");
+
+    // Another process says the same.
+    let conditions = |policy: &DynamicObject| policy.data["status"]["conditions"].clone();
+    let of = |matched: u32| {
+        move |policy: Option<&DynamicObject>| {
+            policy.is_some_and(|policy| policy.data["status"]["matched"] == matched)
+        }
+    };
+    let before = policy_when(&namespace, "b-old", of(1)).await;
+    drop(operator);
+    let _operator = Operator::start_as(&cluster, &namespace, "operator", &[]);
+    assert_eq!(breaks("de", by_old).await, "b-old wins; a-young is younger");
+    let after = policy_when(&namespace, "b-old", of(2)).await;
+    assert_eq!(conditions(&before), conditions(&after));
+
+    // With a priority it is a choice.
+    namespace.apply(&manifest("a-young", 1)).await;
+    let is_over = |policy: Option<&DynamicObject>| {
+        let has_status = policy.is_some_and(|p| p.data["status"]["conditions"].is_array());
+        has_status && conflicted(policy).is_none()
+    };
+    policy_when(&namespace, "a-young", is_over).await;
+    policy_when(&namespace, "b-old", is_over).await;
+    assert_eq!(breaks("fr", by_young).await, "a-young wins; b-old has a lower priority");
 }
 
 /// Lets the ServiceAccount `less` do more.

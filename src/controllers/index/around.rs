@@ -5,22 +5,40 @@ use std::{collections::BTreeSet, sync::Arc};
 use kube::ResourceExt as _;
 
 use super::{Index, Key};
-use crate::{api::WidgetClass, controllers::names::ours, decide::select::Policy};
+use crate::{
+    api::WidgetClass,
+    controllers::names::ours,
+    decide::{
+        conflicts::{self, Rival},
+        select::Policy,
+    },
+};
 
 impl Index {
-    /// Takes in a policy; returns the contracts of its namespace, when it is news.
-    pub fn saw_policy(&self, key: &Key, policy: Policy) -> Vec<Key> {
+    /// Takes in a policy; returns the contracts of its namespace that are in trouble, when it is news.
+    pub fn saw_policy(&self, key: &Key, policy: Policy) -> Option<Vec<Key>> {
         let mut state = self.lock();
         let same = state.policies.get(key) == Some(&policy);
         state.policies.insert(key.clone(), policy);
-        if same { Vec::new() } else { state.in_trouble(&key.namespace) }
+        (!same).then(|| state.in_trouble(&key.namespace))
     }
 
-    /// Forgets a policy; returns the contracts of its namespace that are in trouble.
-    pub fn lost_policy(&self, key: &Key) -> Vec<Key> {
+    /// Forgets a policy; returns the contracts of its namespace that are in trouble, when it was known.
+    pub fn lost_policy(&self, key: &Key) -> Option<Vec<Key>> {
         let mut state = self.lock();
-        state.policies.remove(key);
-        state.in_trouble(&key.namespace)
+        state.policies.remove(key)?;
+        Some(state.in_trouble(&key.namespace))
+    }
+
+    /// The policies that this one ties with.
+    pub fn rivals(&self, key: &Key) -> Vec<Rival> {
+        let state = self.lock();
+        let Some(own) = state.policies.get(key) else { return Vec::new() };
+        let here = |other: &Key| other.namespace == key.namespace;
+        let others = state.policies.iter().filter(|(other, _)| here(other) && *other != key);
+        let contracts = state.contracts.iter().filter(|(contract, _)| here(contract));
+        let contracts = contracts.map(|(_, entry)| (&*entry.widget, &entry.labels));
+        conflicts::rivals(own, others.map(|(_, policy)| policy), contracts)
     }
 
     /// The policies that were known before a list and are not in it.
@@ -28,12 +46,6 @@ impl Index {
         let state = self.lock();
         let in_scope = |key: &&Key| scope.is_none_or(|namespace| &*key.namespace == namespace);
         state.policies.keys().filter(in_scope).filter(|k| !listed.contains(*k)).cloned().collect()
-    }
-
-    /// The names of the policies of a namespace.
-    pub fn policy_keys(&self, namespace: &str) -> Vec<Key> {
-        let state = self.lock();
-        state.policies.keys().filter(|key| &*key.namespace == namespace).cloned().collect()
     }
 
     /// The policies of a namespace.

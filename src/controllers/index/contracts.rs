@@ -44,9 +44,18 @@ pub(super) struct Held {
 /// at their turn. Contracts can be made faster than they are looked at.
 pub const MOST_HELD: usize = 100;
 
+/// What is new about a contract that was seen.
+#[derive(Debug)]
+pub struct News {
+    /// Its key.
+    pub key: Key,
+    /// Are other policies for it than before, as far as its widget and labels say?
+    pub is_sorted_anew: bool,
+}
+
 impl Index {
     /// Takes in a contract. Is it worth a look? Not when we have seen or written this version.
-    pub fn saw_contract(&self, object: WidgetContract) -> Option<Key> {
+    pub fn saw_contract(&self, object: WidgetContract) -> Option<News> {
         let key = Key::of(&object);
         let version = version(&object);
         let uid = object.uid().unwrap_or_default();
@@ -58,6 +67,9 @@ impl Index {
         if known.is_some_and(|entry| *entry.uid == *uid && version <= entry.version) {
             return None;
         }
+        let is_sorted_anew = known.is_none_or(|entry| {
+            *entry.widget != *object.spec.widget || entry.labels != *object.labels()
+        });
         let failures = known.map_or(0, |entry| entry.failures);
         let serves =
             known.filter(|entry| *entry.uid == *uid).and_then(|entry| entry.serves.clone());
@@ -89,7 +101,7 @@ impl Index {
         if state.held.len() < MOST_HELD {
             state.held.insert(key.clone(), Held { object: Arc::new(object), rests: false });
         }
-        Some(key)
+        Some(News { key, is_sorted_anew })
     }
 
     /// The first list of contracts has ended.
@@ -321,8 +333,9 @@ mod tests {
     #[test]
     fn every_contract_is_looked_at_although_not_every_object_is_held() {
         let index = Index::default();
-        let keys: Vec<_> =
-            (0..MOST_HELD + 9).filter_map(|at| index.saw_contract(contract(at))).collect();
+        let keys: Vec<_> = (0..MOST_HELD + 9)
+            .filter_map(|at| Some(index.saw_contract(contract(at))?.key))
+            .collect();
         assert_eq!(keys.len(), MOST_HELD + 9);
         // Neither is what was written, when its next look is a long way off.
         let last = contract(MOST_HELD + 8);

@@ -35,9 +35,14 @@ impl Sink<WidgetContract> for Contracts {
 
     fn saw(&mut self, ctx: &Ctx, object: WidgetContract) {
         let (key, version) = (Key::of(&object), version_of(object.resource_version().as_deref()));
-        policy::all_count(ctx, &key.namespace);
-        let news = ctx.index.saw_contract(object);
-        look_at(ctx, news.filter(|_| !ctx.echoes.waits(&Object::Contract(key), version)));
+        let Some(news) = ctx.index.saw_contract(object) else { return };
+        // What is written into its status changes nothing that policies count of it.
+        if news.is_sorted_anew {
+            policy::all_count(ctx, &key.namespace);
+        }
+        if !ctx.echoes.waits(&Object::Contract(key), version) {
+            look_at(ctx, [news.key]);
+        }
     }
 
     fn lost(&mut self, ctx: &Ctx, object: &WidgetContract) {
