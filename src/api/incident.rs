@@ -540,6 +540,9 @@ pub struct StepEffect {
     /// nothing was done to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_generation: Option<i64>,
+    /// What is made, of a Job: another template, or another ServiceAccount, is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_of: Option<Digest>,
     /// The pods that are about to be deleted; none any more once it is known what became of them.
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -221,6 +221,7 @@ impl<'a> Turning<'a> {
             target: text::bounded(target, 300),
             target_uid: String::new(),
             target_generation: None,
+            made_of: None,
             pods: Vec::new(),
             tries: None,
             approved_by: None,

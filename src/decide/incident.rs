@@ -28,7 +28,7 @@ use crate::{
             Cause, IncidentSpec, Outcome as AttemptOutcome, RuleViolation, Segment, State,
             StepEffect,
         },
-        policy::{Retry, Step},
+        policy::Retry,
     },
     domain::{Document, Severity, Span, Verdict, patch::OpSummary, text},
 };
@@ -42,7 +42,7 @@ use super::{
     gates::{Permit, Way},
     moves::{EffectAct, Move, OPS_SHOWN, Repair, intent, summaries},
     pin,
-    plan::{self, Attempt, Attempting, Candidate, Outcome},
+    plan::{self, Attempt, Attempting, Candidate, Outcome, StepName},
     publish::overwritten_by,
     record::{Record, WAITING_STEP},
     requests::{self, Request},
@@ -462,7 +462,7 @@ fn act(
     mut record: Record<'_>,
     way: Way,
     shown: Option<&Shown>,
-    step: &Step,
+    step: &StepName,
     turn: Option<Turn>,
 ) -> (Move, Option<Timestamp>) {
     let (open, by) = match (way, shown) {

@@ -53,7 +53,7 @@ pub enum Outcome {
     /// It is the turn of an effect step.
     Effect {
         /// The step.
-        step: Step,
+        step: StepName,
         /// What its turn comes to; None where nothing may be acted on.
         turn: Option<Box<Turn>>,
     },
@@ -70,6 +70,17 @@ pub enum Outcome {
         /// A step said that nothing else shall be tried.
         escalate: bool,
     },
+}
+
+/// Which step, and of which policy: two may give their steps one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepName {
+    /// The policy.
+    pub policy: String,
+    /// The step's name.
+    pub step: String,
+    /// The name of its kind.
+    pub kind: &'static str,
 }
 
 /// A document that may be served.
@@ -156,7 +167,7 @@ pub enum Attempting {
     /// An attempt of an Incident that is on record.
     Again(Attempt),
     /// The same, as far as a person has to be asked what to do next: a source that acts on being asked
-    /// is not, and what is shown is how it would be after its `wait` steps.
+    /// is not.
     Asking(Attempt),
 }
 
@@ -416,7 +427,15 @@ fn effect(
             Ok(Tried { outcome: StepOutcome::Unavailable, ..failed(step, &why) })
         }
         Some(Turn::Ask(need)) => Err(Box::new(Outcome::Ask(need))),
-        turn => Err(Box::new(Outcome::Effect { step: step.clone(), turn: turn.map(Box::new) })),
+        turn => {
+            let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
+            let step = StepName {
+                policy: policy.to_owned(),
+                step: step.name.clone(),
+                kind: step.kind.name(),
+            };
+            Err(Box::new(Outcome::Effect { step, turn: turn.map(Box::new) }))
+        }
     }
 }
 
@@ -534,11 +553,11 @@ fn is_seen_into(view: &View, attempting: Attempting) -> bool {
 /// Is the time of a `wait` step over?
 fn is_waited_for(view: &View, segments: &[Segment], step: &Step, attempting: Attempting) -> bool {
     match attempting {
-        Attempting::Again(attempt) => {
+        Attempting::Again(attempt) | Attempting::Asking(attempt) => {
             attempt.waited || has_acted_behind(view, segments, step, attempt)
         }
         // Who is shown a plan is shown what it comes to.
-        Attempting::Nothing | Attempting::Asking(_) => true,
+        Attempting::Nothing => true,
         Attempting::First(_) => false,
     }
 }

@@ -32,11 +32,11 @@ use super::{
     diagnose,
     effects::{MOST_IN_ATTEMPT, Then},
     escalation,
-    gates::SCHEMA_HELD,
+    gates::{self, SCHEMA_HELD},
     limits,
     moves::{Move, Plan, STEPS_NOTED, summaries},
     pause::PAUSED,
-    plan::Candidate,
+    plan::{Candidate, StepName},
     shown::Shown,
     signal::{Reason, Signal, Tried},
     status::STALE_AT_EDGE,
@@ -496,8 +496,8 @@ impl<'a> Record<'a> {
     }
 
     /// Shows people what would be done to something else than the document.
-    pub(super) fn show_effect(&mut self, shown: &Shown, step: &Step, target: &str) {
-        let (name, kind) = (&step.name, step.kind.name());
+    pub(super) fn show_effect(&mut self, shown: &Shown, step: &StepName, target: &str) {
+        let (name, kind) = (&step.step, step.kind);
         self.shows_plan(shown, "Approve", &format!("step {name} would act on {target}: {kind}"));
         self.status.plan.clear();
     }
@@ -514,23 +514,23 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The effect of `step` in the attempt under way, whose outcome is not known yet.
-    pub(super) fn under_way(&self, step: &Step) -> Option<&StepEffect> {
-        let number = self.next_number();
-        let mut effects = self.status.effects.iter();
-        effects.find(|effect| {
-            effect.attempt == number && effect.step == step.name && effect.outcome.is_none()
+    /// The effect of this step in the attempt under way, whose outcome is not known yet.
+    pub(super) fn under_way(&self, step: &StepName) -> Option<&StepEffect> {
+        let nth = self.place_under_way(step)?;
+        self.status.effects.get(nth)
+    }
+
+    fn place_under_way(&self, step: &StepName) -> Option<usize> {
+        let wanted = (self.next_number(), &step.policy, &step.step);
+        self.status.effects.iter().position(|effect| {
+            (effect.attempt, &effect.policy, &effect.step) == wanted && effect.outcome.is_none()
         })
     }
 
     /// A person has approved what was begun in another mode: written down before it is done.
-    pub(super) fn may_go_on(&mut self, step: &Step, by: String) {
-        let number = self.next_number();
-        let is_it = |effect: &&mut StepEffect| {
-            effect.attempt == number && effect.step == step.name && effect.outcome.is_none()
-        };
-        if let Some(effect) = self.status.effects.iter_mut().find(is_it) {
-            effect.approved_by = Some(by);
+    pub(super) fn may_go_on(&mut self, step: &StepName, by: String) {
+        if let Some(nth) = self.place_under_way(step) {
+            self.status.effects[nth].approved_by = Some(by);
         }
         self.plan_is_over();
         self.next = Some(self.now);
@@ -588,8 +588,8 @@ impl<'a> Record<'a> {
         self.held(held);
     }
 
-    pub(super) fn would_act(&mut self, step: &Step) {
-        let message = format!("would begin with step {}: {}", step.name, step.kind.name());
+    pub(super) fn would_act(&mut self, step: &StepName) {
+        let message = format!("would begin with step {}: {}", step.step, step.kind);
         self.set(ConditionType::Planned, true, "DryRun", &message);
     }
 
@@ -713,7 +713,10 @@ impl<'a> Record<'a> {
         let mut policies = spec.plan.iter().filter_map(|segment| segment.policy_ref.as_ref());
         match shared {
             About::Policy(policy) => policies.any(|named| named == policy),
-            About::Class(_) | About::Schema(_) => spec.blames.as_ref() == Some(shared),
+            // One whose schema a person has accepted goes on by itself.
+            About::Class(_) | About::Schema(_) => {
+                spec.blames.as_ref() == Some(shared) && gates::may_blame(&self.status.waiting)
+            }
             About::Host(_) | About::Egress(_) => false,
         }
     }

@@ -26,7 +26,7 @@ use super::{
         approval::{self, Answer, Question},
     },
     plan::{self, Attempt, Attempting, Outcome},
-    record::Record,
+    record::{Record, WAITING_STEP},
     view::View,
     write_back::Place,
 };
@@ -68,7 +68,8 @@ pub(super) fn today(
         Until::Replaced => Attempting::Nothing,
         Until::Expired => {
             let number = record.next_number();
-            Attempting::Asking(Attempt { number, waited: true, is_probe: false })
+            let waited = is_waited_for(record, number);
+            Attempting::Asking(Attempt { number, waited, is_probe: false })
         }
     };
     let planned = |at| plan::candidate(view, segments, attempting, at, now);
@@ -90,6 +91,14 @@ pub(super) fn today(
     let Some(act) = act(record, &outcome) else { return (outcome, None) };
     let digest = digest_of(view, record, place, &act, at);
     (outcome, Some(Shown { digest, at, expires: expires(at), is_new: true, lapsed }))
+}
+
+/// Is the time of its `wait` steps over? Before the first act of an attempt a person is waited for, and
+/// behind one the time is, until the next plan is shown.
+fn is_waited_for(record: &Record<'_>, number: u32) -> bool {
+    let has_acted = record.status.effects.iter().any(|effect| effect.attempt == number);
+    let is_over = record.status.waiting == WAITING_STEP || record.status.plan_digest.is_some();
+    !has_acted || is_over || !record.requests.is_empty()
 }
 
 /// What `outcome` is about to do, where that takes a person's word.
@@ -115,6 +124,7 @@ fn act(record: &Record<'_>, outcome: &Outcome) -> Option<Value> {
         "target": effect.target,
         "targetUID": effect.target_uid,
         "targetGeneration": effect.target_generation,
+        "madeOf": effect.made_of,
         "pods": effect.pods,
     }))
 }

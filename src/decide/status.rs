@@ -428,8 +428,8 @@ fn set_escalated(
     };
     let (type_, generation) = (ConditionType::Escalated, view.subject.generation);
     conditions.set(type_, true, &unknown.check.keyword, &unknown.message(), generation, now);
+    // When a person was called last is kept: a check whose reason comes and goes calls no more often.
     if unknown.is_spoken_for {
-        status.called_at = None;
         return;
     }
     let is_due = |last: &Time| unknown.again_at(last.0) <= now;

@@ -53,7 +53,10 @@ pub(super) fn turn(at: &Turning<'_>, step: &JobStep) -> Turn {
             Ok(()) => {}
         }
         return match made(at, step, &name) {
-            Ok(_) => Turn::Intend(at.intent(&format!("{TARGET}{name}"))),
+            Ok(job) => Turn::Intend(StepEffect {
+                made_of: digest_of(&job),
+                ..at.intent(&format!("{TARGET}{name}"))
+            }),
             Err(Refused::Ask(need)) => Turn::Ask(need),
             Err(Refused::No(why)) => Turn::Failed(why),
         };
@@ -81,6 +84,10 @@ pub(super) fn turn(at: &Turning<'_>, step: &JobStep) -> Turn {
             at.not_done(effect, EffectOutcome::Unknown, why)
         }
         (Ok(None), None) => match made(at, step, &name) {
+            Ok(job) if digest_of(&job) != effect.made_of => {
+                let why = "its template or its ServiceAccount has changed since it was decided on";
+                at.not_done(effect, EffectOutcome::NotDone, why)
+            }
             Ok(job) => at.send(effect, Doing::RunJob(Box::new(job))),
             Err(Refused::Ask(need)) => Turn::Ask(need),
             Err(Refused::No(why)) => at.not_done(effect, EffectOutcome::NotDone, &why),
@@ -140,6 +147,11 @@ fn made(
         let (name, key) = (&template.name, &template.key);
         Refused::No(format!("templateConfigMapRef: {why} (key {key} of ConfigMap {name})"))
     })
+}
+
+/// All that a Job is made of, as one value.
+fn digest_of(job: &k8s_openapi::api::batch::v1::Job) -> Option<Digest> {
+    serde_json::to_value(job).ok().map(|value| Digest::of_value(&value))
 }
 
 /// It was made, and runs or has run.

@@ -85,7 +85,12 @@ fn common<'a>(
     waiting: &[Waiting<'a>],
     now: Timestamp,
 ) -> Option<Common<'a>> {
-    let since = waiting.iter().map(|(_, silence)| silence.since).min()?;
+    let first = waiting.iter().map(|(_, silence)| silence.since).min()?;
+    // A check that has become late is news, whichever has waited for long, and whoever closed what was
+    // said of that.
+    let is_late = |silence: &&Silence| silence.call.is_some_and(|call| call.at <= now);
+    let late = waiting.iter().map(|(_, silence)| *silence).filter(is_late);
+    let since = late.map(|silence| silence.since).max().unwrap_or(first);
     let calls = || waiting.iter().filter_map(|(_, silence)| silence.call);
     Some(Common {
         about,
@@ -95,7 +100,7 @@ fn common<'a>(
             "{what}: {} cannot be checked, the first since {}; nothing is repaired because of it, and \
              what is served stays served",
             named(waiting),
-            whole_seconds(since),
+            whole_seconds(first),
         ),
         members: Members::Silences(waiting.iter().map(|(_, silence)| *silence).collect()),
         holds: calls().any(|call| call.at <= now),

@@ -349,6 +349,26 @@ fn it_is_us_and_not_the_hosts_while_none_can_be_reached() {
 }
 
 #[test]
+fn who_closed_an_outage_is_called_again_when_another_check_becomes_late() {
+    let mut town = Town::new("");
+    town.hears(&[("cdn.test", false), ("other.test", false)]);
+    town.silence("cdn.test", 2, Severity::Critical);
+    town.now += 600;
+    town.settle();
+    assert_eq!(town.states(), are(&[(EGRESS, State::Escalated)]));
+    town.family.parents[0].incident.spec.close = true;
+    town.settle();
+    assert_eq!(town.states(), are(&[(EGRESS, State::Resolved)]));
+    town.now += 10;
+    town.silence("other.test", 1, Severity::Critical);
+    town.now += 600;
+    town.settle();
+    // The first checks are as they were: what is late now is news.
+    let again = are(&[(EGRESS, State::Escalated)]);
+    assert!(town.states().contains(&again[0]), "{:?}", town.states());
+}
+
+#[test]
 fn what_is_said_of_a_host_stays_said_while_none_can_be_reached() {
     use State::Escalated;
     let mut town = Town::new("");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     World,
-    effects::{SCALE, down},
+    effects::{SCALE, down, with_job},
     gates::document,
 };
 use crate::{
@@ -435,4 +435,57 @@ fn a_crash_after_any_write_of_an_approved_effect_does_it_once() {
         assert_eq!((crashing.state(), crashing.tries()), (State::Mitigated, 1), "write {nth}");
         assert_eq!(status(&crashing).effects[0].approved_by.as_deref(), Some("ann"));
     }
+}
+
+#[test]
+fn an_approval_of_a_job_is_for_what_it_would_run_and_for_no_other_template() {
+    let other = "{apiVersion: batch/v1, kind: Job, spec: {template: {spec: {restartPolicy: Never, \
+                 containers: [{name: main, image: 'other:1'}]}}}}";
+    for changed_before in [true, false] {
+        let mut world = with_job();
+        world.policies[0].spec.mode = Some(crate::api::contract::Mode::Approve);
+        world.settle();
+        let plan = plan_of(&world);
+        if changed_before {
+            world.template = Some(other.to_owned());
+            approve(&mut world, &plan);
+            assert_eq!((world.made.len(), approved(&world).1.as_str()), (0, "PlanChanged"));
+            continue;
+        }
+        world.incidents[0].1.approval = Some(Approval {
+            plan_digest: plan,
+            decision: ApprovalDecision::Approve,
+            by: "ann".to_owned(),
+            reason: None,
+        });
+        while status(&world).effects.is_empty() {
+            world.look();
+        }
+        world.template = Some(other.to_owned());
+        world.settle();
+        let effect = &status(&world).effects[0];
+        assert!(effect.message.contains("its template"), "{effect:?}");
+        assert_eq!(world.made.len(), 0);
+    }
+}
+
+#[test]
+fn a_wait_behind_an_approved_effect_is_waited_for_and_one_before_it_is_not() {
+    let steps = "[{name: before, wait: {for: 2m}}, {name: scale, scaleWorkload: {}}, \
+                 {name: behind, wait: {for: 2m}}, {name: refetch, refetchSource: {}}]";
+    let mut world = down(steps);
+    world.policies[0].spec.mode = Some(crate::api::contract::Mode::Approve);
+    world.settle();
+    let plan = plan_of(&world);
+    approve(&mut world, &plan);
+    world.roll_out().run_for(Span::secs(20));
+    assert_eq!((world.acts.len(), status(&world).waiting.as_str()), (1, "Wait"));
+    world.run_for(Span::mins(3));
+    assert_eq!(status(&world).waiting, "AwaitingApproval");
+    let (writes, plan) = (world.writes, plan_of(&world));
+    world.later(Span::secs(60)).settle();
+    assert_eq!((world.writes, plan_of(&world)), (writes, plan.clone()));
+    approve(&mut world, &plan);
+    assert_eq!(world.served_value()["title"], "from the source");
+    assert_eq!((world.acts.len(), world.tries()), (1, 1));
 }

@@ -167,6 +167,20 @@ fn a_policy_that_is_suspended_in_a_storm_makes_no_contract_call_for_itself() {
 }
 
 #[test]
+fn who_goes_on_by_an_accepted_schema_calls_although_others_are_held_by_it() {
+    let about = About::Class(LocalRef { name: "storefinder".to_owned() });
+    for (windows, expected) in [("suspend: true", 0), ("storm: {maxUnhealthy: 100%}", 1)] {
+        let mut world = world(&format!("{windows}\nescalation: {{unresolvedAfter: 10m}}"));
+        world.assign(&document(&json!(7)));
+        world.later(Span::secs(10)).settle();
+        world.incidents[0].1.blames = Some(about.clone());
+        world.shared = vec![about.clone()];
+        world.run_for(Span::mins(30));
+        assert_eq!(world.times(Reason::Escalated), expected, "{windows}");
+    }
+}
+
+#[test]
 fn without_a_policy_there_is_no_limit_to_wait_for() {
     let mut world = World::new(&document(&json!("good")));
     world.policies.clear();
