@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -65,13 +65,22 @@ impl Collector {
                 "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["file"]}},
             },
         });
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .arg(format!("--config=yaml:{config}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.join("otelcol.log")).unwrap())
             .spawn()
             .unwrap();
+        // An operator that ends before it listens could send its spans to nobody, and nothing tells when
+        // it does.
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let log = std::fs::read_to_string(folder.join("otelcol.log")).unwrap_or_default();
+            assert!(start.elapsed() < PATIENCE, "the collector does not listen: {log}");
+            assert!(child.try_wait().unwrap().is_none(), "the collector has ended: {log}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
         Self { child, endpoint: format!("http://127.0.0.1:{port}"), file }
     }
 
