@@ -51,7 +51,7 @@ fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
 }
 
 impl Collector {
-    fn start(folder: &Path) -> Self {
+    async fn start(folder: &Path) -> Self {
         let program = std::env::var_os("KINTSUGI_TEST_OTELCOL").expect("run `make test`");
         // The port is free when asked for; nothing else on this machine listens on loopback ports
         // by chance.
@@ -79,7 +79,7 @@ impl Collector {
             let log = std::fs::read_to_string(folder.join("otelcol.log")).unwrap_or_default();
             assert!(start.elapsed() < PATIENCE, "the collector does not listen: {log}");
             assert!(child.try_wait().unwrap().is_none(), "the collector has ended: {log}");
-            std::thread::sleep(Duration::from_millis(50));
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Self { child, endpoint: format!("http://127.0.0.1:{port}"), file }
     }
@@ -142,7 +142,7 @@ async fn an_incident_is_one_trace_that_goes_on_after_a_restart() {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, "trace").await;
     let folder = tempfile::tempdir().unwrap();
-    let collector = Collector::start(folder.path());
+    let collector = Collector::start(folder.path()).await;
     let endpoint = format!("--otlp-endpoint={}", collector.endpoint);
     let mut first = Operator::start(&cluster, &namespace, &[&endpoint]);
     namespace
@@ -197,7 +197,7 @@ async fn each_step_of_an_attempt_that_fails_is_a_span_and_so_is_the_call_for_a_p
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, "spans").await;
     let folder = tempfile::tempdir().unwrap();
-    let collector = Collector::start(folder.path());
+    let collector = Collector::start(folder.path()).await;
     let endpoint = format!("--otlp-endpoint={}", collector.endpoint);
     let mut operator = Operator::start(&cluster, &namespace, &[&endpoint]);
     let steps = json!([
