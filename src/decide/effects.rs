@@ -124,6 +124,12 @@ pub fn at_most_until(step: Option<&Step>, effect: &StepEffect) -> Timestamp {
     waits.after(takes.after(seen(effect)))
 }
 
+/// Is it what this step of this policy did in this attempt? Two policies may give their steps one name.
+#[must_use]
+pub fn is_of(effect: &StepEffect, attempt: u32, policy: &str, step: &str) -> bool {
+    (effect.attempt, effect.policy.as_str(), effect.step.as_str()) == (attempt, policy, step)
+}
+
 fn timeout(step: Option<&Step>) -> Span {
     step.and_then(|step| step.timeout).unwrap_or(TIMEOUT).min(LONGEST_TIMEOUT)
 }
@@ -182,10 +188,8 @@ enum Refused {
 impl<'a> Turning<'a> {
     /// What is on record of it.
     fn stored(&self) -> Option<&'a StepEffect> {
-        self.incident.status.effects.iter().find(|effect| {
-            (effect.attempt, effect.policy.as_str(), effect.step.as_str())
-                == (self.number, self.policy, &self.step.name)
-        })
+        let mut effects = self.incident.status.effects.iter();
+        effects.find(|effect| is_of(effect, self.number, self.policy, &self.step.name))
     }
 
     /// What it leaves on its object: the same for all steps of an attempt.

@@ -537,10 +537,7 @@ fn has_begun(view: &View, segment: &Segment, step: &Step, attempting: Attempting
     let Some(attempt) = attempting.attempt() else { return false };
     let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
     let mut effects = view.incident.iter().flat_map(|incident| &incident.status.effects);
-    effects.any(|effect| {
-        (effect.attempt, effect.policy.as_str(), &effect.step)
-            == (attempt.number, policy, &step.name)
-    })
+    effects.any(|effect| effects::is_of(effect, attempt.number, policy, &step.name))
 }
 
 /// Is more to be seen of a source that does not answer than that?

@@ -30,7 +30,7 @@ use super::{
     Held, breakers,
     delivered::Edge,
     diagnose,
-    effects::{MOST_IN_ATTEMPT, Then},
+    effects::{MOST_IN_ATTEMPT, Then, is_of},
     escalation,
     gates::{self, SCHEMA_HELD},
     limits,
@@ -190,10 +190,8 @@ impl<'a> Record<'a> {
             let segment = self.incident.spec.plan.get(tried.segment);
             let policy = segment.and_then(|segment| segment.policy_ref.as_ref());
             let policy = policy.map_or("", |policy| policy.name.as_str());
-            let acted = self.status.effects.iter().find(|effect| {
-                (effect.attempt, effect.policy.as_str(), &effect.step)
-                    == (number, policy, &tried.step)
-            });
+            let mut effects = self.status.effects.iter();
+            let acted = effects.find(|effect| is_of(effect, number, policy, &tried.step));
             let answered = match tried.outcome {
                 StepOutcome::Acted => true,
                 StepOutcome::Unavailable => false,
@@ -227,9 +225,8 @@ impl<'a> Record<'a> {
             let segment = self.incident.spec.plan.get(tried.segment);
             let policy = segment.and_then(|segment| segment.policy_ref.as_ref());
             let policy = policy.map_or_else(String::new, |policy| policy.name.clone());
-            let acted = self.status.effects.iter().find(|effect| {
-                (effect.attempt, &effect.policy, &effect.step) == (number, &policy, &tried.step)
-            });
+            let mut effects = self.status.effects.iter();
+            let acted = effects.find(|effect| is_of(effect, number, &policy, &tried.step));
             let since = match tried.outcome {
                 StepOutcome::Changed if outcome == AttemptOutcome::Succeeded => {
                     self.decided_at.map(|at| (at, self.now))
@@ -369,10 +366,8 @@ impl<'a> Record<'a> {
                 self.next = Some(look_at);
             }
         }
-        let is_same = |stored: &&mut StepEffect| {
-            (stored.attempt, &stored.policy, &stored.step)
-                == (effect.attempt, &effect.policy, &effect.step)
-        };
+        let is_same =
+            |stored: &&mut StepEffect| is_of(stored, effect.attempt, &effect.policy, &effect.step);
         if !effect.log.is_empty() {
             // One log is enough for a status to hold.
             self.status.effects.iter_mut().for_each(|known| known.log.clear());
@@ -521,9 +516,9 @@ impl<'a> Record<'a> {
     }
 
     fn place_under_way(&self, step: &StepName) -> Option<usize> {
-        let wanted = (self.next_number(), &step.policy, &step.step);
+        let number = self.next_number();
         self.status.effects.iter().position(|effect| {
-            (effect.attempt, &effect.policy, &effect.step) == wanted && effect.outcome.is_none()
+            is_of(effect, number, &step.policy, &step.step) && effect.outcome.is_none()
         })
     }
 
