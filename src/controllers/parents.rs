@@ -73,8 +73,12 @@ async fn look(ctx: &Ctx, namespace: &str) -> Result<Option<Duration>, Error> {
         // One that is refused keeps none of the others from being written.
         outcome = outcome.and(match act {
             Act::Open { name, spec, owner } => open(ctx, namespace, &name, *spec, &owner).await,
-            Act::Record { parent, status, signals } => {
-                record(ctx, namespace, &parent, &status, &signals).await
+            Act::Record { parent, status, signals, look_again } => {
+                let written = record(ctx, namespace, &parent, &status, &signals).await;
+                for (contract, after) in look_again {
+                    ctx.queue.at(Key::new(namespace, &contract), Instant::now() + after.to_std());
+                }
+                written
             }
             Act::Forget(parent) => forget(ctx, namespace, &parent).await,
         });

@@ -320,7 +320,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     let is_open = new.incident_ref.is_some();
     let counts_next = status::counts_next(view, &new.checks);
     let calls_next = status::calls_next(view, &new, now);
-    let silences = silence::of(view, &new.checks);
+    let silences = silence::of(view, &new.checks, now);
     let mut stages = store(view, &mut new, now);
     stages.extend(shown.map(|shown| vec![shown]));
     new.next_check_time = None;

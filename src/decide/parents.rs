@@ -100,6 +100,9 @@ pub enum Act {
         status: Box<IncidentStatus>,
         /// What to say about it.
         signals: Vec<Signal>,
+        /// The contracts that look again because of it, each after so long: what is known of them may be
+        /// over, too.
+        look_again: Vec<(Arc<str>, Span)>,
     },
     /// Delete one that is over and not kept any more.
     Forget(Box<Parent>),
@@ -141,7 +144,7 @@ pub fn next(family: &Family, now: Timestamp) -> (Vec<Act>, Option<Timestamp>) {
     for parent in family.parents.iter().filter(|parent| !is_over(parent)) {
         let about = parent.incident.spec.about.as_ref();
         let common = all.iter().find(|common| Some(&common.about) == about);
-        let (act, at) = go_on(parent, common, now);
+        let (act, at) = go_on(family, parent, common, now);
         acts.extend(act);
         due = sooner(due, at);
     }
@@ -268,6 +271,7 @@ fn name(about: &About, ordinal: u32) -> String {
 }
 
 fn go_on(
+    family: &Family,
     parent: &Parent,
     common: Option<&Common<'_>>,
     now: Timestamp,
@@ -295,7 +299,10 @@ fn go_on(
     }
     match record.done() {
         (Move::Record { status, signals, .. }, at) => {
-            (Some(Act::Record { parent: Box::new(parent.clone()), status, signals }), at)
+            let is_over = status.state.is_some_and(State::is_over);
+            let look_again = if is_over { outages::look_again(family, cause) } else { Vec::new() };
+            let parent = Box::new(parent.clone());
+            (Some(Act::Record { parent, status, signals, look_again }), at)
         }
         (_, at) => (None, at),
     }

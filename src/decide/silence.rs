@@ -13,7 +13,10 @@ use crate::{
     domain::{Severity, Span},
 };
 
-use super::{escalation, view::View};
+use super::{
+    escalation::{self, Unknown},
+    view::View,
+};
 
 /// A check that is Unknown because a host gives no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,37 +31,29 @@ pub struct Silence {
     pub severity: Severity,
     /// Since when it has been Unknown.
     pub since: Timestamp,
-    /// When a person is called because of it; None before the contract was looked at.
-    pub call: Option<Call>,
-}
-
-/// When a person is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// When first.
-    pub at: Timestamp,
-    /// How often after that.
-    pub every: Span,
+    /// How often a person is called because of it; None before a look has found that it lasts: what was
+    /// seen earlier may be over by now.
+    pub call_every: Option<Span>,
 }
 
 impl Silence {
-    fn of(check: &Check, call: Option<Call>) -> Self {
+    fn of(check: &Check, call_every: Option<Span>) -> Self {
         Self {
             host: check.host.as_str().into(),
             rule: check.rule.as_str().into(),
             reason: check.keyword.as_str().into(),
             severity: check.severity,
             since: check.since.0,
-            call,
+            call_every,
         }
     }
 }
 
 /// What a look at a contract, whose checks are these, has to say.
-pub(super) fn of(view: &View, checks: &[Check]) -> Arc<[Silence]> {
+pub(super) fn of(view: &View, checks: &[Check], now: Timestamp) -> Arc<[Silence]> {
     let silent = escalation::unknown(view, checks).filter(|known| !known.check.host.is_empty());
-    let call = |at, every| Some(Call { at, every });
-    silent.map(|known| Silence::of(known.check, call(known.at, known.repeat_every))).collect()
+    let call_every = |known: &Unknown<'_>| (known.at <= now).then_some(known.repeat_every);
+    silent.map(|known| Silence::of(known.check, call_every(&known))).collect()
 }
 
 /// What is on record of a contract that was not looked at yet: it calls nobody, and keeps what is called

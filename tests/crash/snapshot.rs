@@ -101,7 +101,8 @@ impl Snapshot {
     }
 }
 
-/// Fields that say when, and the trace, which is made from the UID.
+/// Without fields that say when, and those that are made from names and UIDs of one run: the trace, and the
+/// digest of what a Job is made of.
 fn without_times(mut value: Value) -> Value {
     match &mut value {
         Value::Object(map) => {
@@ -115,6 +116,7 @@ fn without_times(mut value: Value) -> Value {
                     "traceparent",
                     "kintsugi.dev/recorded-at",
                     "targetUID",
+                    "madeOf",
                 ];
                 !says_when && !other.contains(&key)
             });

@@ -8,7 +8,10 @@
 //! none, as between two looks            what was said last
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -21,7 +24,7 @@ use crate::{
 };
 
 use super::{
-    Common, Family, is_closed,
+    Common, Family, all_about, is_closed,
     members::{Members, most_frequent},
     open_about,
 };
@@ -29,6 +32,9 @@ use crate::decide::{escalation::REPEAT_EVERY, hosts, silence::Silence, view::soo
 
 /// How often to see whether it is still us: it may be seen in another namespace that it is not.
 const AGAIN: Span = Span::secs(30);
+/// Once it is us no more, what contracts know of a host may be of before: they look again within the first
+/// half of this, and no host is called to account until they have.
+const SETTLES: Span = Span::secs(30);
 /// Contracts whose names an Incident shows.
 const NAMES_SHOWN: usize = 3;
 
@@ -44,17 +50,34 @@ pub(super) fn of(family: &Family, now: Timestamp) -> (Vec<Common<'_>>, Option<Ti
         }
     }
     let all: Vec<Waiting<'_>> = by_host.values().flatten().copied().collect();
-    let due = all.iter().filter_map(|(_, silence)| silence.call.map(|call| call.at));
-    let due = due.filter(|at| *at > now).min();
-    let egress = egress(&all, now).filter(|egress| is_us(family, egress));
+    let egress = egress(&all).filter(|egress| is_us(family, egress));
     let again = egress.as_ref().map(|_| AGAIN.after(now));
+    let settled = settled(family).filter(|settled| *settled > now);
     // Of what nobody here can reach nothing is known: what is said of a host already stays said.
-    let is_them = egress.is_none();
+    let is_said_to_be_us = open_about(family, &About::Egress(Egress {})).is_some();
+    let is_them = egress.is_none() && !is_said_to_be_us && settled.is_none();
     let hosts = by_host.into_iter().filter_map(|(name, waiting)| {
-        let common = host(name, &waiting, now)?;
+        let common = host(name, &waiting)?;
         Some(Common { holds: common.holds && is_them, ..common })
     });
-    (hosts.chain(egress).collect(), sooner(due, again))
+    (hosts.chain(egress).collect(), sooner(settled, again))
+}
+
+/// When all contracts have looked again, after it was us.
+fn settled(family: &Family) -> Option<Timestamp> {
+    let ours = all_about(family, &About::Egress(Egress {}));
+    let over = ours.filter_map(|parent| parent.incident.status.resolved_at.as_ref());
+    over.map(|over| SETTLES.after(over.0)).max()
+}
+
+/// Who looks again when an Incident of this cause is over, and after how long.
+pub(super) fn look_again(family: &Family, cause: Cause) -> Vec<(Arc<str>, Span)> {
+    if cause != Cause::EgressBroken {
+        return Vec::new();
+    }
+    let half = SETTLES.times(0.5, SETTLES);
+    let waiting = family.silences.iter().map(|(contract, _)| contract);
+    waiting.map(|contract| (Arc::clone(contract), half.spread(contract))).collect()
 }
 
 /// Is it the network of this operator? It stays so until one host was reached: between two looks none
@@ -65,17 +88,17 @@ fn is_us(family: &Family, egress: &Common<'_>) -> bool {
     hosts::unreachable(&family.heard).is_some() || (!family.heard.iter().any(answered) && is_said())
 }
 
-fn egress<'a>(all: &[Waiting<'a>], now: Timestamp) -> Option<Common<'a>> {
+fn egress<'a>(all: &[Waiting<'a>]) -> Option<Common<'a>> {
     let why = "no host that was asked lately can be reached".to_owned();
-    common(About::Egress(Egress {}), Cause::EgressBroken, &why, all, now)
+    common(About::Egress(Egress {}), Cause::EgressBroken, &why, all)
 }
 
-fn host<'a>(name: &str, waiting: &[Waiting<'a>], now: Timestamp) -> Option<Common<'a>> {
+fn host<'a>(name: &str, waiting: &[Waiting<'a>]) -> Option<Common<'a>> {
     let reasons = most_frequent(waiting.iter().map(|(_, silence)| &*silence.reason));
     let reasons: Vec<&str> = reasons.into_iter().map(|(reason, _)| reason).collect();
     let why = format!("host {name} gives no answer ({})", reasons.join(", "));
     let about = About::Host(HostRef { name: name.to_owned() });
-    common(about, Cause::AssetHostDown, &why, waiting, now)
+    common(about, Cause::AssetHostDown, &why, waiting)
 }
 
 fn common<'a>(
@@ -83,15 +106,13 @@ fn common<'a>(
     cause: Cause,
     what: &str,
     waiting: &[Waiting<'a>],
-    now: Timestamp,
 ) -> Option<Common<'a>> {
     let first = waiting.iter().map(|(_, silence)| silence.since).min()?;
     // A check that has become late is news, whichever has waited for long, and whoever closed what was
     // said of that.
-    let is_late = |silence: &&Silence| silence.call.is_some_and(|call| call.at <= now);
-    let late = waiting.iter().map(|(_, silence)| *silence).filter(is_late);
+    let late = waiting.iter().map(|(_, silence)| *silence).filter(|it| it.call_every.is_some());
     let since = late.map(|silence| silence.since).max().unwrap_or(first);
-    let calls = || waiting.iter().filter_map(|(_, silence)| silence.call);
+    let calls = || waiting.iter().filter_map(|(_, silence)| silence.call_every);
     Some(Common {
         about,
         cause,
@@ -103,8 +124,8 @@ fn common<'a>(
             whole_seconds(first),
         ),
         members: Members::Silences(waiting.iter().map(|(_, silence)| *silence).collect()),
-        holds: calls().any(|call| call.at <= now),
-        repeat_every: calls().map(|call| call.every).min().unwrap_or(REPEAT_EVERY),
+        holds: calls().next().is_some(),
+        repeat_every: calls().min().unwrap_or(REPEAT_EVERY),
     })
 }
 

@@ -1,7 +1,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::decide::silence::Call;
 use crate::domain::Severity;
 
 fn at(second: i64) -> Timestamp {
@@ -24,12 +23,13 @@ struct Town {
     family: Family,
     now: i64,
     said: Vec<String>,
+    look_again: Vec<(Arc<str>, Span)>,
 }
 
 impl Town {
     fn new(policy_spec: &str) -> Self {
         let family = Family { policies: vec![(policy(policy_spec), 10)], ..Family::default() };
-        Self { family, now: 1_000, said: Vec::new() }
+        Self { family, now: 1_000, said: Vec::new(), look_again: Vec::new() }
     }
 
     /// So many contracts get into trouble at once.
@@ -68,9 +68,20 @@ impl Town {
                 reason: "DnsFailed".into(),
                 severity,
                 since: at(self.now),
-                call: Some(Call { at: at(self.now + 600), every: Span::mins(60) }),
+                call_every: None,
             };
             self.family.silences.push((name.into(), Arc::new([silence])));
+        }
+    }
+
+    /// So many seconds later each contract looks again, and finds it as it was.
+    fn lasts(&mut self, seconds: i64) {
+        self.now += seconds;
+        for (_, silences) in &mut self.family.silences {
+            let silence = silences[0].clone();
+            let is_late = Span::mins(10).after(silence.since) <= at(self.now);
+            let call_every = is_late.then_some(Span::mins(60));
+            *silences = Arc::new([Silence { call_every, ..silence }]);
         }
     }
 
@@ -119,10 +130,11 @@ impl Town {
                         },
                     });
                 }
-                Act::Record { parent, status, signals } => {
+                Act::Record { parent, status, signals, look_again } => {
                     let same = |p: &&mut Parent| p.incident.name == parent.incident.name;
                     self.family.parents.iter_mut().find(same).unwrap().incident.status = *status;
                     self.said.extend(signals.iter().map(|signal| signal.reason.to_string()));
+                    self.look_again.extend(look_again);
                 }
                 Act::Forget(parent) => {
                     self.family.parents.retain(|p| p.incident.name != parent.incident.name);
@@ -276,8 +288,9 @@ fn a_host_that_gives_no_answer_for_long_is_one_incident_and_one_call_until_it_an
     town.hears(&[("cdn.test", false), ("other.test", true)]);
     town.silence("cdn.test", 5, Severity::Warning);
     assert_eq!(town.settle(), 0, "it may be back any moment");
-    assert_eq!(next(&town.family, at(town.now)).1, Some(at(town.now + 600)));
     town.now += 600;
+    assert_eq!(town.settle(), 0, "no contract has looked again, and it may be over");
+    town.lasts(0);
     town.settle();
     assert_eq!(town.states(), are(&[(CDN, State::Escalated)]));
     let [parent] = &town.family.parents[..] else { panic!() };
@@ -305,7 +318,7 @@ fn a_host_that_gives_no_answer_for_long_is_one_incident_and_one_call_until_it_an
     assert_eq!(town.states(), are(&[(CDN, State::Resolved)]));
     // The next time is another.
     town.silence("cdn.test", 1, Severity::Critical);
-    town.now += 600;
+    town.lasts(600);
     town.settle();
     assert_eq!(town.states(), are(&[(CDN, State::Resolved), (CDN, State::Escalated)]));
     assert_eq!(town.family.parents[1].incident.spec.severity, Severity::Critical);
@@ -319,7 +332,7 @@ fn it_is_us_and_not_the_hosts_while_none_can_be_reached() {
     town.silence("cdn.test", 3, Severity::Critical);
     town.silence("other.test", 3, Severity::Critical);
     town.hears(down);
-    town.now += 600;
+    town.lasts(600);
     town.settle();
     assert_eq!(town.states(), are(&[(EGRESS, Escalated)]));
     let message = &town.family.parents[0].incident.status.message;
@@ -339,7 +352,15 @@ fn it_is_us_and_not_the_hosts_while_none_can_be_reached() {
     }
     // One host answers: the other is down itself.
     town.hears(&[("cdn.test", true), ("other.test", false)]);
+    town.settle();
+    assert_eq!(town.states(), are(&[(EGRESS, Resolved)]));
+    let last = Span::secs(15);
+    let in_time = town.look_again.iter().filter(|(_, after)| *after <= last).count();
+    assert_eq!(in_time, 6, "what is known of each may be of before: {:?}", town.look_again);
+    let (_, due) = next(&town.family, at(town.now));
+    assert_eq!(due, Some(at(town.now + 30)), "when they have looked again");
     town.answers("cdn.test");
+    town.now += 30;
     town.settle();
     assert_eq!(town.states(), are(&[(EGRESS, Resolved), (OTHER, Escalated)]));
     assert_eq!(town.said.iter().filter(|said| *said == "Escalated").count(), 2);
@@ -353,7 +374,7 @@ fn who_closed_an_outage_is_called_again_when_another_check_becomes_late() {
     let mut town = Town::new("");
     town.hears(&[("cdn.test", false), ("other.test", false)]);
     town.silence("cdn.test", 2, Severity::Critical);
-    town.now += 600;
+    town.lasts(600);
     town.settle();
     assert_eq!(town.states(), are(&[(EGRESS, State::Escalated)]));
     town.family.parents[0].incident.spec.close = true;
@@ -361,7 +382,7 @@ fn who_closed_an_outage_is_called_again_when_another_check_becomes_late() {
     assert_eq!(town.states(), are(&[(EGRESS, State::Resolved)]));
     town.now += 10;
     town.silence("other.test", 1, Severity::Critical);
-    town.now += 600;
+    town.lasts(600);
     town.settle();
     // The first checks are as they were: what is late now is news.
     let again = are(&[(EGRESS, State::Escalated)]);
@@ -374,11 +395,11 @@ fn what_is_said_of_a_host_stays_said_while_none_can_be_reached() {
     let mut town = Town::new("");
     town.hears(&[("cdn.test", false), ("other.test", true)]);
     town.silence("cdn.test", 1, Severity::Critical);
-    town.now += 600;
+    town.lasts(600);
     town.settle();
     town.silence("other.test", 1, Severity::Critical);
     town.hears(&[("cdn.test", false), ("other.test", false)]);
-    town.now += 600;
+    town.lasts(600);
     town.settle();
     assert_eq!(town.states(), are(&[(CDN, Escalated), (EGRESS, Escalated)]));
 }
@@ -389,7 +410,7 @@ fn an_outage_that_a_person_closed_stays_closed_until_it_is_over() {
         let mut town = Town::new("");
         town.hears(&[("cdn.test", false), ("other.test", !down)]);
         town.silence("cdn.test", 2, Severity::Critical);
-        town.now += 600;
+        town.lasts(600);
         town.settle();
         assert_eq!(town.states(), are(&[(subject, State::Escalated)]));
         town.family.parents[0].incident.spec.close = true;
@@ -402,7 +423,7 @@ fn an_outage_that_a_person_closed_stays_closed_until_it_is_over() {
         town.settle();
         town.silence("cdn.test", 2, Severity::Critical);
         town.hears(&[("cdn.test", false), ("other.test", !down)]);
-        town.now += 600;
+        town.lasts(600);
         town.settle();
         assert_eq!(town.states(), are(&[(subject, State::Resolved), (subject, State::Escalated)]));
     }
@@ -412,12 +433,12 @@ fn an_outage_that_a_person_closed_stays_closed_until_it_is_over() {
 fn after_a_restart_what_is_on_record_keeps_an_outage_open_and_calls_nobody_again() {
     let mut town = Town::new("");
     town.silence("cdn.test", 2, Severity::Critical);
-    town.now += 600;
+    town.lasts(600);
     town.settle();
     let called = town.said.clone();
     // What is on record says nothing of when a person is called.
     for (_, silences) in &mut town.family.silences {
-        *silences = Arc::new([Silence { call: None, ..silences[0].clone() }]);
+        *silences = Arc::new([Silence { call_every: None, ..silences[0].clone() }]);
     }
     town.now += 5;
     town.settle();
@@ -433,7 +454,7 @@ fn nothing_is_kept_for_ever_of_hosts_and_not_too_much_before() {
     for nth in 0..2 * HOSTS_KEPT {
         let host = format!("h{nth}.test");
         town.silence(&host, 1, Severity::Critical);
-        town.now += 600;
+        town.lasts(600);
         town.settle();
         town.answers(&host);
         town.settle();
