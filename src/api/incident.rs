@@ -381,7 +381,7 @@ pub struct IncidentStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
     /// What steps did to something else than the document, written down before it was done. The
-    /// last 20, oldest first.
+    /// last 20, oldest first; a Job that has not ended stays.
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<StepEffect>,

@@ -46,8 +46,8 @@ pub const NO_SERVICE_ACCOUNT: &str = "NoServiceAccount";
 /// What an Incident waits for while the source's workload is not available after a step acted on it.
 const WORKLOAD: &str = "Workload";
 
-/// Most effects of one attempt: as many as an Incident keeps on record.
-pub const MOST_IN_ATTEMPT: usize = 20;
+/// Most effects that an Incident keeps on record, and so most of one attempt.
+const MOST_ON_RECORD: usize = 20;
 
 const TIMEOUT: Span = Span::mins(2);
 /// The longest wait: an Incident that sleeps longer looks forgotten.
@@ -130,6 +130,28 @@ pub fn is_of(effect: &StepEffect, attempt: u32, policy: &str, step: &str) -> boo
     (effect.attempt, effect.policy.as_str(), effect.step.as_str()) == (attempt, policy, step)
 }
 
+/// Puts an effect on record; the oldest that may go makes room.
+pub fn put_on_record(effects: &mut Vec<StepEffect>, effect: StepEffect) {
+    let number = effect.attempt;
+    effects.push(effect);
+    while effects.len() > MOST_ON_RECORD
+        && let Some(nth) = (0..effects.len()).find(|nth| !stays(effects, *nth, number))
+    {
+        effects.remove(nth);
+    }
+}
+
+/// Does this effect stay on record in attempt `number`? One of the attempt would be done again if it
+/// went, and the Job of a step that has not ended is not seen any more.
+fn stays(effects: &[StepEffect], nth: usize, number: u32) -> bool {
+    let Some((effect, later)) = effects.get(nth..).and_then(<[_]>::split_first) else {
+        return false;
+    };
+    // Of each step the last one: it was made when the one before had ended.
+    let is_last = || !later.iter().any(|l| (&l.policy, &l.step) == (&effect.policy, &effect.step));
+    effect.attempt == number || (job::may_run(effect) && is_last())
+}
+
 fn timeout(step: Option<&Step>) -> Span {
     step.and_then(|step| step.timeout).unwrap_or(TIMEOUT).min(LONGEST_TIMEOUT)
 }
@@ -146,10 +168,12 @@ pub fn turn(
 ) -> Turn {
     let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
     let at = Turning { view, incident, policy, step, number, now };
-    let of_attempt = incident.status.effects.iter().filter(|effect| effect.attempt == number);
-    if at.stored().is_none() && of_attempt.count() >= MOST_IN_ATTEMPT {
+    let effects = &incident.status.effects;
+    let stay = (0..effects.len()).filter(|nth| stays(effects, *nth, number));
+    if at.stored().is_none() && stay.count() >= MOST_ON_RECORD {
         return Turn::Failed(format!(
-            "{MOST_IN_ATTEMPT} steps have acted in this attempt, and no more do in one"
+            "{MOST_ON_RECORD} steps have acted in this attempt, or have a Job that has not ended, \
+             and there is room for no more"
         ));
     }
     match &step.kind {

@@ -30,7 +30,7 @@ use super::{
     Held, breakers,
     delivered::Edge,
     diagnose,
-    effects::{MOST_IN_ATTEMPT, Then, is_of},
+    effects::{Then, is_of, put_on_record},
     escalation,
     gates::{self, SCHEMA_HELD},
     limits,
@@ -339,10 +339,7 @@ impl<'a> Record<'a> {
         self.set(ConditionType::Remediating, true, "Acting", &message);
         self.status.step.clone_from(&effect.step);
         self.status.message = text::message(&message);
-        self.status.effects.push(effect);
-        // Never one of this attempt, see `effects::MOST_IN_ATTEMPT`: it would be done again.
-        let surplus = self.status.effects.len().saturating_sub(MOST_IN_ATTEMPT);
-        self.status.effects.drain(..surplus);
+        put_on_record(&mut self.status.effects, effect);
         self.next = Some(self.now);
     }
 

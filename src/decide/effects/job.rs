@@ -44,6 +44,13 @@ const GRACE: Span = Span::secs(30);
 const LOG_LINES: usize = 10;
 const LOG_BYTES: usize = 1024;
 
+/// Is it a Job whose end was not seen?
+pub(super) fn may_run(effect: &StepEffect) -> bool {
+    effect.made_of.is_some()
+        && effect.ended_at.is_none()
+        && effect.outcome != Some(EffectOutcome::NotDone)
+}
+
 pub(super) fn turn(at: &Turning<'_>, step: &JobStep) -> Turn {
     let name = name(at);
     let Some(effect) = at.stored() else {
@@ -180,7 +187,7 @@ fn await_end(at: &Turning<'_>, effect: &StepEffect, seen: &JobSeen) -> Turn {
             let until = GRACE.after(at.until(effect));
             if until <= at.now {
                 let why = format!("{} did not end within {}", effect.target, at.timeout());
-                return ended(EffectOutcome::Failed, &why);
+                return at.not_done(effect, EffectOutcome::Failed, &why);
             }
             Turn::Wait { look_at: at.poll(effect).min(until) }
         }

@@ -620,6 +620,22 @@ fn a_job_that_does_not_end_in_time_is_named_and_none_is_run_beside_it() {
 }
 
 #[test]
+fn a_job_that_has_not_ended_stays_on_record_however_much_is_done_after_it() {
+    let call = |name: &str| format!("{{name: {name}, webhook: {{url: 'https://hooks.test/a'}}}}");
+    let job = "name: run, timeout: 1m, job: {templateConfigMapRef: {name: jobs, key: heal}}";
+    let calls = ["a", "b", "c", "d"].map(call).join(", ");
+    let mut world = with_job();
+    world.policies[0].spec.steps =
+        serde_saphyr::from_str(&format!("[{{{job}}}, {calls}]")).unwrap();
+    world.policies[0].spec.retry.as_mut().unwrap().max_attempts = Some(9);
+    world.settle().run_for(Span::mins(30));
+    assert_eq!((world.tries(), world.calls.len(), world.made.len()), (9, 36, 1));
+    let effects = world.effects();
+    assert_eq!((effects.len(), effects[0].step.as_str(), effects[0].attempt), (20, "run", 1));
+    assert!(effects[1].attempt > 1, "what is over makes room: {effects:?}");
+}
+
+#[test]
 fn a_job_that_fails_or_is_gone_is_named_and_another_attempt_makes_another() {
     let failed = JobEnd::Failed("BackoffLimitExceeded".to_owned());
     for says in ["failed: BackoffLimitExceeded", "was deleted before its end was seen"] {
