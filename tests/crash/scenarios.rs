@@ -64,7 +64,8 @@ pub fn all(web: &Web) -> Vec<Scenario> {
     web.answer("/fallback.png", 200, "image/png", "png");
     web.answer("/hook", 200, "application/json", "{\"error\": \"not now\"}");
     web.answer("/export", 200, "application/json", &good(web).to_string());
-    let groups = [documents(web), effects(web), places(web), people(web), vec![storm(web)]];
+    let groups =
+        [documents(web), effects(web), places(web), people(web), vec![storm(web), outage(web)]];
     groups.into_iter().flatten().collect()
 }
 
@@ -258,6 +259,16 @@ fn storm(web: &Web) -> Scenario {
     Scenario { ends: Some("Held"), is_a_storm: true, ..storm }
 }
 
+/// Nobody answers where the image shall be: that is said in an Incident about the host, and nothing is done.
+fn outage(web: &Web) -> Scenario {
+    let document = edited(&good(web), |document| {
+        document.insert("hero".to_owned(), json!("http://127.0.0.9:1/hero.png"));
+    });
+    let mut outage = base(web, "outage", restore(), document);
+    outage.policy.as_mut().unwrap()["escalation"] = json!({"unknownAfter": "1s"});
+    Scenario { ends: Some("Escalated"), ..outage }
+}
+
 /// What people decide.
 fn people(web: &Web) -> Vec<Scenario> {
     let (good, untitled) = (good(web), untitled(web));
@@ -273,6 +284,18 @@ fn people(web: &Web) -> Vec<Scenario> {
     all.push(Scenario { ends: Some("Held"), ..asked() });
     let before = Some(Fault::Document(half_good.clone()));
     all.push(Scenario { name: "approve-given", before, fault: Fault::Approve, ..asked() });
+    // What is fetched after the act is what is served already, so nobody is asked about it.
+    let steps = json!([
+        {"name": "act", "restartWorkload": {}},
+        {"name": "refetch", "refetchSource": {"scope": "Document"}},
+    ]);
+    let mut effect = base(web, "approve-effect", steps, json!({}));
+    effect.contract["healing"] = json!({"mode": "Approve"});
+    effect.contract["source"]["workloadRef"] = json!({"kind": "Deployment", "name": "catalog"});
+    effect.policy.as_mut().unwrap()["serviceAccountName"] = json!("healer");
+    effect.acts_on = Some(ActsOn::Workload { pods: 1 });
+    effect.before = Some(Fault::Document(untitled.clone()));
+    all.push(Scenario { fault: Fault::Approve, ..effect });
     let new = edited(&good, |document| {
         document.remove("title");
         document.insert("new".to_owned(), json!(true));
@@ -381,12 +404,17 @@ impl Scenario {
             Some(state) => {
                 let is = |incident: &Value, state| incident["status"]["state"] == state;
                 let is_called = || now.incidents.iter().any(|incident| is(incident, "Escalated"));
-                now.incidents.last().is_some_and(|incident| is(incident, state))
-                    && (!self.is_a_storm || is_called())
+                let has_acted =
+                    |incident: &Value| !incident["status"]["effects"][0]["outcome"].is_null();
+                let is_approved = || matches!(self.fault, Fault::Approve);
+                let must_act = is_approved() && self.acts_on.is_some();
+                now.incidents.last().is_some_and(|incident| {
+                    is(incident, state) && (!must_act || has_acted(incident))
+                }) && (!self.is_a_storm || is_called())
                     && (self.before.is_none()
                         || matches!(self.fault, Fault::Undo)
                         || self.ends == Some("Resolved")
-                        || matches!(self.fault, Fault::Approve)
+                        || is_approved()
                         || now.incidents.len() == 2)
             }
         }

@@ -68,6 +68,7 @@ impl Snapshot {
             .collect();
         let pod_names = Regex::new("catalog-[0-9a-z]+-[0-9a-z]{5}\\b").unwrap();
         let job_names = Regex::new("Job incident-([0-9]+)-[0-9a-f]{12}").unwrap();
+        let times = Regex::new("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z").unwrap();
         let mask = |value: Value| {
             let text = value.to_string().replace(&uid, "UID").replace(&web.url(""), "WEB");
             let text = text.replace(&namespace.name, "NAMESPACE");
@@ -77,6 +78,7 @@ impl Snapshot {
             let text = plans.iter().fold(text, |text, plan| text.replace(plan, "PLAN"));
             let text = pod_names.replace_all(&text, "POD");
             let text = job_names.replace_all(&text, "Job incident-$1");
+            let text = times.replace_all(&text, "TIME");
             without_times(serde_json::from_str(&text.replace(&uid[..6], "UID")).unwrap())
         };
         let mut config_maps: Vec<Value> = config_maps
@@ -134,11 +136,6 @@ fn without_times(mut value: Value) -> Value {
             let (effect, after) = text.split_once('@').unwrap_or_default();
             let after = after.trim_start_matches(|c: char| c.is_ascii_digit());
             value = Value::String(format!("{effect}{after}"));
-        }
-        // «until <time>: what to do»
-        Value::String(text) if text.starts_with("until 20") => {
-            let (_, what) = text.split_once(": ").unwrap_or_default();
-            value = Value::String(what.to_owned());
         }
         _ => {}
     }

@@ -150,6 +150,19 @@ fn what_is_taken_back_after_the_end_is_kept_in_mind() {
 }
 
 #[test]
+fn an_incident_is_taken_back_once_and_a_second_request_changes_only_what_is_kept_in_mind() {
+    let mut world = repaired(BOTH);
+    let first = undone(&mut world, Never::Step);
+    world.run_for(Span::mins(5));
+    let (served, published) = (world.served_value(), world.published);
+    assert_eq!(served["title"], "7", "the other step has repaired it since");
+    assert_eq!(undone(&mut world, Never::Rule), first);
+    assert_eq!((world.served_value(), world.published), (served, published));
+    let [never] = &world.status.never[..] else { panic!("{:?}", world.status.never) };
+    assert_eq!((&never.rules[..], &never.step), (&["schema".to_owned()][..], &None));
+}
+
+#[test]
 fn a_suspended_contract_is_left_as_it_is() {
     let mut world = repaired(RESTORE);
     world.contract["suspend"] = json!(true);
