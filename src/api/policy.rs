@@ -107,6 +107,7 @@ pub struct RemediationPolicySpec {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("has(self.widgets) || has(self.selector) || has(self.rules) || has(self.types) || has(self.keywords) || has(self.severities) || has(self.causes)").message("match must give at least one of widgets, selector, rules, types, keywords, severities, causes; a policy for everything says default: true"))]
 #[x_kube(validation = Rule::new("!has(self.selector) || (has(self.selector.matchLabels) && size(self.selector.matchLabels) > 0) || (has(self.selector.matchExpressions) && size(self.selector.matchExpressions) > 0)").message("selector is empty and selects every contract; name labels, or take it out: a policy for everything says default: true"))]
+#[x_kube(validation = Rule::new("!has(self.selector) || !has(self.selector.matchExpressions) || self.selector.matchExpressions.all(it, it.operator in ['In', 'NotIn'] ? has(it.values) && size(it.values) > 0 : it.operator in ['Exists', 'DoesNotExist'])").message("selector.matchExpressions: operator must be In or NotIn with values, or Exists or DoesNotExist"))]
 #[serde(rename_all = "camelCase")]
 pub struct Match {
     /// Widget types.

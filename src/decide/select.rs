@@ -219,13 +219,16 @@ fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool 
     exact
         && selector.match_expressions.iter().flatten().all(|wanted| {
             let value = labels.get(&wanted.key);
-            let listed = value.is_some_and(|v| wanted.values.iter().flatten().any(|w| w == v));
+            let mut values = wanted.values.iter().flatten().peekable();
+            let is_given = values.peek().is_some();
+            let listed = value.is_some_and(|value| values.any(|wanted| wanted == value));
             match wanted.operator.as_str() {
                 "In" => listed,
-                "NotIn" => !listed,
+                "NotIn" => is_given && !listed,
                 "Exists" => value.is_some(),
                 "DoesNotExist" => value.is_none(),
-                // An operator that is not known selects nothing: acting on less is safer.
+                // What says nothing (an operator that is not known, NotIn without values) selects nothing:
+                // acting on less is safer.
                 _ => false,
             }
         })
@@ -308,6 +311,7 @@ mod tests {
             "match: {selector: {matchLabels: {shop: de}}}",
             "match: {rules: [schema], causes: [SchemaChanged]}",
             "match: {selector: {matchExpressions: [{key: shop, operator: NotIn, values: [uk]}]}}",
+            "match: {selector: {matchExpressions: [{key: shop, operator: NotIn}]}}",
         ] {
             assert_eq!(winner(&[policy("p", 1, spec)], None), "none", "{spec}");
         }

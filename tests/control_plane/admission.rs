@@ -337,6 +337,20 @@ fn bad_policies() -> Vec<(String, &'static str)> {
             ),
             "selector is empty and selects every contract",
         ),
+        (
+            policy(
+                "match: {selector: {matchExpressions: [{key: shop, operator: NotIn}]}}, \
+                 steps: [{name: a, wait: {for: 1s}}]",
+            ),
+            "operator must be In or NotIn with values",
+        ),
+        (
+            policy(
+                "match: {selector: {matchExpressions: [{key: shop, operator: Like, values: [a]}]}}, \
+                 steps: [{name: a, wait: {for: 1s}}]",
+            ),
+            "operator must be In or NotIn with values",
+        ),
         (policy("steps: [{name: a, wait: {for: 1s}}]"), "exactly one of match, default: true"),
         (
             policy("default: true, match: {widgets: [a]}, steps: [{name: a, wait: {for: 1s}}]"),
