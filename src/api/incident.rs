@@ -470,6 +470,14 @@ impl State {
     }
 }
 
+impl IncidentStatus {
+    /// Is the episode over? One without a status has just begun.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.is_some_and(State::is_over)
+    }
+}
+
 /// What an attempt is about to do, stored before it is done: it overwrites its own evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

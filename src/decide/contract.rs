@@ -296,7 +296,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
         Move::Record { name, status, signals: more, shows } => {
             // Before the status that names it: a person is never asked about what is not there.
             shown = shows.map(|plan| Write::Candidate { incident: name.clone(), plan });
-            ended = status.state.is_some_and(State::is_over);
+            ended = status.is_over();
             resolved = status.state == Some(State::Resolved);
             new.incident_ref = (!ended).then(|| LocalRef { name: name.clone() });
             signals.extend(more);

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::{
         condition::{ConditionType, Conditions},
-        incident::{IncidentSpec, IncidentStatus, Segment, State},
+        incident::{IncidentSpec, IncidentStatus, Segment},
     },
     domain::Span,
 };
@@ -63,7 +63,7 @@ pub struct Acting {
 
 impl Acting {
     fn of(spec: &IncidentSpec, status: &IncidentStatus) -> Vec<Self> {
-        if status.state.is_some_and(State::is_over) {
+        if status.is_over() {
             return Vec::new();
         }
         let attempted = status.tries.unwrap_or(0);
@@ -87,7 +87,7 @@ impl Trouble {
     /// Of an Incident.
     #[must_use]
     pub fn of(spec: &IncidentSpec, status: &IncidentStatus) -> Self {
-        let is_over = status.state.is_some_and(State::is_over);
+        let is_over = status.is_over();
         let ended = status.resolved_at.as_ref().map_or(spec.opened_at.0, |time| time.0);
         let conditions = Conditions::of(Some(&status.conditions));
         let passes = [ConditionType::Verified, ConditionType::Mitigated]

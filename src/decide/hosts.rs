@@ -24,7 +24,7 @@ pub const EGRESS_BROKEN: &str = "EgressBroken";
 /// One host that cannot be reached is that host's fault.
 const FEWEST_HOSTS: usize = 2;
 /// When to look again.
-const AGAIN: Span = Span::secs(30);
+pub(super) const AGAIN: Span = Span::secs(30);
 
 /// How many hosts were asked lately, where none of them could be reached.
 #[must_use]

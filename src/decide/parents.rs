@@ -207,7 +207,7 @@ fn waiting(open: &Incident) -> &str {
 }
 
 fn is_over(parent: &Parent) -> bool {
-    parent.incident.status.state.is_some_and(State::is_over)
+    parent.incident.status.is_over()
 }
 
 fn all_about<'a>(family: &'a Family, about: &'a About) -> impl Iterator<Item = &'a Parent> {
@@ -299,7 +299,7 @@ fn go_on(
     }
     match record.done() {
         (Move::Record { status, signals, .. }, at) => {
-            let is_over = status.state.is_some_and(State::is_over);
+            let is_over = status.is_over();
             let look_again = if is_over { outages::look_again(family, cause) } else { Vec::new() };
             let parent = Box::new(parent.clone());
             (Some(Act::Record { parent, status, signals, look_again }), at)

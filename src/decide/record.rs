@@ -755,7 +755,7 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn done(mut self) -> (Move, Option<Timestamp>) {
-        if !self.status.state.is_some_and(State::is_over) {
+        if !self.status.is_over() {
             self.status.state = Some(state(&self.conditions, &self.status.waiting));
         }
         self.status.observed_generation = Some(self.incident.generation);

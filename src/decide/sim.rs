@@ -697,7 +697,7 @@ fn merge(contract: &Value) -> Merged {
 }
 
 fn is_over(status: &IncidentStatus) -> bool {
-    status.state.is_some_and(State::is_over)
+    status.is_over()
 }
 
 fn good() -> Value {

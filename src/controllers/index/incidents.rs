@@ -11,10 +11,7 @@ use kube::ResourceExt as _;
 
 use super::{Index, Key, PROBE_PATIENCE, State, version_of};
 use crate::{
-    api::{
-        Incident,
-        incident::{IncidentStatus, State as IncidentState},
-    },
+    api::{Incident, incident::IncidentStatus},
     decide::{
         breakers::{self, Calls},
         fleet::{Fleet, Trouble},
@@ -53,7 +50,7 @@ impl Index {
             return None;
         }
         let status = object.status.clone().unwrap_or_default();
-        let over = status.state.is_some_and(IncidentState::is_over);
+        let over = status.is_over();
         let entry = IncidentEntry {
             name: object.name_any(),
             version,

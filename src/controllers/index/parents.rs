@@ -11,7 +11,7 @@ use super::{Index, Key, version_of};
 use crate::{
     api::{
         Incident, RemediationPolicySpec,
-        incident::{About, State},
+        incident::{About, IncidentStatus},
     },
     decide::{
         parents::{Family, Parent},
@@ -55,9 +55,8 @@ impl Index {
     pub fn shared_in(&self, namespace: &str) -> Vec<About> {
         let state = self.lock();
         let here = state.parents.iter().filter(|(key, _)| &*key.namespace == namespace);
-        let is_over = |object: &Incident| {
-            object.status.as_ref().and_then(|status| status.state).is_some_and(State::is_over)
-        };
+        let is_over =
+            |object: &Incident| object.status.as_ref().is_some_and(IncidentStatus::is_over);
         let open = here.filter(|(_, object)| !is_over(object));
         open.filter_map(|(_, object)| object.spec.about.clone()).collect()
     }

@@ -30,8 +30,6 @@ use super::{
 };
 use crate::decide::{escalation::REPEAT_EVERY, hosts, silence::Silence, view::sooner};
 
-/// How often to see whether it is still us: it may be seen in another namespace that it is not.
-const AGAIN: Span = Span::secs(30);
 /// Once it is us no more, what contracts know of a host may be of before: they look again within the first
 /// half of this, and no host is called to account until they have.
 const SETTLES: Span = Span::secs(30);
@@ -51,7 +49,8 @@ pub(super) fn of(family: &Family, now: Timestamp) -> (Vec<Common<'_>>, Option<Ti
     }
     let all: Vec<Waiting<'_>> = by_host.values().flatten().copied().collect();
     let egress = egress(&all).filter(|egress| is_us(family, egress));
-    let again = egress.as_ref().map(|_| AGAIN.after(now));
+    // It may be seen in another namespace that it is us no more.
+    let again = egress.as_ref().map(|_| hosts::AGAIN.after(now));
     let settled = settled(family).filter(|settled| *settled > now);
     // Of what nobody here can reach nothing is known: what is said of a host already stays said.
     let is_said_to_be_us = open_about(family, &About::Egress(Egress {})).is_some();
