@@ -27,7 +27,7 @@
 //! - how a candidate is made from steps: [`decide::plan`]; what holds it back: [`decide::gates`]
 //! - what a step does to a workload, and how it is done once: [`decide::effects`]
 //! - what is wrong with a source: [`decide::diagnose`]; where its Service is: [`decide::endpoints`]
-//! - whether it is us who reach nothing: [`decide::hosts`]
+//! - whether it is us who reach nothing: [`decide::hosts`]; who have no room to ask: [`decide::busy`]
 //! - what is left alone because it does not answer: [`decide::breakers`]; by which laws:
 //!   [`domain::breaker`]
 //! - who approves, and what: [`decide::gates::approval`]; whether that is safe: [`decide::guard`]

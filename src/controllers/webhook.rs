@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use moka::sync::Cache;
 use ring::hmac;
@@ -13,7 +14,7 @@ use ring::hmac;
 use super::{Ctx, Error, secret};
 use crate::{
     decide::moves::Call,
-    domain::Told,
+    domain::{Span, Told},
     outbound::{OutboundError, Request},
 };
 
@@ -41,16 +42,7 @@ pub async fn call(ctx: &Ctx, namespace: &str, id: &str, call: &Call) -> Result<(
             if !ctx.leader.may_write() {
                 return Err(Error::NotLeader { attempted: "calling a webhook".to_owned() });
             }
-            match ctx.outbound.tell(request).await {
-                Ok((status, retry_after)) => Told::Answered { status, retry_after },
-                // It was not sent, and that says nothing about its receiver.
-                Err(error @ OutboundError::Busy(_)) => {
-                    let after = ctx.config.fetch_timeout.to_std();
-                    return Err(Error::Timeout { attempted: error.to_string(), after });
-                }
-                Err(error) if may_pass(&error) => Told::Unheard(error.to_string()),
-                Err(error) => Told::NotSent(error.to_string()),
-            }
+            told_by(ctx.outbound.tell(request).await, ctx.now())
         }
     };
     remember(ctx, namespace, id, told);
@@ -70,6 +62,16 @@ pub fn told(ctx: &Ctx, namespace: &str, id: &str) -> Option<Told> {
 
 fn remembered_as(namespace: &str, id: &str) -> String {
     format!("{namespace}/{id}")
+}
+
+/// What came of it, told at `now`.
+fn told_by(answer: Result<(u16, Option<Span>), OutboundError>, now: Timestamp) -> Told {
+    match answer {
+        Ok((status, retry_after)) => Told::Answered { status, retry_after },
+        Err(error @ OutboundError::Busy(_)) => Told::NoRoom { why: error.to_string(), at: now },
+        Err(error) if may_pass(&error) => Told::Unheard(error.to_string()),
+        Err(error) => Told::NotSent(error.to_string()),
+    }
 }
 
 /// Can it end by itself?
@@ -189,6 +191,21 @@ mod tests {
         let headers = headers(&dotted, None, 1);
         assert_eq!(headers[1].1, "shop.uk-1/1/heal/call");
         assert_eq!(headers[2].1, "shop_uk-1/1/heal/call");
+    }
+
+    #[test]
+    fn what_waited_in_our_own_queue_is_not_taken_for_a_call_that_may_have_arrived() {
+        let origin = || "https://hooks.test".to_owned();
+        let told = |error: OutboundError| {
+            let why = error.to_string();
+            (told_by(Err(error), Timestamp::UNIX_EPOCH), why)
+        };
+        let (busy, why) = told(OutboundError::Busy(origin()));
+        assert_eq!(busy, Told::NoRoom { why, at: Timestamp::UNIX_EPOCH });
+        let (late, why) = told(OutboundError::Deadline { origin: origin(), after: REMEMBERED });
+        assert_eq!(late, Told::Unheard(why));
+        let (refused, why) = told(OutboundError::PlainHttp(origin()));
+        assert_eq!(refused, Told::NotSent(why));
     }
 
     #[test]

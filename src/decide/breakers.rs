@@ -334,6 +334,7 @@ mod tests {
         assert_eq!(answer(DoubtReason::SourceInvalid), Some(true));
         assert_eq!(answer(DoubtReason::ReferenceUnavailable), None);
         assert_eq!(answer(DoubtReason::AddressRefused), None);
+        assert_eq!(answer(DoubtReason::Busy), None, "nobody was asked");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::{
 };
 
 use super::{
-    Stall, delivered, drift, incident,
+    Stall, busy, delivered, drift, incident,
     moves::{EffectAct, Move, Plan, Repair},
     pause, pin,
     publish::{self, Serving},
@@ -478,6 +478,7 @@ fn next_look(view: &View, now: Timestamp) -> Option<Timestamp> {
         .iter()
         .any(|result| matches!(result.verdict, crate::domain::Verdict::Unknown(_)))
         .then(|| view.effective.interval.after(now));
+    let unknown = sooner(unknown, busy::next_look(view, now));
     sooner(sooner(world, soak.filter(|at| *at > now)), unknown)
 }
 

@@ -10,14 +10,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{
-        condition::whole_seconds,
+        condition::{ConditionType, Conditions, whole_seconds},
         contract::{Delivered, ServedDocument, WidgetContractStatus},
         refs::WebUrl,
     },
     domain::Span,
 };
 
-use super::view::View;
+use super::{busy, view::View};
 
 /// How often the edge is asked while it may still be on its way, from the first time to the last.
 const SHORTEST_POLL: Span = Span::secs(1);
@@ -114,9 +114,15 @@ pub fn edge(view: &View, status: &WidgetContractStatus, now: Timestamp) -> Edge 
     }
     let since = delivered.published_at.0;
     let until = probe.within.after(since);
-    if now < until {
+    // Where nobody has asked the edge, it may show by now what is served; what is said already stays said.
+    let is_said = || {
+        let known = Conditions::of(Some(&view.status.conditions));
+        known.get(ConditionType::Delivered).is_some_and(|known| known.status == "False")
+    };
+    if now < until || (busy::unasked(view.edge.as_ref()).is_some() && !is_said()) {
         let poll = Span::between(since, now).times(0.25, LONGEST_POLL).max(SHORTEST_POLL);
-        return Edge::Awaited { ask_at: poll.after(now).min(until) };
+        let ask_at = poll.after(now);
+        return Edge::Awaited { ask_at: if now < until { ask_at.min(until) } else { ask_at } };
     }
     let digest = delivered.digest.short();
     let shows = match &view.edge {

@@ -10,6 +10,8 @@ use crate::{
     domain::{Doubt, DoubtReason, PodFault, SourceState, text},
 };
 
+use super::busy;
+
 /// Most faulty pods that are named.
 const PODS_NAMED: usize = 3;
 
@@ -26,6 +28,9 @@ pub fn of<T>(
     };
     match answer {
         Some(Ok(_)) => found(SourceCheck::Answer, CheckResult::Pass, "it answers with a document"),
+        Some(Err(doubt)) if busy::unasked(answer).is_some() => {
+            found(SourceCheck::Answer, CheckResult::Unknown, &doubt.message);
+        }
         Some(Err(doubt)) => found(SourceCheck::Answer, CheckResult::Fail, &doubt.message),
         None => {}
     }
@@ -225,6 +230,10 @@ mod tests {
         assert_eq!((diagnosis.cause, diagnosis.evidence.len()), (Cause::Stale, 5));
         let refused: Result<(), _> = Err(Doubt::new(DoubtReason::ConnectionFailed, "refused"));
         assert_eq!(of(&well(), Some(&refused), Cause::Stale).cause, Cause::SourceDown);
+        let unasked: Result<(), _> = Err(Doubt::new(DoubtReason::Busy, "no room here"));
+        let diagnosis = of(&well(), Some(&unasked), Cause::Stale);
+        assert_eq!(diagnosis.cause, Cause::Stale, "a queue of our own is no fault of the source");
+        assert_eq!(diagnosis.evidence[0].result, CheckResult::Unknown);
         let invalid: Result<(), _> = Err(Doubt::new(DoubtReason::SourceInvalid, "no JSON"));
         assert_eq!(of(&well(), Some(&invalid), Cause::Stale).cause, Cause::SourceInvalid);
         let scaled_away = SourceState { endpoints: Some(Err("none".to_owned())), ..well() };

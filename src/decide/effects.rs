@@ -36,6 +36,7 @@ use crate::{
 };
 
 use super::{
+    Held,
     moves::Doing,
     view::{Need, OpenIncident, Right, View},
 };
@@ -82,6 +83,8 @@ pub enum Turn {
         /// When.
         look_at: Timestamp,
     },
+    /// It is about to be done, and there is no room for it yet.
+    Held(Held),
     /// It is done, and the next step can use what came of it.
     Over,
     /// It was not done, or nothing came of it; why.

@@ -6,6 +6,7 @@
 
 pub mod blame;
 pub mod breakers;
+pub mod busy;
 pub mod conflicts;
 pub mod contract;
 pub mod delivered;

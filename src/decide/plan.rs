@@ -23,7 +23,7 @@ use crate::{
 };
 
 use super::{
-    Held, breakers,
+    Held, breakers, busy,
     effects::{self, Turn},
     episode::{self, Episode},
     hosts, publish, select,
@@ -332,8 +332,9 @@ fn concluded(
         let (origin, document) = (origin(&ops), current.document);
         return Outcome::Candidate(Candidate { document, ops, step, tried, origin });
     }
+    let is_asked = view.source.is_some() && busy::unasked(view.source.as_ref()).is_none();
     // Where something was asked in vain, that is an attempt, and the next one waits for longer.
-    match held.filter(|_| view.source.is_none()) {
+    match held.filter(|_| !is_asked) {
         Some(held) => Outcome::Held(held),
         None => nothing(step, tried, !ops.is_empty()),
     }
@@ -346,7 +347,7 @@ struct NotNow {
     shut: Option<Held>,
 }
 
-/// Is it the turn of `step`, by its `when` and by what it depends on?
+/// Is it the turn of `step`, by its `when`, by what it depends on, and by what there is room for here?
 fn not_now(
     view: &View,
     segments: &[Segment],
@@ -358,6 +359,13 @@ fn not_now(
 ) -> Result<Option<NotNow>, Need> {
     if let Some(why) = skipped(view, segments, segment, step, attempting)? {
         return Ok(Some(NotNow { why, shut: None }));
+    }
+    if let Some(doubt) = busy::unasked(view.source.as_ref())
+        && step.kind.need() == Some(StepNeed::Source)
+        && passed_over(view, segments, step, attempting).is_none()
+    {
+        let shut = busy::held(view, &doubt.message, now);
+        return Ok(Some(NotNow { why: shut.message.clone(), shut: Some(shut) }));
     }
     let is_begun = has_begun(view, segment, step, attempting);
     let unreachable = hosts::pass(view, step, now).err().filter(|_| !is_begun);
@@ -427,6 +435,7 @@ fn effect(
             Ok(Tried { outcome: StepOutcome::Unavailable, ..failed(step, &why) })
         }
         Some(Turn::Ask(need)) => Err(Box::new(Outcome::Ask(need))),
+        Some(Turn::Held(held)) => Err(Box::new(Outcome::Held(held))),
         turn => {
             let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
             let step = StepName {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 mod approvals;
 mod blame;
 mod breakers;
+mod busy;
 mod choices;
 mod delivered;
 mod effects;
@@ -93,6 +94,8 @@ struct World {
     asked_edge: usize,
     /// How often the source was asked.
     asked_source: usize,
+    /// Is too much else under way for anything outside to be asked?
+    no_room: bool,
     /// Is the contract the one that tries what did not answer?
     tries_first: bool,
     /// What came of asking other hosts last.
@@ -177,6 +180,7 @@ impl World {
             edge: None,
             asked_edge: 0,
             asked_source: 0,
+            no_room: false,
             tries_first: true,
             heard: Vec::new(),
             asked_symptoms: 0,
@@ -364,6 +368,9 @@ impl World {
                 let answer = answer.map(|value| Arc::new(Document::from_value(value).unwrap()));
                 let silent = Doubt::new(DoubtReason::ConnectionFailed, "none");
                 view.source = Some(answer.ok_or(silent));
+                if self.no_room {
+                    view.source = Some(Err(busy::no_room()));
+                }
             }
             Need::State => {
                 let down = "Service catalog has no endpoint that is ready".to_owned();
@@ -388,6 +395,9 @@ impl World {
             Need::Edge => {
                 let silent = Doubt::new(DoubtReason::ReferenceUnavailable, "it is silent");
                 view.edge = Some(self.edge.as_ref().map(Digest::of_value).ok_or(silent));
+                if self.no_room {
+                    view.edge = Some(Err(busy::no_room()));
+                }
             }
             Need::Right(right) => {
                 let is_own = right.service_account.is_none();
@@ -434,7 +444,7 @@ impl World {
         let (view, decision, asked) = self.decided();
         let times = |need| asked.iter().filter(|known| **known == need).count();
         self.asked_edge += times(Need::Edge);
-        self.asked_source += times(Need::Source);
+        self.asked_source += if self.no_room { 0 } else { times(Need::Source) };
         self.asked_symptoms += times(Need::Symptoms);
         self.again = if decision.advances(&view) { 0 } else { self.again };
         self.again = if decision.next == Next::Again { self.again + 1 } else { 0 };
@@ -547,10 +557,13 @@ impl World {
                 self.acts.push((*change, key.clone()));
             }
             Doing::Call(call) => {
-                self.calls.push((call.key.clone(), call.body.clone()));
-                let answer = self.answers[0].clone();
+                let mut answer = self.answers[0].clone();
                 if self.answers.len() > 1 {
                     self.answers.remove(0);
+                }
+                match &mut answer {
+                    Told::NoRoom { at, .. } => *at = self.now,
+                    _ => self.calls.push((call.key.clone(), call.body.clone())),
                 }
                 self.told.insert(id.to_owned(), answer);
             }

@@ -1,5 +1,7 @@
 //! What came of an effect on somebody who cannot be patched: plain data.
 
+use jiff::Timestamp;
+
 use super::Span;
 
 /// What came of one call.
@@ -14,6 +16,13 @@ pub enum Told {
     },
     /// It may have arrived or not; why there was no answer.
     Unheard(String),
+    /// It was not sent, since too much else was under way here.
+    NoRoom {
+        /// Why, for people.
+        why: String,
+        /// When it was to be sent.
+        at: Timestamp,
+    },
     /// It was not sent, and will not be before a person changes something; why.
     NotSent(String),
 }

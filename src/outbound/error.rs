@@ -65,8 +65,11 @@ pub enum OutboundError {
         /// The total time.
         after: Duration,
     },
-    /// No slot became free.
-    #[error("too many requests to {0} are waiting; they are asked again")]
+    /// No slot became free, and the request may be made anew.
+    #[error(
+        "too many requests are under way here, so the one to {0} waited in vain; it is made again, \
+         and --fetches and --fetches-per-host allow more at once"
+    )]
     Busy(String),
     /// The body is larger than wanted.
     #[error("{origin} sends more than {max} bytes; make that smaller")]

@@ -7,7 +7,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
 use super::{
-    MAX_REDIRECTS, Outbound, OutboundError, error::origin, headers, limits::Slot, reach::Awaits,
+    MAX_REDIRECTS, Outbound, OutboundError,
+    error::origin,
+    headers,
+    limits::Slot,
+    reach::{Awaits, Stage},
 };
 use crate::domain::Span;
 
@@ -138,21 +142,25 @@ impl Outbound {
     /// # Errors
     /// See [`OutboundError`].
     pub async fn fetch(&self, request: Request) -> Result<Response, OutboundError> {
-        let late = OutboundError::deadline(&request.hop.url, request.deadline);
+        let (url, deadline) = (request.hop.url.clone(), request.deadline);
         let awaits = Arc::clone(&request.hop.awaits);
         let answer = async {
             let reply = self.follow(request.hop, None).await?;
             reply.read(request.max_bytes).await
         };
-        let answer = tokio::time::timeout(request.deadline, answer).await;
-        answer.unwrap_or_else(|_| Err(self.gave_up(&awaits, late)))
+        let answer = tokio::time::timeout(deadline, answer).await;
+        answer.unwrap_or_else(|_| Err(self.gave_up(&awaits, &url, deadline)))
     }
 
-    /// Nobody waits for an answer any more. Its host was not reached where the request had left, and
-    /// nothing of the answer had come: a queue here, or a slow body, is no fault of the way to it.
-    pub(super) fn gave_up(&self, awaits: &Awaits, late: OutboundError) -> OutboundError {
-        if let Some(asked) = awaits.get() {
-            self.reach.note(&asked, &Err::<(), _>(late.clone()));
+    /// Nobody waits any more for the answer to a request that began at `url`. Its host was not reached
+    /// where the request had left, and nothing of the answer had come: a queue here, or a slow body, is
+    /// no fault of the way to it.
+    pub(super) fn gave_up(&self, awaits: &Awaits, url: &Url, after: Duration) -> OutboundError {
+        let late = OutboundError::deadline(url, after);
+        match awaits.get() {
+            Stage::Queued => return OutboundError::busy(url),
+            Stage::Left(Some(asked)) => self.reach.note(&asked, &Err::<(), _>(late.clone())),
+            Stage::Left(None) | Stage::Answered => {}
         }
         late
     }
@@ -163,7 +171,7 @@ impl Outbound {
     /// # Errors
     /// See [`OutboundError`].
     pub async fn tell(&self, request: Request) -> Result<(u16, Option<Span>), OutboundError> {
-        let late = OutboundError::deadline(&request.hop.url, request.deadline);
+        let (url, deadline) = (request.hop.url.clone(), request.deadline);
         let awaits = Arc::clone(&request.hop.awaits);
         let answer = async {
             let hop = request.hop;
@@ -173,18 +181,23 @@ impl Outbound {
             let wait = headers::retry_after(response.headers(), headers::wall_clock());
             Ok((response.status().as_u16(), wait))
         };
-        let answer = tokio::time::timeout(request.deadline, answer).await;
-        answer.unwrap_or_else(|_| Err(self.gave_up(&awaits, late)))
+        let answer = tokio::time::timeout(deadline, answer).await;
+        answer.unwrap_or_else(|_| Err(self.gave_up(&awaits, &url, deadline)))
     }
 
-    /// Sends `hop` and follows redirects; every hop is judged and has its own slot.
+    /// Sends `hop` and follows redirects; every hop is judged and has a slot of its host.
     pub(super) async fn follow(
         &self,
         mut hop: Hop,
         mut first: Option<Slot>,
     ) -> Result<Reply, OutboundError> {
+        // A POST that has left may have done what it does, wherever its answer leads.
+        let may_be_made_anew = hop.method != Method::POST;
         for _ in 0..=MAX_REDIRECTS {
             self.admit(&hop.url, &hop.service)?;
+            if may_be_made_anew {
+                hop.awaits.set(Stage::Queued);
+            }
             let slot = match first.take() {
                 Some(slot) => slot,
                 None => self.slot(&hop.url).await?,
@@ -194,7 +207,12 @@ impl Outbound {
                 None => {
                     return Ok(Reply { response, url: hop.url, _slot: slot });
                 }
-                Some(location) => hop = hop.redirected(response.status(), &location)?,
+                Some(location) => {
+                    let asked = hop.url.clone();
+                    hop = hop.redirected(response.status(), &location)?;
+                    // Within one host it does not go back to the end of the queue.
+                    first = Some(slot).filter(|_| hop.url.host_str() == asked.host_str());
+                }
             }
         }
         Err(OutboundError::lost(&hop.url, "more often than a request follows"))
@@ -208,9 +226,9 @@ impl Outbound {
         let request =
             if hop.method == Method::POST { request.body(hop.body.clone()) } else { request };
         let is_outside = hop.service.is_empty();
-        hop.awaits.set(is_outside.then(|| hop.url.clone()));
+        hop.awaits.set(Stage::Left(is_outside.then(|| hop.url.clone())));
         let sent = request.send().await;
-        hop.awaits.set(None);
+        hop.awaits.set(Stage::Answered);
         let sent = sent.map_err(|error| OutboundError::from_client(&hop.url, &error));
         if is_outside {
             self.reach.note(&hop.url, &sent);

@@ -162,10 +162,9 @@ impl Prober {
         // Asked for last: who waited in the queue learns what became of those before.
         outbound.quiet.admit(&url)?;
         let deadline = outbound.config.probe_deadline;
-        let late = OutboundError::deadline(&url, deadline);
         let awaits = Arc::default();
         let answer = timeout(deadline, outbound.ask(&url, key.length, good, slot, &awaits)).await;
-        let answer = answer.unwrap_or_else(|_| Err(outbound.gave_up(&awaits, late)));
+        let answer = answer.unwrap_or_else(|_| Err(outbound.gave_up(&awaits, &url, deadline)));
         outbound.quiet.note(&url, &answer);
         answer
     }

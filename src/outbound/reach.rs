@@ -15,17 +15,28 @@ use crate::domain::{Heard, LATELY, Span};
 /// many hosts that are gone must not hide one that is there.
 const MOST_HOSTS: usize = 256;
 
-/// What a request waits for: the URL whose answer has not begun; None in a queue here, and while an
-/// answer comes in.
+/// What a request waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// A slot: it may be made anew as if it had never been made.
+    #[default]
+    Queued,
+    /// An answer that has not begun: from this URL, where that is outside of the cluster.
+    Left(Option<Url>),
+    /// The rest of an answer that has begun.
+    Answered,
+}
+
+/// The stage of a request, for whoever gives up on it.
 #[derive(Debug, Default)]
-pub(super) struct Awaits(Mutex<Option<Url>>);
+pub(super) struct Awaits(Mutex<Stage>);
 
 impl Awaits {
-    pub(super) fn set(&self, url: Option<Url>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = url;
+    pub(super) fn set(&self, stage: Stage) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stage;
     }
 
-    pub(super) fn get(&self) -> Option<Url> {
+    pub(super) fn get(&self) -> Stage {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Knows: what an answer means. Must not know: how it is sent, signed or kept.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,13 @@ pub enum Means {
     },
     /// It was answered, and will not be taken.
     Refused(String),
+    /// It was not sent, and is as soon as there is room.
+    NoRoom {
+        /// Why.
+        why: String,
+        /// When it was to be sent.
+        at: Timestamp,
+    },
     /// It was not sent, and will not be.
     NotSent(String),
 }
@@ -88,6 +96,7 @@ pub fn means(told: &Told) -> Means {
             Means::Refused(format!("it answered {status}; see why in its own log"))
         }
         Told::Unheard(why) => Means::Again { why: why.clone(), wait: Span::ZERO },
+        Told::NoRoom { why, at } => Means::NoRoom { why: why.clone(), at: *at },
         Told::NotSent(why) => Means::NotSent(why.clone()),
     }
 }
@@ -112,6 +121,9 @@ mod tests {
         }
         let late = means(&Told::Unheard("it did not answer within 10s".to_owned()));
         assert!(matches!(late, Means::Again { wait: Span::ZERO, .. }));
+        let (why, at) = ("too much is under way".to_owned(), Timestamp::UNIX_EPOCH);
+        let unsent = means(&Told::NoRoom { why: why.clone(), at });
+        assert_eq!(unsent, Means::NoRoom { why, at });
         let unsafe_address = Told::NotSent("it has a private address".to_owned());
         assert_eq!(means(&unsafe_address), Means::NotSent("it has a private address".to_owned()));
     }

@@ -9,6 +9,7 @@
 //! nothing                               the intent is stored
 //! intent       none is known            it is sent
 //! intent       2xx                      outcome Done
+//! intent       no room to send it yet   it is sent after a wait, and no try is spent
 //! intent       to be tried again        one try more is stored; it is sent after a wait
 //! intent       the same, no try left    outcome NoAnswer
 //! intent       anything else            outcome Failed
@@ -29,6 +30,7 @@ use crate::{
 
 use super::{Then, Turn, Turning};
 use crate::decide::{
+    busy,
     moves::{Call, Doing},
     view::Need,
 };
@@ -56,6 +58,13 @@ pub(super) fn turn(at: &Turning<'_>, webhook: &Webhook) -> Turn {
         None => Turn::Ask(Need::Told(id)),
         Some(None) => Turn::Send { id, doing: Doing::Call(Box::new(call)) },
         Some(Some(told)) => match means(told) {
+            Means::NoRoom { why, at: then } => {
+                let held = busy::held(at.view, &why, then);
+                if held.until.is_some_and(|until| until > at.now) {
+                    return Turn::Held(held);
+                }
+                Turn::Send { id, doing: Doing::Call(Box::new(call)) }
+            }
             Means::Taken => Turn::Settle {
                 effect: at.outcome(effect, EffectOutcome::Done, ""),
                 then: Then::GoOn,

@@ -46,7 +46,7 @@ impl World {
         self
     }
 
-    fn effects(&self) -> &[StepEffect] {
+    pub(super) fn effects(&self) -> &[StepEffect] {
         &self.incidents.last().unwrap().2.effects
     }
 

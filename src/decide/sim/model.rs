@@ -505,7 +505,8 @@ fn no_order_of_events_makes_an_effect_unsafe_or_endless() {
 fn no_order_of_events_makes_a_call_another_one_or_endless() {
     let silent = Told::Unheard("no answer".to_owned());
     let taken = Told::Answered { status: 200, retry_after: None };
-    let mut world = effects::with_webhook(&[silent, taken]);
+    let unsent = Told::NoRoom { why: "no room".to_owned(), at: Timestamp::UNIX_EPOCH };
+    let mut world = effects::with_webhook(&[unsent, silent, taken]);
     world.roll_out();
     let edits = &[Edit::Mends, Edit::WebhookHangs];
     explore("called, with a crash", &world, edits, Left { edits: 1, ..CRASH });

@@ -15,6 +15,8 @@ use crate::domain::DoubtReason;
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
+/// Enough for an answer on a busy machine.
+const SOME: Duration = Duration::from_secs(1);
 
 fn client() -> Arc<Outbound> {
     outbound(config(), Arc::default())
@@ -104,12 +106,69 @@ async fn who_gives_up_in_the_queue_here_has_heard_nothing_of_the_host() {
     for _ in 0..client.config.per_host {
         slots.push(client.slot(&host).await.unwrap());
     }
-    let error = client.fetch(Request::get(&url, 10, SHORT).unwrap()).await.unwrap_err();
-    assert_eq!(error.reason(), DoubtReason::DeadlineExceeded);
-    let told = Request::get(&url, 10, SHORT).unwrap();
-    assert!(client.tell(told).await.is_err());
+    let (get, post) = (|| Request::get(&url, 10, SHORT), || Request::post(&url, "", 10, SHORT));
+    for error in [
+        client.fetch(get().unwrap()).await.unwrap_err(),
+        client.fetch(post().unwrap()).await.unwrap_err(),
+        client.tell(post().unwrap()).await.unwrap_err(),
+    ] {
+        assert_eq!((error.reason(), error.silent_host()), (DoubtReason::Busy, None), "{error}");
+    }
     assert!(client.heard().is_empty(), "{:?}", client.heard());
+    assert!(server.lines().is_empty());
     drop(slots);
+}
+
+#[tokio::test]
+async fn a_queue_behind_a_redirect_is_nobodys_silence_but_a_post_that_has_left_stays_unanswered() {
+    let names = Names::new(&[("a.test", &[&["127.0.0.1"]]), ("b.test", &[&["127.0.0.1"]])]);
+    let server = Server::start(|asked| async move {
+        let port = asked.headers["host"].to_str().unwrap().rsplit_once(':').unwrap().1.to_owned();
+        answer(303, &[("location", &format!("http://b.test:{port}/"))], "")
+    })
+    .await;
+    let client = outbound(Config { per_host: 1, ..config() }, names);
+    let slot = client.slot(&parse("http://b.test/").unwrap()).await.unwrap();
+    let url = format!("http://a.test:{}/", server.address.port());
+    let error = client.fetch(Request::get(&url, 10, SOME).unwrap()).await.unwrap_err();
+    assert_eq!((error.reason(), error.silent_host()), (DoubtReason::Busy, None));
+    // It may have done what it does: nobody may take it for one that was never sent.
+    let error = client.fetch(Request::post(&url, "", 10, SOME).unwrap()).await.unwrap_err();
+    assert_eq!(error.reason(), DoubtReason::DeadlineExceeded);
+    let heard: Vec<_> = client.heard().into_iter().map(|h| (h.host, h.answered)).collect();
+    assert_eq!(heard, [("a.test".to_owned(), true)]);
+    drop(slot);
+}
+
+#[tokio::test]
+async fn a_redirect_within_one_host_does_not_go_back_to_the_end_of_its_queue() {
+    let queued = Arc::new(tokio::sync::Notify::new());
+    let heard = Arc::clone(&queued);
+    let server = Server::start(move |asked| {
+        let heard = Arc::clone(&heard);
+        async move {
+            match asked.path.as_str() {
+                "/from" => {
+                    heard.notified().await;
+                    answer(302, &[("location", "/to")], "")
+                }
+                "/to" => answer(200, &[], "here"),
+                _ => std::future::pending().await,
+            }
+        }
+    })
+    .await;
+    let client = outbound(Config { per_host: 1, ..config() }, Arc::default());
+    let (from, hangs) = (server.url("/from"), server.url("/hangs"));
+    let response = tokio::select! {
+        biased;
+        response = get(&client, &from) => response.unwrap(),
+        (answer, ()) = async { tokio::join!(get(&client, &hangs), async { queued.notify_one() }) } => {
+            panic!("{answer:?}")
+        }
+    };
+    assert_eq!(response.body, b"here");
+    assert_eq!(server.lines(), ["GET /from", "GET /to"]);
 }
 
 #[tokio::test]

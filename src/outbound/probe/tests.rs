@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    super::{Config, testing::*},
+    super::{Config, Request as Fetch, testing::*},
     *,
 };
 use crate::domain::DoubtReason;
@@ -124,9 +124,40 @@ async fn a_hanging_host_fails_at_the_deadline_and_a_busy_queue_says_so() {
     let (first, second) = (server.url("/1"), server.url("/2"));
     let (first, second) = tokio::join!(prober.probe(&first, NOW), prober.probe(&second, NOW));
     assert_eq!(failed(first), DoubtReason::DeadlineExceeded);
-    let Probe::Failed { message, .. } = second else { panic!("{second:?}") };
-    assert!(message.contains("waiting"), "{message}");
+    assert_eq!(failed(second), DoubtReason::Busy);
     assert_eq!(server.lines(), ["HEAD /1"]);
+}
+
+#[tokio::test]
+async fn a_queue_between_a_head_and_its_get_is_no_silence_of_the_host() {
+    let queued = Arc::new(Notify::new());
+    let heard = Arc::clone(&queued);
+    let server = Server::start(move |asked| {
+        let heard = Arc::clone(&heard);
+        async move {
+            if asked.path == "/hangs" {
+                std::future::pending::<()>().await;
+            }
+            heard.notified().await;
+            answer(403, &[], "")
+        }
+    })
+    .await;
+    let config = Config { probe_deadline: Duration::from_secs(1), per_host: 1, ..config() };
+    let client = outbound(config, Arc::default());
+    let prober = Prober::new(Arc::clone(&client));
+    let (asset, hangs) = (server.url("/a"), server.url("/hangs"));
+    let other = Fetch::get(&hangs, 10, Duration::from_secs(20)).unwrap();
+    let probe = tokio::select! {
+        biased;
+        probe = prober.probe(&asset, NOW) => probe,
+        (answer, ()) = async { tokio::join!(client.fetch(other), async { queued.notify_one() }) } => {
+            panic!("{answer:?}")
+        }
+    };
+    assert_eq!(failed(probe), DoubtReason::Busy);
+    assert_eq!(server.lines(), ["HEAD /a", "GET /hangs"]);
+    assert!(client.heard().iter().all(|heard| heard.answered), "{:?}", client.heard());
 }
 
 #[tokio::test]

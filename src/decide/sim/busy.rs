@@ -1,0 +1,171 @@
+//! A queue of our own is nobody's silence: nothing counts, nothing is spent, and it is asked again soon.
+
+use super::{
+    effects::{down, with_webhook},
+    *,
+};
+use crate::{
+    api::{
+        contract::CheckResult,
+        incident::{Cause, EffectOutcome},
+    },
+    decide::delivered::{self, Edge},
+};
+
+const REFETCH: &str = "[{name: refetch, retries: 1, refetchSource: {}}]";
+
+/// What came of a request that found no room.
+pub(super) fn no_room() -> Doubt {
+    Doubt::new(DoubtReason::Busy, "too many requests are under way here")
+}
+
+fn told() -> Told {
+    Told::NoRoom { why: no_room().message, at: Timestamp::UNIX_EPOCH }
+}
+
+fn status(world: &World) -> &IncidentStatus {
+    &world.incidents.last().unwrap().2
+}
+
+#[test]
+fn a_source_that_there_is_no_room_to_ask_costs_no_attempt_and_counts_against_nobody() {
+    let mut world = down(REFETCH);
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.roll_out();
+    world.no_room = true;
+    world.settle();
+    assert_eq!((world.state(), status(&world).waiting.as_str()), (State::Held, "Busy"));
+    let soon = Span::secs(2).after(world.now);
+    assert!(world.next.is_some_and(|at| at > world.now && at <= soon), "{:?}", world.next);
+    let served = world.served_value();
+    // However often it is looked at, nothing is written; and the longer it lasts the less often.
+    let writes = world.writes;
+    world.run_for(Span::mins(4));
+    assert_eq!(world.writes, writes, "not quiet");
+    world.settle();
+    assert_eq!(world.next, Some(Span::secs(30).after(world.now)));
+    assert_eq!(
+        (world.tries(), &status(&world).calls, &status(&world).retried),
+        (0, &vec![], &None)
+    );
+    assert_eq!(status(&world).message, no_room().message);
+    assert_eq!(status(&world).diagnosis, None, "nobody is to blame");
+    assert_eq!(world.served_value(), served);
+    // A person is called all the same when it takes too long.
+    let mut late = world.clone();
+    late.later(Span::mins(24 * 60)).settle();
+    assert_eq!((late.state(), late.tries()), (State::Escalated, 0));
+
+    world.no_room = false;
+    world.run_for(Span::mins(1));
+    assert_eq!((world.state(), world.tries()), (State::Mitigated, 1));
+    assert_eq!(world.served_value()["title"], "from the source");
+}
+
+#[test]
+fn a_plan_goes_on_without_the_source_that_there_is_no_room_to_ask() {
+    let mut world =
+        down("[{name: refetch, refetchSource: {}}, {name: restore, restoreRevision: {}}]");
+    world.no_room = true;
+    world.assign(&with(|document| {
+        document["title"] = json!(7);
+        document["new"] = json!("good");
+    }));
+    world.settle();
+    assert_eq!((world.state(), world.tries()), (State::Mitigated, 1));
+    assert_eq!(world.served_value()["new"], "good");
+    assert!(status(&world).calls.is_empty(), "{:?}", status(&world).calls);
+}
+
+#[test]
+fn a_call_that_there_is_no_room_for_spends_no_try_and_is_made_once_with_the_key_of_its_intent() {
+    let taken = Told::Answered { status: 204, retry_after: None };
+    let mut world = with_webhook(&[told(), told(), told(), taken]);
+    world.policies[0].spec.breaker =
+        serde_saphyr::from_str("{failureThreshold: 1, openFor: 5m}").unwrap();
+    world.roll_out().settle();
+    assert_eq!((world.state(), status(&world).waiting.as_str()), (State::Held, "Busy"));
+    assert_eq!(status(&world).message, no_room().message);
+    let intent = world.effects()[0].clone();
+    assert_eq!((intent.outcome, intent.tries, world.calls.len()), (None, None, 0));
+    assert_eq!(world.answers.len(), 3, "it is not tried again at once");
+    // Nobody else knows that it was not sent: the process that comes next sends it.
+    world.told.clear();
+    world.later(Span::secs(1)).settle();
+    assert_eq!((world.answers.len(), &world.effects()[0]), (2, &intent));
+    world.run_for(Span::secs(10));
+    let key = format!("{}/1/heal/tell", world.incidents[0].0);
+    let keys: Vec<&String> = world.calls.iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, [&key]);
+    let effect = &world.effects()[0];
+    assert_eq!((effect.outcome, effect.tries), (Some(EffectOutcome::Done), None));
+    assert_eq!(effect.intended_at, intent.intended_at);
+    assert_eq!((world.state(), world.tries()), (State::Mitigated, 1));
+    assert!(status(&world).calls.iter().all(|call| call.answered), "{:?}", status(&world).calls);
+}
+
+#[test]
+fn a_document_that_there_is_no_room_to_fetch_is_unknown_of_nobody_and_asked_for_again_soon() {
+    let mut world = World::new(&good());
+    world.settle();
+    let waits = |world: &World| {
+        let mut view = world.view();
+        view.assigned = Assigned::Unavailable(no_room());
+        decide(&view, world.now).unwrap()
+    };
+    let mut wait = Vec::new();
+    for after in [0, 8, 60, 600] {
+        let decision = waits(&world);
+        assert!(decision.silences.is_some_and(|silences| silences.is_empty()));
+        let Next::At(at) = decision.next else { panic!("{:?}", decision.next) };
+        wait.push(Span::between(world.now, at));
+        for write in decision.stages.into_iter().flatten() {
+            assert!(matches!(write, Write::Status(_)), "{write:?}");
+            world.apply(write);
+        }
+        world.later(Span::secs(after));
+    }
+    assert_eq!(wait, [1, 1, 2, 17].map(Span::secs));
+    let check = &world.status.checks[0];
+    assert_eq!((check.result, check.keyword.as_str()), (CheckResult::Unknown, "Busy"));
+    assert_eq!((check.host.as_str(), check.message.as_str()), ("", no_room().message.as_str()));
+    assert!(world.incidents.is_empty());
+    assert_eq!(world.served_value(), good());
+}
+
+#[test]
+fn an_edge_that_there_is_no_room_to_ask_is_not_said_to_be_stale() {
+    let mut world = World::new(&good());
+    world.contract["serve"] =
+        json!({"probe": {"url": "https://edge.test/uk.json", "within": "2m"}});
+    world.no_room = true;
+    world.settle().run_for(Span::mins(5));
+    let edge = |world: &World| {
+        let (view, ..) = world.decided();
+        delivered::edge(&view, &world.status, world.now)
+    };
+    assert!(matches!(edge(&world), Edge::Awaited { ask_at } if ask_at > world.now));
+    world.no_room = false;
+    world.run_for(Span::secs(30));
+    assert!(matches!(edge(&world), Edge::Stale { .. }));
+    // What was seen does not become unseen.
+    world.no_room = true;
+    world.run_for(Span::mins(2));
+    assert!(matches!(edge(&world), Edge::Stale { .. }));
+    assert_eq!(world.times(Reason::StaleAtEdge), 1);
+}
+
+#[test]
+fn what_is_seen_of_a_source_before_an_act_does_not_blame_it_where_there_was_no_room_to_ask_it() {
+    let mut world = down(
+        "[{name: refetch, refetchSource: {}}, \
+          {name: tell, webhook: {url: 'https://hooks.test/x'}}]",
+    );
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.no_room = true;
+    world.roll_out().settle();
+    assert_eq!(world.calls.len(), 1);
+    let found = status(&world).diagnosis.as_ref().unwrap();
+    assert_eq!(found.cause, Cause::DocumentChanged);
+    assert!(found.evidence.iter().all(|seen| seen.result != CheckResult::Fail), "{found:?}");
+}
