@@ -92,7 +92,8 @@ pub struct RemediationPolicySpec {
     /// When to call a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escalation: Option<Escalation>,
-    /// How many ended Incidents are kept, and how long.
+    /// How many ended Incidents are kept, and how long. Those that a limit still counts are kept
+    /// besides, at most 20 more of each contract.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incidents: Option<IncidentLimits>,
     /// The ServiceAccount of this namespace whose rights the steps that act in the cluster have:
@@ -331,11 +332,12 @@ pub struct Escalation {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentLimits {
-    /// Resolved and superseded ones of each contract. Default: 20.
+    /// Resolved and superseded ones of each contract, but for those that a limit still counts.
+    /// Default: 20.
     #[schemars(range(max = 100))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_resolved: Option<u32>,
-    /// Default: 168h.
+    /// How long after their end, but for the same. Default: 168h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Span>,
 }

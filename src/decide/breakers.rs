@@ -32,6 +32,7 @@ use crate::{
 use super::{
     Held,
     plan::Attempting,
+    select::Policy,
     view::{Need, OpenIncident, View},
 };
 
@@ -41,6 +42,9 @@ pub const BREAKER_OPEN: &str = "BreakerOpen";
 const FAILURE_THRESHOLD: u32 = 5;
 const OPEN_FOR: Span = Span::secs(60);
 const SHORTEST_OPEN_FOR: Span = Span::secs(1);
+/// An Incident that is over is kept for its unanswered calls for so long, or as long as a breaker is open.
+/// Without an end, something that nobody asks any more would be remembered for ever.
+const REMEMBERED: Span = Span::mins(24 * 60);
 /// Over how long those that waited are spread, at most.
 pub const LONGEST_SPREAD: Span = Span::secs(5);
 /// The same, as a share of the time that they wait.
@@ -173,6 +177,23 @@ pub(super) fn note(
     calls.push(incident::Call { dependency, answered, at: Time(whole_seconds(at)) });
     let surplus = calls.len().saturating_sub(CALLS_KEPT);
     calls.drain(..surplus);
+}
+
+/// When something did not answer last that has not answered since, as far as these calls tell.
+#[must_use]
+pub fn unanswered(calls: &[incident::Call]) -> Option<Timestamp> {
+    let mut last: BTreeMap<&str, Call> = BTreeMap::new();
+    for incident::Call { dependency, answered, at } in calls {
+        let call = Call { at: at.0, answered: *answered };
+        last.entry(dependency).and_modify(|known| *known = call.max(*known)).or_insert(call);
+    }
+    last.into_values().filter(|call| !call.answered).map(|call| call.at).max()
+}
+
+/// Until when the breakers of `policies` still need to know of a call at `at` that was not answered.
+pub(super) fn remember_until(policies: &[Policy], at: Timestamp) -> Option<Timestamp> {
+    let longest = policies.iter().map(|policy| terms(&policy.spec).open_for).max()?;
+    Some(longest.max(REMEMBERED).after(at))
 }
 
 /// May `step` of `segment` ask what it depends on?
@@ -323,6 +344,23 @@ mod tests {
             let known: Source = serde_saphyr::from_str(text).unwrap();
             assert_eq!(source(&known), expected);
         }
+    }
+
+    #[test]
+    fn what_did_not_answer_last_is_told_from_what_has_answered_since() {
+        let last = |calls: &[(&str, i64, bool)]| {
+            let call = |(dependency, second, answered): &(&str, i64, bool)| incident::Call {
+                dependency: (*dependency).to_owned(),
+                answered: *answered,
+                at: Time(at(*second)),
+            };
+            unanswered(&calls.iter().map(call).collect::<Vec<_>>())
+        };
+        assert_eq!(last(&[]), None);
+        assert_eq!(last(&[("a", 1, false), ("a", 2, false)]), Some(at(2)));
+        assert_eq!(last(&[("a", 1, false), ("a", 2, true)]), None);
+        assert_eq!(last(&[("a", 2, true), ("a", 1, false)]), None, "in whatever order");
+        assert_eq!(last(&[("a", 1, false), ("b", 2, true), ("c", 0, false)]), Some(at(1)));
     }
 
     #[test]

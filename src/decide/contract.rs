@@ -28,7 +28,7 @@ use crate::{
 };
 
 use super::{
-    Stall, busy, delivered, drift, incident,
+    Stall, busy, delivered, drift, incident, kept,
     moves::{EffectAct, Move, Plan, Repair},
     pause, pin,
     publish::{self, Serving},
@@ -338,7 +338,7 @@ fn settle(view: &View, now: Timestamp) -> Result<Decision, Need> {
     let disputed = matches!(view.served, Served::Foreign { .. } | Served::Unavailable(_));
     let open = (is_open || disputed).then(|| view.effective.interval.after(now));
     let incident_due = sooner(incident_due, open);
-    let (surplus, expiry) = incident::surplus(view, now);
+    let (surplus, expiry) = kept::surplus(view, now);
     if !surplus.is_empty() {
         stages.push(surplus.into_iter().map(Write::Forget).collect());
     }

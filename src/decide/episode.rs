@@ -137,7 +137,7 @@ fn fingerprint(failing: &[Failing]) -> Digest {
     Digest::of_bytes(places.join("\0").as_bytes())
 }
 
-fn assigned_digest(view: &View) -> Digest {
+pub(super) fn assigned_digest(view: &View) -> Digest {
     match &view.assigned {
         Assigned::Judged(judged) => judged.document.digest().clone(),
         Assigned::Malformed { raw_digest, .. } => raw_digest.clone(),

@@ -18,7 +18,7 @@ use crate::{
 use super::{
     Held, blame, breakers,
     hosts::{self, EGRESS_BROKEN},
-    limits,
+    limits::{self, Own},
     pause::{self, PAUSED},
     pin,
     plan::Candidate,
@@ -230,9 +230,15 @@ fn breaker_open(view: &View, segments: &[Segment], now: Timestamp) -> Result<(),
 fn limited(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Held> {
     let Some(fleet) = &view.fleet else { return Ok(()) };
     let is_forced = requests::is_forced(view);
+    let own = Own {
+        contract: &view.subject.name,
+        uid: &view.subject.uid,
+        open: view.incident.as_ref(),
+        ended: &view.ended,
+    };
     policies(view, segments)
         .filter_map(|(_, policy)| policy)
-        .try_for_each(|policy| limits::check(policy, fleet, view.incident.as_ref(), is_forced, now))
+        .try_for_each(|policy| limits::check(policy, fleet, own, is_forced, now))
 }
 
 /// Every policy's windows must be open.
@@ -262,8 +268,7 @@ fn cooldown(view: &View, segments: &[Segment], now: Timestamp) -> Result<(), Hel
         .filter_map(|(_, policy)| policy?.spec.cooldown)
         .max()
         .unwrap_or(Span::ZERO);
-    let last = view.ended.iter().find(|ended| ended.resolved);
-    let Some(ended) = last.and_then(|last| last.ended_at) else { return Ok(()) };
+    let Some(ended) = view.last_resolved().and_then(|last| last.ended_at) else { return Ok(()) };
     let until = wait.after(ended);
     if until <= now {
         return Ok(());

@@ -30,7 +30,7 @@ use crate::{
         },
         policy::Retry,
     },
-    domain::{Document, Severity, Span, Verdict, patch::OpSummary, text},
+    domain::{Document, Severity, Verdict, patch::OpSummary, text},
 };
 
 use super::{
@@ -50,12 +50,9 @@ use super::{
     shown::{self, Shown, Until},
     status, undo,
     validate::Judged,
-    view::{Effect, EndedIncident, Need, OpenIncident, Served, View, sooner},
+    view::{Effect, Need, OpenIncident, Served, View, sooner},
     write_back::{self, Place},
 };
-
-const KEEP_RESOLVED: u32 = 20;
-const RESOLVED_TTL: Span = Span::mins(168 * 60);
 
 /// The next move, and when to look again; `seen` is the contract's status as it is about to be.
 #[must_use]
@@ -211,28 +208,6 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
         undo: None,
     };
     Move::Open { name, spec: Box::new(spec), repair }
-}
-
-/// The ended Incidents that are not kept any more, and when the next one will not be.
-#[must_use]
-pub fn surplus(view: &View, now: Timestamp) -> (Vec<EndedIncident>, Option<Timestamp>) {
-    let named = view.status.policy.as_deref().unwrap_or_default();
-    let policy =
-        view.policies.iter().find(|policy| named.split(',').any(|name| name == policy.name));
-    let limits = policy.and_then(|policy| policy.spec.incidents.clone()).unwrap_or_default();
-    let keep = limits.keep_resolved.unwrap_or(KEEP_RESOLVED);
-    let ttl = limits.ttl.unwrap_or(RESOLVED_TTL);
-    let expires = |ended: &EndedIncident| ended.ended_at.map_or(now, |at| ttl.after(at));
-    let too_many = usize::try_from(keep).unwrap_or(usize::MAX);
-    let (mut surplus, mut next) = (Vec::new(), None);
-    for (at, ended) in view.ended.iter().enumerate() {
-        if at >= too_many || expires(ended) <= now {
-            surplus.push(ended.clone());
-        } else {
-            next = sooner(next, Some(expires(ended)));
-        }
-    }
-    (surplus, next)
 }
 
 /// The same trouble goes on.

@@ -17,7 +17,7 @@ use super::{
     Held,
     fleet::{Fleet, Trouble},
     select::Policy,
-    view::OpenIncident,
+    view::{EndedIncident, OpenIncident},
 };
 
 const MAX_UNHEALTHY: Share = Share::Percent(40);
@@ -43,33 +43,57 @@ const LONGEST_FOR_OTHERS: Span = Span::secs(60);
 /// Of all that wait, so many for each repair that may be under way look again in a second.
 const LOOKS: usize = 20;
 
-/// May `policy` repair one more contract, whose own Incident is `own`, if there is one? A repair that
-/// a person forces goes past the budget, never past a storm.
+/// The contract that asks; what is known of the others is in the fleet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Own<'a> {
+    /// Its name.
+    pub contract: &'a str,
+    /// Its UID.
+    pub uid: &'a str,
+    /// Its open Incident.
+    pub open: Option<&'a OpenIncident>,
+    /// Its Incidents that are over.
+    pub ended: &'a [EndedIncident],
+}
+
+/// May `policy` repair one more contract, which is `own`? A repair that a person forces goes past the
+/// budget, never past a storm.
 ///
 /// # Errors
 /// The first limit that is reached.
 pub fn check(
     policy: &Policy,
     fleet: &Fleet,
-    own: Option<&OpenIncident>,
+    own: Own<'_>,
     is_forced: bool,
     now: Timestamp,
 ) -> Result<(), Held> {
-    let own_uid = own.map(|own| own.spec.contract_uid.as_str());
-    let own = own.map(|own| Trouble::of(&own.spec, &own.status));
-    let others = fleet.troubles.iter().map(|trouble| &**trouble);
-    let troubles: Vec<&Trouble> = others.filter(|trouble| trouble.is_of(&policy.name)).collect();
-    storm(policy, fleet, &troubles, own.as_ref(), now)?;
+    let open = own.open.map(|open| Trouble::of(&open.spec, &open.status));
+    let ended = own.ended.iter().map(|ended| &ended.trouble);
+    let known = fleet.troubles.iter().chain(ended).map(|trouble| &**trouble);
+    let troubles: Vec<&Trouble> = known.filter(|trouble| trouble.is_of(&policy.name)).collect();
+    let since = open.as_ref().map_or(now, |open| open.since);
+    storm(policy, fleet, &troubles, (own.contract, (since, None)), now)?;
     // It has been asked about all of this attempt when its first effect was begun.
-    if own.as_ref().is_some_and(|own| own.acting.iter().any(|a| a.policy == policy.name)) {
+    if open.as_ref().is_some_and(|open| open.acting.iter().any(|a| a.policy == policy.name)) {
         return Ok(());
     }
     if !is_forced {
-        budget(policy, troubles.iter().copied().chain(&own), now)?;
+        budget(policy, troubles.iter().copied().chain(&open), now)?;
     }
-    let uid = own_uid.unwrap_or_default();
     let waiting = troubles.iter().filter(|trouble| trouble.until.is_none()).count();
-    concurrency(policy, fleet, waiting, uid, now)
+    concurrency(policy, fleet, waiting, own.uid, now)
+}
+
+/// Until when an Incident that is over counts for the budget or for a storm of `policy`.
+#[must_use]
+pub fn counts_until(policy: &Policy, ended: &Trouble) -> Option<Timestamp> {
+    let window = budget_of(policy).1;
+    let cooldown = Terms::of(policy).cooldown;
+    let for_budget = ended.repairs.iter().max().map(|at| window.after(*at));
+    // For as long as repairs wait after a storm that it was the last part of.
+    let for_storm = ended.span(cooldown).1.map(|until| cooldown.after(until));
+    for_budget.max(for_storm)
 }
 
 /// So many contracts in trouble at once have one cause, and it is not in their documents.
@@ -77,15 +101,14 @@ fn storm(
     policy: &Policy,
     fleet: &Fleet,
     troubles: &[&Trouble],
-    own: Option<&Trouble>,
+    own: (&str, Spell),
     now: Timestamp,
 ) -> Result<(), Held> {
     let matched = fleet.matched.get(&policy.name).copied().unwrap_or(0);
     // Of those no Incident tells yet; this one may be among them.
     let opening = fleet.opening.get(&policy.name).copied().unwrap_or(0);
     let unsaid = std::iter::repeat_n((now, None), opening);
-    let own = (own.map_or(now, |own| own.since), None);
-    let spans = spans(policy, troubles.iter().copied()).into_iter().chain(unsaid).chain([own]);
+    let spans = spans(policy, troubles.iter().copied(), Some(own)).into_iter().chain(unsaid);
     let Some(storm) = storm_of(policy, matched, spans, now) else { return Ok(()) };
     let (name, why) = (&policy.name, storm.why(policy));
     if storm.is_over {
@@ -101,19 +124,28 @@ fn storm(
 /// A time in which a contract was in trouble.
 type Spell = (Timestamp, Option<Timestamp>);
 
-/// When the contracts of `troubles` were in trouble, as it counts for a storm: one at a time for each.
+/// When the contracts of `troubles`, and `own`, were in trouble, as it counts for a storm: each contract
+/// counts once, however many Incidents of it overlap.
 #[must_use]
-pub fn spans<'a>(policy: &Policy, troubles: impl Iterator<Item = &'a Trouble>) -> Vec<Spell> {
+pub fn spans<'a>(
+    policy: &Policy,
+    troubles: impl Iterator<Item = &'a Trouble>,
+    own: Option<(&'a str, Spell)>,
+) -> Vec<Spell> {
     let cooldown = Terms::of(policy).cooldown;
-    let mut all: Vec<(&str, Spell)> =
-        troubles.map(|trouble| (trouble.contract.as_str(), trouble.span(cooldown))).collect();
+    let known = troubles.map(|trouble| (trouble.contract.as_str(), trouble.span(cooldown)));
+    let mut all: Vec<(&str, Spell)> = known.chain(own).collect();
     all.sort_unstable();
-    let next = all.iter().skip(1).map(Some).chain([None]);
-    let cut = all.iter().zip(next).map(|((contract, (since, until)), next)| {
-        let next = next.filter(|(other, _)| other == contract).map(|(_, (since, _))| *since);
-        (*since, until.map(|until| next.map_or(until, |next| until.min(next))).or(next))
-    });
-    cut.collect()
+    let mut apart: Vec<(&str, Spell)> = Vec::new();
+    for (contract, (since, until)) in all {
+        match apart.last_mut() {
+            Some((last, (_, end))) if *last == contract && end.is_none_or(|end| since <= end) => {
+                *end = end.zip(until).map(|(end, until)| end.max(until));
+            }
+            _ => apart.push((contract, (since, until))),
+        }
+    }
+    apart.into_iter().map(|(_, spell)| spell).collect()
 }
 
 /// A storm of one policy's contracts.
@@ -232,13 +264,18 @@ fn last_above(spans: impl Iterator<Item = Spell>, most: usize, now: Timestamp) -
     if open > most { Some(Above { since, last: now, open }) } else { last }
 }
 
+/// A policy's `budget`, with the defaults.
+fn budget_of(policy: &Policy) -> (u32, Span) {
+    let Budget { limit, window } = policy.spec.budget.clone().unwrap_or_default();
+    (limit.unwrap_or(BUDGET), window.unwrap_or(BUDGET_WINDOW))
+}
+
 fn budget<'a>(
     policy: &Policy,
     troubles: impl Iterator<Item = &'a Trouble>,
     now: Timestamp,
 ) -> Result<(), Held> {
-    let Budget { limit, window } = policy.spec.budget.clone().unwrap_or_default();
-    let (limit, window) = (limit.unwrap_or(BUDGET), window.unwrap_or(BUDGET_WINDOW));
+    let (limit, window) = budget_of(policy);
     let repairs = troubles.flat_map(|trouble| trouble.repairs.iter().copied());
     let mut recent: Vec<Timestamp> = repairs.filter(|at| window.after(*at) > now).collect();
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -294,250 +331,4 @@ fn for_others(waiting: usize, most: usize, uid: &str, now: Timestamp) -> Timesta
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn policy(spec: &str) -> Policy {
-        let steps = "default: true\nsteps: [{name: a, restoreRevision: {}}]\n";
-        Policy {
-            name: "heal".to_owned(),
-            generation: 1,
-            created: Timestamp::UNIX_EPOCH,
-            annotations: BTreeMap::default(),
-            spec: serde_saphyr::from_str(&format!("{steps}{spec}")).unwrap(),
-        }
-    }
-
-    fn fleet(matched: usize, troubles: &[(i64, Option<i64>)], in_flight: usize) -> Fleet {
-        let trouble = |(since, until): &(i64, Option<i64>)| Trouble {
-            contract: String::new(),
-            policies: vec!["heal".to_owned()],
-            since: at(*since),
-            until: until.map(at),
-            is_repaired: until.is_some(),
-            repairs: vec![at(*since)],
-            acting: Vec::new(),
-        };
-        let of_contract =
-            |(nth, trouble)| Arc::new(Trouble { contract: format!("c-{nth}"), ..trouble });
-        Fleet {
-            troubles: troubles.iter().map(trouble).enumerate().map(of_contract).collect(),
-            opening: BTreeMap::new(),
-            matched: [("heal".to_owned(), matched)].into(),
-            in_flight: [("heal".to_owned(), in_flight)].into(),
-            ..Fleet::default()
-        }
-    }
-
-    #[test]
-    fn limits_hold_with_a_reason_and_a_time() {
-        const NOW: i64 = 10_000;
-        let open = |count: usize| vec![(NOW - 60, None); count];
-        let over = |count: usize, ended: i64| vec![(NOW - 900, Some(NOW - ended)); count];
-        let held = |reason: &'static str, until: Option<i64>| Some((reason, until.map(at)));
-        for (spec, fleet, expected) in [
-            // With this one, two of five: 40 % are allowed.
-            ("", fleet(5, &open(1), 0), None),
-            ("", fleet(5, &open(2), 0), held("Storm", None)),
-            // Of four contracts there is no storm.
-            ("", fleet(4, &open(3), 0), None),
-            ("storm: {minContracts: 4}", fleet(4, &open(3), 0), held("Storm", None)),
-            ("storm: {maxUnhealthy: 3}", fleet(50, &open(2), 0), None),
-            ("storm: {maxUnhealthy: 3}", fleet(50, &open(3), 0), held("Storm", None)),
-            ("storm: {maxUnhealthy: 100%}", fleet(5, &open(4), 0), None),
-            // Over for a minute: repairs wait for four more.
-            ("", fleet(5, &over(3, 60), 0), held("StormCooldown", Some(NOW - 60 + 300))),
-            ("", fleet(5, &over(3, 300), 0), None),
-            ("storm: {cooldown: 30s}", fleet(5, &over(3, 60), 0), None),
-            // Repairs in the last hour.
-            ("budget: {limit: 2}", fleet(50, &open(1), 0), None),
-            ("budget: {limit: 2}", fleet(50, &open(2), 0), held("BudgetSpent", Some(NOW + 3540))),
-            ("budget: {limit: 2, window: 1m}", fleet(50, &open(2), 0), None),
-            ("concurrency: {maxInFlight: 2}", fleet(50, &[], 1), None),
-            (
-                "concurrency: {maxInFlight: 2}",
-                fleet(50, &[], 2),
-                held("Concurrency", Some(NOW + 1)),
-            ),
-            ("", fleet(50, &[], 10), held("Concurrency", Some(NOW + 1))),
-        ] {
-            let found = check(&policy(spec), &fleet, None, false, at(NOW)).err();
-            let found = found.map(|held| (held.reason, held.until));
-            assert_eq!(found, expected, "{spec} {fleet:?}");
-        }
-    }
-
-    /// An Incident whose first attempt has begun to call somebody, and has come to no end.
-    fn calling() -> OpenIncident {
-        let spec = serde_json::json!({
-            "contractName": "uk", "contractUID": "u", "widget": "w", "ordinal": 1,
-            "openedAt": at(9_000), "cause": "SourceDown", "severity": "Critical", "rulesSummary": "a",
-            "subject": "contract/uk", "documentDigest": crate::domain::Digest::of_bytes(b"a"), "fingerprint": crate::domain::Digest::of_bytes(b"b"),
-            "plan": [{"policyRef": {"name": "heal"}, "why": "it matches", "rules": ["a"],
-                "mode": "Auto", "steps": [{"name": "call", "webhook": {"url": "https://a.test"}}]}],
-        });
-        let status = serde_json::json!({"effects": [{"attempt": 1, "policy": "heal", "step": "call",
-            "target": "https://a.test", "intendedAt": at(9_990)}]});
-        OpenIncident {
-            name: "uk-1".to_owned(),
-            generation: 1,
-            version: String::new(),
-            spec: serde_json::from_value(spec).unwrap(),
-            status: serde_json::from_value(status).unwrap(),
-        }
-    }
-
-    #[test]
-    fn effects_count_for_the_budget_and_what_has_begun_comes_to_its_end() {
-        let own = calling();
-        let mut others = fleet(50, &[], 9);
-        others.troubles = vec![Arc::new(Trouble::of(&own.spec, &own.status))];
-        let policy = policy("budget: {limit: 1}\nconcurrency: {maxInFlight: 1}");
-        let held = check(&policy, &others, None, false, at(10_000)).unwrap_err();
-        assert_eq!((held.reason, held.until), ("BudgetSpent", Some(at(9_990 + 3_600))));
-        assert_eq!(check(&policy, &others, Some(&own), false, at(10_000)), Ok(()));
-        let mut over = own;
-        over.status.tries = Some(1);
-        assert!(check(&policy, &others, Some(&over), false, at(10_000)).is_err(), "the next one");
-    }
-
-    #[test]
-    fn repairs_that_go_well_do_not_hide_a_storm_nor_are_they_one_for_ever() {
-        const NOW: i64 = 10_000;
-        let repaired = |contract: &str, ago: i64| {
-            Arc::new(Trouble {
-                contract: contract.to_owned(),
-                policies: vec!["heal".to_owned()],
-                since: at(NOW - ago),
-                until: None,
-                is_repaired: true,
-                repairs: vec![at(NOW - ago + 1)],
-                acting: Vec::new(),
-            })
-        };
-        let reason = |troubles: Vec<Arc<Trouble>>, opening: usize| {
-            let mut fleet = fleet(5, &[], 0);
-            fleet.troubles = troubles;
-            fleet.opening = [("heal".to_owned(), opening)].into();
-            check(&policy(""), &fleet, None, false, at(NOW)).err().map(|held| held.reason)
-        };
-        let two = |ago| vec![repaired("a", ago), repaired("b", ago)];
-        assert_eq!(reason(two(10), 0), Some("Storm"), "the third within minutes");
-        assert_eq!(reason(two(1_000), 0), None, "their owners may take as long as they like");
-        assert_eq!(reason(vec![repaired("a", 10), repaired("a", 20)], 0), None, "one contract");
-        assert_eq!(reason(vec![repaired("a", 10)], 1), Some("Storm"), "another is on its way");
-    }
-
-    #[test]
-    fn however_many_wait_for_others_all_ask_within_a_minute_and_few_in_the_same_second() {
-        let asks = |waiting: usize| {
-            let mut seconds = BTreeMap::new();
-            for nth in 0..waiting {
-                let asked = for_others(waiting, 10, &format!("uid-{nth:05}"), at(0));
-                *seconds.entry(asked.as_second()).or_insert(0_usize) += 1;
-            }
-            seconds
-        };
-        assert_eq!(asks(5), [(1, 5)].into(), "a few ask at once");
-        for waiting in [1_000, 10_000] {
-            let seconds = asks(waiting);
-            assert!(seconds.keys().all(|second| (1..=60).contains(second)), "{seconds:?}");
-            assert!(seconds.values().all(|many| *many <= 4 * LOOKS * 10), "{seconds:?}");
-        }
-    }
-
-    #[test]
-    fn the_trouble_of_another_policy_does_not_count() {
-        let mut fleet = fleet(5, &[(0, None); 4], 0);
-        fleet.troubles = vec![Arc::new(Trouble {
-            policies: vec!["another".to_owned()],
-            ..(*fleet.troubles[0]).clone()
-        })];
-        assert_eq!(check(&policy("budget: {limit: 1}"), &fleet, None, false, at(10)), Ok(()));
-    }
-
-    #[test]
-    fn a_person_forces_past_the_budget_and_never_past_a_storm() {
-        let spent = fleet(50, &[(9_000, None)], 0);
-        let policy_of_one = policy("budget: {limit: 1}");
-        assert!(check(&policy_of_one, &spent, None, false, at(10_000)).is_err());
-        assert_eq!(check(&policy_of_one, &spent, None, true, at(10_000)), Ok(()));
-        let storm = fleet(5, &[(9_000, None); 4], 0);
-        assert!(check(&policy(""), &storm, None, true, at(10_000)).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn a_budget_is_spent_just_while_so_many_repairs_are_as_young_as_its_window(
-            repairs in prop::collection::vec(0_i64..=100, 0..12),
-            limit in 0_usize..6, window in 1_i64..60,
-        ) {
-            const NOW: i64 = 100;
-            let policy = policy(&format!("budget: {{limit: {limit}, window: {window}s}}"));
-            let repaired: Vec<_> = repairs.iter().map(|second| (*second, None)).collect();
-            let fleet = fleet(50, &repaired, 0);
-            let young =
-                |second: i64| repairs.iter().filter(|at| **at + window > second).count();
-            match budget(&policy, fleet.troubles.iter().map(|trouble| &**trouble), at(NOW)) {
-                Ok(()) => prop_assert!(young(NOW) < limit),
-                Err(held) => {
-                    prop_assert!(young(NOW) >= limit);
-                    let frees = (NOW..=NOW + window).find(|second| young(*second) < limit);
-                    prop_assert_eq!(held.until, frees.map(at));
-                }
-            }
-        }
-
-        #[test]
-        fn whoever_repairs_whenever_the_budget_lets_him_never_overspends_it(
-            wants in prop::collection::vec(any::<bool>(), 150),
-            limit in 1_usize..6, window in 1_i64..60,
-        ) {
-            let policy = policy(&format!("budget: {{limit: {limit}, window: {window}s}}"));
-            let mut repairs: Vec<i64> = Vec::new();
-            for (second, wants) in (0_i64..).zip(wants) {
-                let repaired: Vec<_> = repairs.iter().map(|second| (*second, None)).collect();
-                let fleet = fleet(50, &repaired, 0);
-                let troubles = fleet.troubles.iter().map(|trouble| &**trouble);
-                if wants && budget(&policy, troubles, at(second)).is_ok() {
-                    repairs.push(second);
-                }
-            }
-            let most = repairs
-                .iter()
-                .map(|from| repairs.iter().filter(|at| (*from..from + window).contains(*at)).count())
-                .max();
-            prop_assert!(most.unwrap_or(0) <= limit, "{most:?} within {window}s: {repairs:?}");
-        }
-
-        #[test]
-        fn the_last_moment_of_a_storm_is_the_last_moment_of_a_storm(
-            spans in prop::collection::vec((0_i64..50, prop::option::of(0_i64..60)), 0..12),
-            most in 0_usize..6,
-        ) {
-            const NOW: i64 = 40;
-            let spans: Vec<_> =
-                spans.iter().map(|(since, long)| (*since, long.map(|long| since + long))).collect();
-            let open = |second: i64| {
-                let is_open = |(since, until): &&(i64, Option<i64>)| {
-                    *since <= second && until.is_none_or(|until| until > second)
-                };
-                spans.iter().filter(is_open).count()
-            };
-            let last = (0..=NOW).rev().find(|second| open(*second) > most);
-            let times = spans.iter().map(|(since, until)| (at(*since), until.map(at)));
-            let found = last_above(times, most, at(NOW)).map(|above| above.last.as_second());
-            // A storm that is over ends at the second after its last.
-            let expected = last.map(|second| if second == NOW { NOW } else { second + 1 });
-            prop_assert_eq!(found, expected);
-        }
-    }
-}
+mod tests;

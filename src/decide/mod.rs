@@ -24,6 +24,7 @@ pub mod guard;
 pub mod history;
 pub mod hosts;
 pub mod incident;
+mod kept;
 pub mod limits;
 pub mod measure;
 pub mod moves;

@@ -155,7 +155,7 @@ fn storms(family: &Family, now: Timestamp) -> (Vec<Common<'_>>, Option<Timestamp
     let (mut storms, mut due) = (Vec::new(), None);
     for (policy, matched) in &family.policies {
         let own = family.troubles.iter().filter(|trouble| trouble.is_of(&policy.name));
-        let spans = limits::spans(policy, own.map(|trouble| &**trouble));
+        let spans = limits::spans(policy, own.map(|trouble| &**trouble), None);
         let Some(storm) = limits::storm_of(policy, *matched, spans.into_iter(), now) else {
             continue;
         };

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use super::{
     Stall, ownership, pin,
     validate::{Judged, RuleResult},
-    view::{Assigned, Need, Note, Served, View},
+    view::{Assigned, EndedIncident, Need, Note, Served, View},
 };
 
 /// Most keys of a ConfigMap that several contracts are served from.
@@ -235,15 +235,15 @@ pub fn too_large(view: &View, document: &Document) -> Option<Stall> {
 #[must_use]
 pub fn contended_until(view: &View, now: Timestamp) -> Option<Timestamp> {
     overwritten_by(view)?;
-    let recent: Vec<Timestamp> = view
-        .ended
-        .iter()
-        .filter(|ended| ended.cause == Cause::Overwritten)
-        .filter_map(|ended| ended.ended_at)
-        .filter(|at| FIGHT.after(*at) > now)
-        .collect();
-    let oldest = recent.iter().min()?;
-    (recent.len() >= FIGHT_ROUNDS).then(|| FIGHT.after(*oldest))
+    let rounds = view.ended.iter().filter_map(round_until);
+    let recent: Vec<Timestamp> = rounds.filter(|until| *until > now).collect();
+    let first = recent.iter().min()?;
+    (recent.len() >= FIGHT_ROUNDS).then_some(*first)
+}
+
+/// Until when an Incident that is over counts as a round of a fight, if it is one.
+pub(super) fn round_until(ended: &EndedIncident) -> Option<Timestamp> {
+    ended.ended_at.filter(|_| ended.cause == Cause::Overwritten).map(|at| FIGHT.after(at))
 }
 
 /// Why the assigned document is not served, for people; None when it is or may be.

@@ -106,6 +106,13 @@ pub fn min_healthy_period(policies: &[Policy], plan: &[Segment]) -> Span {
     retry(policies, plan).min_healthy_period.unwrap_or(MIN_HEALTHY)
 }
 
+/// The longest of these that any plan can come to.
+pub(super) fn longest_healthy_period(policies: &[Policy]) -> Span {
+    let retries = policies.iter().filter_map(|policy| policy.spec.retry.as_ref());
+    let said = retries.filter_map(|retry| retry.min_healthy_period);
+    said.fold(MIN_HEALTHY, Span::max)
+}
+
 /// Chooses among `policies`; `named` is the policy that the contract names.
 #[must_use]
 pub fn choose<'a>(

@@ -20,6 +20,7 @@ mod delivered;
 mod effects;
 mod episodes;
 mod gates;
+mod kept;
 mod model;
 mod pin;
 mod repairs;

@@ -22,8 +22,9 @@ use crate::{
 };
 
 use super::{
+    breakers,
     effective::{DOCUMENT_RULE, Effective},
-    fleet::Fleet,
+    fleet::{Fleet, Trouble},
     ownership::ServedIn,
     requests::Annotations,
     select::Policy,
@@ -193,6 +194,10 @@ pub struct EndedIncident {
     pub never: Option<NeverAgain>,
     /// The policies that its plan came from.
     pub policies_summary: String,
+    /// What counts of it for the limits of its policies.
+    pub trouble: Arc<Trouble>,
+    /// When something that it depended on did not answer last, and never again as far as it knows.
+    pub unanswered: Option<Timestamp>,
 }
 
 impl EndedIncident {
@@ -211,6 +216,8 @@ impl EndedIncident {
             resolved: status.state == Some(State::Resolved),
             ended_at: status.resolved_at.as_ref().map(|time| time.0),
             policies_summary: spec.policies_summary.clone(),
+            trouble: Arc::new(Trouble::of(spec, status)),
+            unanswered: breakers::unanswered(&status.calls),
         }
     }
 }
@@ -503,6 +510,12 @@ impl View {
     #[must_use]
     pub fn incident_ref(&self) -> Option<LocalRef> {
         self.incident.as_ref().map(|open| LocalRef { name: open.name.clone() })
+    }
+
+    /// The last of its Incidents that was healed.
+    #[must_use]
+    pub fn last_resolved(&self) -> Option<&EndedIncident> {
+        self.ended.iter().find(|ended| ended.resolved)
     }
 
     /// Does the served key hold the assigned document's bytes?

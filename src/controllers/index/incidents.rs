@@ -50,20 +50,21 @@ impl Index {
             return None;
         }
         let status = object.status.clone().unwrap_or_default();
-        let over = status.is_over();
+        let (trouble, entry_state) = if status.is_over() {
+            let uid = object.uid().unwrap_or_default();
+            let ended = EndedIncident::of(&object.name_any(), &uid, &object.spec, &status);
+            (Arc::clone(&ended.trouble), Err(ended))
+        } else {
+            (Arc::new(Trouble::of(&object.spec, &status)), Ok(Arc::new(object.clone())))
+        };
         let entry = IncidentEntry {
             name: object.name_any(),
             version,
             contract_uid: object.spec.contract_uid.clone(),
-            trouble: Arc::new(Trouble::of(&object.spec, &status)),
+            trouble,
             account: Account::of(&object.spec, &status),
             calls: calls_of(&status),
-            state: if over {
-                let uid = object.uid().unwrap_or_default();
-                Err(EndedIncident::of(&object.name_any(), &uid, &object.spec, &status))
-            } else {
-                Ok(Arc::new(object.clone()))
-            },
+            state: entry_state,
         };
         let calls = entry.calls.clone();
         let before = of_contract.insert(place, entry);
@@ -119,7 +120,8 @@ impl Index {
 }
 
 impl Index {
-    /// What `policies` have to know of the other contracts in the namespace of `own`. A repair of
+    /// What `policies` have to know of the other contracts in the namespace of `own`, whose own
+    /// Incidents are counted as its look sees them ([`Index::incidents_of`]). A repair of
     /// `own` counts as under way from now on, until [`Index::rests_again`]: two that ask at the
     /// same time must not both be the last one. None while not all contracts are known: a share of
     /// those that happen to be would hide a storm.
@@ -353,6 +355,25 @@ mod tests {
         index.rests_again(&key("uk"));
         index.saw_incident(&acting("uk", 2, 1));
         assert_eq!(in_flight("at", 60), 0);
+    }
+
+    #[test]
+    fn what_is_over_counts_for_its_own_contract_as_its_look_sees_it_and_for_the_others() {
+        let index = Index::default();
+        index.listed_contracts();
+        let mut object = acting("uk", 1, 1);
+        object.status.as_mut().unwrap().state = Some(crate::api::incident::State::Resolved);
+        index.saw_incident(&object);
+        let (open, ended) = index.incidents_of(&key("uk"), "uk");
+        let repairs: Vec<_> = ended.iter().map(|ended| ended.trouble.repairs.as_slice()).collect();
+        assert_eq!((open, repairs.as_slice()), (None, &[[at(0), at(0)].as_slice()][..]));
+        let troubles = |contract: &str| {
+            let fleet = index.fleet(&key(contract), vec!["heal".to_owned()], at(60)).unwrap();
+            index.rests_again(&key(contract));
+            fleet.troubles
+        };
+        assert_eq!(troubles("uk"), [], "not once more");
+        assert_eq!(troubles("at"), [Arc::clone(&ended[0].trouble)]);
     }
 
     #[test]
