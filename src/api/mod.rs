@@ -59,5 +59,7 @@ pub const RESTARTED_FOR: &str = "kintsugi.dev/restarted-for";
 pub const SCALED_FOR: &str = "kintsugi.dev/scaled-for";
 /// Annotation on a Job: what it was made for, `<incident>/<attempt>/<policy>/<step>`.
 pub const DONE_FOR: &str = "kintsugi.dev/done-for";
+/// Label on a Job: the UID of the contract that it was made for.
+pub const CONTRACT_UID: &str = "kintsugi.dev/contract-uid";
 /// The field manager of our writes.
 pub const MANAGER: &str = "kintsugi";

@@ -1,5 +1,8 @@
 //! Jobs that steps run: their templates, how far they are, and the one request that makes one.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{ConfigMap, Pod},
@@ -15,15 +18,18 @@ use super::{
     workload::{goes_on, readable},
 };
 use crate::{
-    api::{DONE_FOR, Incident, PART},
+    api::{CONTRACT_UID, DONE_FOR, Incident, PART},
     decide::view::View,
-    domain::{JobEnd, JobSeen, text},
+    domain::{JobEnd, JobSeen, Span, text},
     steps::job::TemplateRef,
 };
 
 /// What is read of a log, from its end.
 const LOG_LINES: i64 = 50;
 const LOG_BYTES: i64 = 16 * 1024;
+/// Jobs of one page of a list, whose templates may be large; and most pages that are read.
+const PAGE: u32 = 50;
+const MOST_PAGES: usize = 20;
 /// Most pods of a Job that are looked at.
 const MOST_PODS: u32 = 100;
 
@@ -75,12 +81,59 @@ pub async fn seen(
         Ok(None) => return Ok(Ok(None)),
         Err(why) => return Ok(Err(why)),
     };
-    let end = end(&job);
+    let mut seen = as_seen(&job);
     // Its right to read logs says nothing: the same one is given for a diagnosis.
-    let is_shown = end.is_some() && ctx.config.job_logs;
-    let log = if is_shown { log(ctx, namespace, name).await } else { String::new() };
-    let made_for = job.annotations().get(DONE_FOR).cloned().unwrap_or_default();
-    Ok(Ok(Some(JobSeen { made_for, end, log })))
+    if seen.end.is_some() && ctx.config.job_logs {
+        seen.log = log(ctx, namespace, name).await;
+    }
+    Ok(Ok(Some(seen)))
+}
+
+/// The Jobs of the contract with this UID that have not ended, by name; Err where they may not be
+/// listed, or are too many to be read.
+///
+/// # Errors
+/// Only what concerns the API server as a whole.
+pub async fn running(
+    ctx: &Ctx,
+    namespace: &str,
+    contract_uid: &str,
+) -> Result<Result<BTreeMap<String, JobSeen>, String>, Error> {
+    let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), namespace);
+    let attempted = format!("listing Jobs in {namespace}");
+    let label = format!("{PART}=job,{CONTRACT_UID}={contract_uid}");
+    let mut params = ListParams::default().labels(&label).limit(PAGE);
+    let mut running = BTreeMap::new();
+    for _ in 0..MOST_PAGES {
+        let page = match readable(ctx.read(&attempted, jobs.list(&params)).await)? {
+            Ok(page) => page,
+            Err(why) => return Ok(Err(why)),
+        };
+        params.continue_token.clone_from(&page.metadata.continue_);
+        let is_last = !goes_on(&page);
+        let seen = page.items.into_iter().map(|job| (job.name_any(), as_seen(&job)));
+        running.extend(seen.filter(|(_, seen)| seen.end.is_none()));
+        if is_last {
+            return Ok(Ok(running));
+        }
+    }
+    Ok(Err(format!(
+        "{attempted}: more than {} have the label {CONTRACT_UID}={contract_uid}; delete what has ended",
+        MOST_PAGES * PAGE as usize
+    )))
+}
+
+/// A Job without its log.
+fn as_seen(job: &Job) -> JobSeen {
+    let made_at = job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let deadline = job.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+    let deadline = deadline.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(0);
+    JobSeen {
+        made_for: job.annotations().get(DONE_FOR).cloned().unwrap_or_default(),
+        ends_by: Span::secs(deadline).after(made_at),
+        end: end(job),
+        log: String::new(),
+    }
 }
 
 fn end(job: &Job) -> Option<JobEnd> {

@@ -160,6 +160,7 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
         probing: BTreeMap::new(),
         templates: BTreeMap::new(),
         jobs: BTreeMap::new(),
+        running_jobs: None,
     })
 }
 
@@ -346,6 +347,10 @@ async fn gather(
         Need::Job(name) => {
             let job = job::seen(ctx, &seen.key.namespace, &name).await?;
             view.jobs.insert(name, job);
+        }
+        Need::RunningJobs => {
+            let running = job::running(ctx, &seen.key.namespace, &view.subject.uid).await?;
+            view.running_jobs = Some(running);
         }
         Need::Edge => {
             if let Some(probe) = &view.effective.probe {

@@ -35,6 +35,8 @@ use crate::{
     steps::{Proposal, StepKind, View as StepView},
 };
 
+pub use job::{JOB_RUNNING, held_by_job};
+
 use super::{
     Held,
     moves::Doing,
@@ -83,7 +85,7 @@ pub enum Turn {
         /// When.
         look_at: Timestamp,
     },
-    /// It is about to be done, and there is no room for it yet.
+    /// There is no room for it yet, or its like is under way: it is not begun.
     Held(Held),
     /// It is done, and the next step can use what came of it.
     Over,

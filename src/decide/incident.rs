@@ -44,7 +44,7 @@ use super::{
     pin,
     plan::{self, Attempt, Attempting, Candidate, Outcome, StepName},
     publish::overwritten_by,
-    record::{Record, WAITING_STEP},
+    record::Record,
     requests::{self, Request},
     select,
     shown::{self, Shown, Until},
@@ -339,12 +339,13 @@ fn attempt(
     let attempt = record.next_number();
     let attempting = Attempting::Again(Attempt {
         number: attempt,
-        waited: is_forced || record.status.waiting == WAITING_STEP,
+        waited: is_forced || record.has_waited(),
         is_probe: record.has_given_up() && !is_forced,
     });
-    let (outcome, shown) = match &way {
-        Way::Open(_) => (plan::candidate(view, plan, attempting, now, now), None),
-        Way::Asks(_) => shown::today(view, &record, place, Until::Expired),
+    let (outcome, shown) = match (held_by_job(view, &record), &way) {
+        (Some(outcome), _) => (outcome, None),
+        (None, Way::Open(_)) => (plan::candidate(view, plan, attempting, now, now), None),
+        (None, Way::Asks(_)) => shown::today(view, &record, place, Until::Expired),
     };
     if let Way::Open(_) = &way {
         record.called(view);
@@ -403,6 +404,18 @@ fn attempt(
             }
             finish(view, record)
         }
+    }
+}
+
+/// Does it wait for another Job still? Then the steps before it are not tried again at each look: they
+/// ask sources.
+fn held_by_job(view: &View, record: &Record<'_>) -> Option<Outcome> {
+    if record.status.waiting != effects::JOB_RUNNING {
+        return None;
+    }
+    match effects::held_by_job(view, record.incident, record.next_number(), record.now) {
+        Err(need) => Some(Outcome::Ask(need)),
+        Ok(held) => held.map(Outcome::Held),
     }
 }
 

@@ -57,7 +57,7 @@ pub enum Outcome {
         /// What its turn comes to; None where nothing may be acted on.
         turn: Option<Box<Turn>>,
     },
-    /// Nothing came of the steps, and one of them waits for what it depends on.
+    /// Nothing came of the steps, and one of them waits for what it depends on, or for its like.
     Held(Held),
     /// No step led to a document that may be served.
     None {

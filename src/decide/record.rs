@@ -30,7 +30,7 @@ use super::{
     Held, breakers,
     delivered::Edge,
     diagnose,
-    effects::{Then, is_of, put_on_record},
+    effects::{JOB_RUNNING, Then, is_of, put_on_record},
     escalation,
     gates::{self, SCHEMA_HELD},
     limits,
@@ -52,7 +52,7 @@ const SLOW_PROBE: Span = Span::mins(10);
 /// The reason of Escalated where nothing is left to try, and not only a clock has run out.
 const GIVEN_UP: &str = "PersonNeeded";
 /// What an Incident waits for while one of its steps waits.
-pub(super) const WAITING_STEP: &str = "Wait";
+const WAITING_STEP: &str = "Wait";
 /// What it waits for while what is served is not seen at the edge.
 const WAITING_EDGE: &str = "Edge";
 /// The longest wait before a step asks again.
@@ -465,6 +465,11 @@ impl<'a> Record<'a> {
             self.status.message = text::message(&held.message);
         }
         self.next = held.until;
+    }
+
+    /// Is the time of the `wait` steps before the step over that it waits for?
+    pub(super) fn has_waited(&self) -> bool {
+        [WAITING_STEP, JOB_RUNNING].contains(&self.status.waiting.as_str())
     }
 
     /// The number of the next attempt.

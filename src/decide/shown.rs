@@ -26,7 +26,7 @@ use super::{
         approval::{self, Answer, Question},
     },
     plan::{self, Attempt, Attempting, Outcome},
-    record::{Record, WAITING_STEP},
+    record::Record,
     view::View,
     write_back::Place,
 };
@@ -97,7 +97,7 @@ pub(super) fn today(
 /// behind one the time is, until the next plan is shown.
 fn is_waited_for(record: &Record<'_>, number: u32) -> bool {
     let has_acted = record.status.effects.iter().any(|effect| effect.attempt == number);
-    let is_over = record.status.waiting == WAITING_STEP || record.status.plan_digest.is_some();
+    let is_over = record.has_waited() || record.status.plan_digest.is_some();
     !has_acted || is_over || !record.requests.is_empty()
 }
 

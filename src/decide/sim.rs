@@ -20,6 +20,7 @@ mod delivered;
 mod effects;
 mod episodes;
 mod gates;
+mod jobs;
 mod kept;
 mod model;
 mod pin;
@@ -107,6 +108,7 @@ struct World {
     may_act: bool,
     /// May the operator itself, by the values of its chart?
     operator_may: bool,
+    may_list: bool,
     acts: Vec<(Change, String)>,
     /// Its pods that have failed, and the UIDs of those that were deleted.
     failed: Vec<FailedPod>,
@@ -187,6 +189,7 @@ impl World {
             asked_symptoms: 0,
             may_act: true,
             operator_may: true,
+            may_list: true,
             acts: Vec::new(),
             failed: Vec::new(),
             deleted: Vec::new(),
@@ -318,11 +321,18 @@ impl World {
             probing: BTreeMap::new(),
             templates: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            running_jobs: None,
         }
     }
 
     fn is_up(&self) -> bool {
         self.workload.as_ref().is_some_and(|workload| workload.available > 0)
+    }
+
+    fn running_jobs(&self) -> Result<BTreeMap<String, JobSeen>, String> {
+        let running = self.jobs.iter().filter(|(_, job)| job.end.is_none());
+        let running = running.map(|(name, job)| (name.clone(), job.clone())).collect();
+        if self.may_list { Ok(running) } else { Err("listing Jobs in ns: not allowed".to_owned()) }
     }
 
     fn gather(&self, view: &mut View, need: Need) {
@@ -416,6 +426,7 @@ impl World {
                 let job = self.jobs.get(&name).cloned();
                 view.jobs.insert(name, Ok(job));
             }
+            Need::RunningJobs => view.running_jobs = Some(self.running_jobs()),
             Need::Assets(assets) => {
                 for (url, _) in assets {
                     let gone = Probe::Answered(Answer { status: 404, ..Answer::default() });
@@ -573,7 +584,10 @@ impl World {
                 let key = job.metadata.annotations.clone().unwrap_or_default()[DONE_FOR].clone();
                 if !self.jobs.contains_key(&name) {
                     self.made.push(key.clone());
-                    self.jobs.insert(name, JobSeen { made_for: key, ..JobSeen::default() });
+                    let deadline = job.spec.as_ref().unwrap().active_deadline_seconds.unwrap();
+                    let ends_by = Span::secs(deadline.try_into().unwrap()).after(self.now);
+                    let seen = JobSeen { made_for: key, ends_by, ..JobSeen::default() };
+                    self.jobs.insert(name, seen);
                 }
             }
             Doing::DeletePods(pods) => {

@@ -107,6 +107,9 @@ pub struct View {
     pub templates: BTreeMap<TemplateRef, Result<String, String>>,
     /// The Jobs that somebody asked about, by name ([`Need::Job`]); Err where one may not be read.
     pub jobs: BTreeMap<String, Result<Option<JobSeen>, String>>,
+    /// The Jobs of this contract that have not ended, by name, of whichever Incident
+    /// ([`Need::RunningJobs`]); Err where that cannot be known.
+    pub running_jobs: Option<Result<BTreeMap<String, JobSeen>, String>>,
 }
 
 /// The right to do one thing in the contract's namespace.
@@ -480,6 +483,8 @@ pub enum Need {
     Template(TemplateRef),
     /// The Job of this name.
     Job(String),
+    /// The Jobs of this contract that have not ended.
+    RunningJobs,
     /// The furthest mode that the namespace allows.
     MaxMode,
     /// What these policies, and no others, have to know of the other contracts of the namespace.

@@ -32,6 +32,8 @@ pub enum Told {
 pub struct JobSeen {
     /// What it was made for, by its own note; empty where it has none.
     pub made_for: String,
+    /// When it is ended at the latest, by its deadline.
+    pub ends_by: Timestamp,
     /// How it ended; None while it runs.
     pub end: Option<JobEnd>,
     /// The last lines of its log, as they are; empty while it runs and where they may not be read.

@@ -1,8 +1,17 @@
-//! The step `job`: made once, followed to its end, and never made from a template that reaches beyond.
+//! The step `job`: made once, followed to its end, never beside itself, and never made from a template
+//! that reaches beyond.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::Job;
-use kintsugi::api::incident::{EffectOutcome, StepEffect};
-use kube::{ResourceExt as _, api::ListParams};
+use kintsugi::api::{
+    DONE_FOR, Incident, WidgetContract,
+    incident::{EffectOutcome, StepEffect},
+};
+use kube::{
+    ResourceExt as _,
+    api::{ListParams, Patch, PatchParams},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -170,4 +179,65 @@ async fn a_job_that_the_api_server_refuses_is_sent_once_in_an_attempt_and_told_b
     assert!(effect.message.contains("containers[0].name"), "{}", effect.message);
     let made = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("create jobs"));
     assert_eq!(made.count(), 1);
+}
+
+fn waits_for(what: &'static str) -> impl Fn(Option<&Incident>) -> bool {
+    move |incident| {
+        let status = incident.and_then(|incident| incident.status.as_ref());
+        status.is_some_and(|status| status.waiting == what)
+    }
+}
+
+/// The Incident that the contract names, if that is not `before`.
+async fn incident_after(namespace: &Namespace, before: &str) -> String {
+    let named = |contract: Option<&WidgetContract>| {
+        contract?.status.as_ref()?.incident_ref.as_ref().map(|named| named.name.clone())
+    };
+    let before = before.to_owned();
+    let another =
+        move |contract: Option<&WidgetContract>| named(contract).is_some_and(|name| name != before);
+    let contract = namespace.contract_when("uk", "names another Incident", another).await;
+    named(Some(&contract)).unwrap()
+}
+
+#[tokio::test]
+async fn the_job_of_an_incident_that_is_superseded_is_waited_for_before_another_one_is_made() {
+    let (cluster, namespace, _web, _operator) = world("beside", &[]).await;
+    let stays = json!({"annotations": {"test.kintsugi.dev/fault": "CrashLoopBackOff"}});
+    let hangs = with("/spec/template/metadata", &stays);
+    namespace.config_map("jobs", &[("hangs", &hangs.to_string())]).await;
+    let mut step = step("hangs");
+    step["timeout"] = json!("30m");
+    policy(&namespace, &json!([step]), &json!({"serviceAccountName": "healer"})).await;
+
+    namespace.apply(&storefinder("uk", &json!({"title": 7}))).await;
+    let first = incident_after(&namespace, "").await;
+    namespace.when::<Incident>(&first, "runs its Job", waits_for("Job")).await;
+    namespace.apply(&storefinder("uk", &json!({"stores": []}))).await;
+    let second = incident_after(&namespace, &first).await;
+    let waits = waits_for("JobRunning");
+    let waiting = namespace.when::<Incident>(&second, "waits for the first Job", waits).await;
+    let status = waiting.status.as_ref().unwrap();
+    let jobs = namespace.api::<Job>();
+    let made = || async { jobs.list(&ListParams::default()).await.unwrap().items };
+    let [running] = made().await.try_into().unwrap_or_else(|jobs| panic!("{jobs:?}"));
+    let expected =
+        format!("Job {} of attempt 1 of Incident {first} has not ended", running.name_any());
+    assert!(status.message.starts_with(&expected), "{}", status.message);
+    assert_eq!((status.tries, status.effects.len()), (None, 0));
+    assert_eq!(status.state.unwrap().to_string(), "Held");
+
+    let ends = json!({"spec": {"activeDeadlineSeconds": 1}});
+    let ends = Patch::Merge(&ends);
+    jobs.patch(&running.name_any(), &PatchParams::default(), &ends).await.unwrap();
+    namespace.when::<Incident>(&second, "runs its own Job", waits_for("Job")).await;
+    let of = |incident: &str| format!("{incident}/1/heal/run");
+    let by_key = made().await.into_iter().map(|job| (job.annotations()[DONE_FOR].clone(), job));
+    let by_key: BTreeMap<String, Job> = by_key.collect();
+    let (ended, another) = (&by_key[&of(&first)], &by_key[&of(&second)]);
+    let conditions = ended.status.as_ref().unwrap().conditions.iter().flatten();
+    let failed = conditions.into_iter().find(|condition| condition.type_ == "Failed").unwrap();
+    assert!(failed.last_transition_time <= another.creation_timestamp(), "it ran beside another");
+    let made = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("create jobs"));
+    assert_eq!(made.count(), 2);
 }

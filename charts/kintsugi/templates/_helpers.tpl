@@ -93,7 +93,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.effects.jobs }}
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, create]
+  verbs: [get, list, create]
 {{- end }}
 {{- if .Values.effects.jobLogs }}
 - apiGroups: [""]

@@ -4,7 +4,6 @@
 //!
 //! ```text
 //! on record     the Job                       what happens
-//! nothing       one of an attempt before runs the step failed: none is run beside it
 //! nothing                                     the template is read and judged, the intent stored
 //! intent        is not there                  it is made
 //! intent        is not there, for an hour     outcome Unknown: it may have come and gone
@@ -13,9 +12,14 @@
 //! Done          is complete                   the end is stored, and the next step follows
 //! Done          has failed, or is gone        outcome Failed
 //! ```
+//!
+//! None is run beside another one of its step, of an earlier attempt or of an Incident before: until
+//! the other has ended, or its time is over, neither is the intent stored nor the Job made. One that
+//! goes on when its time is over was suspended, or whoever ends it is slow: then the step has failed.
 
 mod manifest;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
@@ -24,17 +28,21 @@ use crate::{
         incident::{EffectOutcome, StepEffect},
     },
     domain::{Digest, JobEnd, JobSeen, Span, mask},
-    steps::Job as JobStep,
+    steps::{Job as JobStep, StepKind},
 };
 
-use super::{Refused, SHORTEST_POLL, Then, Turn, Turning};
-use crate::decide::{moves::Doing, view::Need};
+use super::{LONGEST_POLL, Refused, SHORTEST_POLL, Then, Turn, Turning};
+use crate::decide::{
+    Held,
+    moves::Doing,
+    view::{Need, OpenIncident, View},
+};
 
 /// What an Incident waits for while a Job runs.
 pub(super) const JOB: &str = "Job";
 
-/// What a Job's name follows in its effect's target.
-const TARGET: &str = "Job ";
+/// The reason of an Incident that waits until another Job of a step has ended.
+pub const JOB_RUNNING: &str = "JobRunning";
 
 /// How long a Job stays after its end at least, so that it is seen however long nobody looked.
 const KEPT: Span = Span::mins(60);
@@ -54,18 +62,14 @@ pub(super) fn may_run(effect: &StepEffect) -> bool {
 pub(super) fn turn(at: &Turning<'_>, step: &JobStep) -> Turn {
     let name = name(at);
     let Some(effect) = at.stored() else {
-        match of_before(at) {
-            Err(Refused::Ask(need)) => return Turn::Ask(need),
-            Err(Refused::No(why)) => return Turn::Failed(why),
-            Ok(()) => {}
-        }
-        return match made(at, step, &name) {
+        return match made(at, step, &name).and_then(|job| alone(at).map(|()| job)) {
             Ok(job) => Turn::Intend(StepEffect {
                 made_of: digest_of(&job),
-                ..at.intent(&format!("{TARGET}{name}"))
+                ..at.intent(&format!("Job {name}"))
             }),
-            Err(Refused::Ask(need)) => Turn::Ask(need),
-            Err(Refused::No(why)) => Turn::Failed(why),
+            Err(Not::Yet(need)) => Turn::Ask(need),
+            Err(Not::Alone(held)) => Turn::Held(held),
+            Err(Not::Possible(why)) => Turn::Failed(why),
         };
     };
     match effect.outcome {
@@ -95,9 +99,11 @@ pub(super) fn turn(at: &Turning<'_>, step: &JobStep) -> Turn {
                 let why = "its template or its ServiceAccount has changed since it was decided on";
                 at.not_done(effect, EffectOutcome::NotDone, why)
             }
-            Ok(job) => at.send(effect, Doing::RunJob(Box::new(job))),
-            Err(Refused::Ask(need)) => Turn::Ask(need),
-            Err(Refused::No(why)) => at.not_done(effect, EffectOutcome::NotDone, &why),
+            Ok(job) => match alone(at) {
+                Ok(()) => at.send(effect, Doing::RunJob(Box::new(job))),
+                Err(not) => not_made(at, effect, not),
+            },
+            Err(not) => not_made(at, effect, not),
         },
         (Err(why), _) => {
             let why = format!("{why}: what became of {} is not known", effect.target);
@@ -106,25 +112,89 @@ pub(super) fn turn(at: &Turning<'_>, step: &JobStep) -> Turn {
     }
 }
 
-/// Has the Job of the attempt before come to its end? One that was given up may run on: it was
-/// suspended, or whoever ends it is slow. It is never run beside itself.
-fn of_before(at: &Turning<'_>) -> Result<(), Refused> {
-    let before = at.incident.status.effects.iter().rfind(|effect| {
-        (effect.policy.as_str(), effect.step.as_str()) == (at.policy, &at.step.name)
-    });
-    let Some(name) = before.and_then(|effect| effect.target.strip_prefix(TARGET)) else {
-        return Ok(());
+/// What hinders it, once its intent is on record.
+fn not_made(at: &Turning<'_>, effect: &StepEffect, not: Not) -> Turn {
+    match not {
+        Not::Yet(need) => Turn::Ask(need),
+        Not::Alone(held) => Turn::Held(held),
+        Not::Possible(why) => at.not_done(effect, EffectOutcome::NotDone, &why),
+    }
+}
+
+/// Has every other Job of this step ended?
+///
+/// # Errors
+/// What is not known yet, what is waited for, or that it cannot be.
+fn alone(at: &Turning<'_>) -> Result<(), Not> {
+    let running = match &at.view.running_jobs {
+        None => return Err(Not::Yet(Need::RunningJobs)),
+        Some(Err(why)) => {
+            return Err(Not::Possible(format!(
+                "{why}: whether a Job of this step is running is not known"
+            )));
+        }
+        Some(Ok(running)) => running,
     };
-    match at.view.jobs.get(name) {
-        None => Err(Refused::Ask(Need::Job(name.to_owned()))),
-        Some(Ok(Some(JobSeen { end: None, .. }))) => Err(Refused::No(format!(
-            "Job {name} of an earlier attempt has not ended, and none is run beside it; end or \
+    let (step, own) = (format!("/{}/{}", at.policy, at.step.name), at.own_key());
+    let others = running.iter();
+    let others = others.filter(|(_, seen)| seen.made_for != own && seen.made_for.ends_with(&step));
+    let Some((name, seen)) = others.max_by_key(|(_, seen)| seen.ends_by) else { return Ok(()) };
+    let mut made_for = seen.made_for.split('/');
+    let (incident, attempt) = (made_for.next().unwrap_or(""), made_for.next().unwrap_or(""));
+    let other = format!("Job {name} of attempt {attempt} of Incident {incident}");
+    let until = GRACE.after(seen.ends_by);
+    if until <= at.now {
+        return Err(Not::Possible(format!(
+            "{other} has not ended though its time is over, and none is run beside it; end or \
              delete it"
-        ))),
-        Some(Ok(_)) => Ok(()),
-        Some(Err(why)) => Err(Refused::No(format!(
-            "{why}: whether Job {name} of an earlier attempt has ended is not known"
-        ))),
+        )));
+    }
+    let message = format!(
+        "{other} has not ended, and none is run beside it; it is waited for until {until} at most"
+    );
+    let look_at = LONGEST_POLL.after(at.now).min(until);
+    Err(Not::Alone(Held { reason: JOB_RUNNING, message, until: Some(look_at) }))
+}
+
+/// What an Incident waits for before a Job of its plan may be run, in attempt `number`.
+///
+/// # Errors
+/// What is still to be gathered.
+pub fn held_by_job(
+    view: &View,
+    incident: &OpenIncident,
+    number: u32,
+    now: Timestamp,
+) -> Result<Option<Held>, Need> {
+    for segment in &incident.spec.plan {
+        let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
+        for step in segment.steps.iter().filter(|step| matches!(step.kind, StepKind::Job(_))) {
+            match alone(&Turning { view, incident, policy, step, number, now }) {
+                Err(Not::Yet(need)) => return Err(need),
+                Err(Not::Alone(held)) => return Ok(Some(held)),
+                Ok(()) | Err(Not::Possible(_)) => {}
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Why it is not made.
+enum Not {
+    /// This has to be asked first.
+    Yet(Need),
+    /// Another one of its step has not ended.
+    Alone(Held),
+    /// Why.
+    Possible(String),
+}
+
+impl From<Refused> for Not {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Ask(need) => Self::Yet(need),
+            Refused::No(why) => Self::Possible(why),
+        }
     }
 }
 
@@ -133,13 +203,13 @@ fn made(
     at: &Turning<'_>,
     step: &JobStep,
     name: &str,
-) -> Result<k8s_openapi::api::batch::v1::Job, Refused> {
+) -> Result<k8s_openapi::api::batch::v1::Job, Not> {
     let service_account = at.right("create", ("batch", "jobs"), "")?;
     at.own_right("create", ("batch", "jobs"), "effects.jobs")?;
     let template = &step.template_config_map_ref;
     let text = match at.view.templates.get(template) {
-        None => return Err(Refused::Ask(Need::Template(template.clone()))),
-        Some(Err(why)) => return Err(Refused::No(format!("templateConfigMapRef: {why}"))),
+        None => return Err(Not::Yet(Need::Template(template.clone()))),
+        Some(Err(why)) => return Err(Not::Possible(format!("templateConfigMapRef: {why}"))),
         Some(Ok(text)) => text,
     };
     let wanted = manifest::Wanted {
@@ -147,12 +217,13 @@ fn made(
         namespace: &at.view.subject.namespace,
         service_account: &service_account,
         key: &at.own_key(),
+        contract_uid: &at.view.subject.uid,
         deadline: at.timeout(),
         kept: KEPT,
     };
     manifest::of(text, &wanted).map_err(|why| {
         let (name, key) = (&template.name, &template.key);
-        Refused::No(format!("templateConfigMapRef: {why} (key {key} of ConfigMap {name})"))
+        Not::Possible(format!("templateConfigMapRef: {why} (key {key} of ConfigMap {name})"))
     })
 }
 

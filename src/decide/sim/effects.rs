@@ -563,7 +563,7 @@ fn a_crash_after_any_write_of_a_call_sends_no_other_key_and_ends_as_no_crash_doe
     }
 }
 
-const RUN: &str = "[{name: run, timeout: 1m, job: {templateConfigMapRef: {name: jobs, key: heal}}}, \
+pub(super) const RUN: &str = "[{name: run, timeout: 1m, job: {templateConfigMapRef: {name: jobs, key: heal}}}, \
                     {name: again, refetchSource: {}}]";
 
 /// The same, with a Job that may mend it.
@@ -616,7 +616,8 @@ fn a_job_that_does_not_end_in_time_is_named_and_none_is_run_beside_it() {
     world.run_for(Span::mins(20));
     assert_eq!((world.made.len(), world.tries(), world.state()), (1, 2, State::Escalated));
     let message = &world.incidents[0].2.attempts[1].message;
-    assert!(message.contains("of an earlier attempt has not ended"), "{message}");
+    assert!(message.contains("of attempt 1 of Incident"), "{message}");
+    assert!(message.contains("has not ended though its time is over"), "{message}");
 }
 
 #[test]

@@ -62,6 +62,8 @@ enum Does {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Edit {
     Breaks,
+    /// Another fault, which is another Incident.
+    BreaksAnew,
     Mends,
     LosesAsset,
     SilencesAsset,
@@ -187,6 +189,7 @@ impl World {
     fn edit(&mut self, edit: Edit) {
         match edit {
             Edit::Breaks => self.assign(&with(|document| document["title"] = json!(7))),
+            Edit::BreaksAnew => self.assign(&json!({"hero": "https://cdn.test/hero.png"})),
             Edit::Mends => self.assign(&with(|document| document["title"] = json!("two"))),
             Edit::LosesAsset => self.asset("hero", Some(404)),
             Edit::SilencesAsset => self.asset("hero", None),
@@ -270,6 +273,9 @@ impl World {
             self.made.iter().map(|key| key.rsplitn(3, '/').nth(2)).collect();
         if attempts.len() < self.made.len() {
             return Some(format!("a Job was made twice: {:?}", self.made));
+        }
+        if self.jobs.values().filter(|job| job.end.is_none()).count() > 1 {
+            return Some(format!("a Job is run beside itself: {:?}", self.jobs));
         }
         if let Some(broken) = self.call_broken() {
             return Some(broken);
@@ -517,8 +523,8 @@ fn no_order_of_events_makes_a_call_another_one_or_endless() {
 #[test]
 fn no_order_of_events_makes_a_job_run_twice_or_be_awaited_for_ever() {
     let world = effects::with_job();
-    let edits = &[Edit::Mends, Edit::JobEnds, Edit::JobFails, Edit::JobGoes];
+    let edits = &[Edit::Mends, Edit::BreaksAnew, Edit::JobEnds, Edit::JobFails, Edit::JobGoes];
     explore("run, with a crash", &world, edits, Left { edits: 1, ..CRASH });
-    let edits = &[Edit::JobEnds, Edit::JobGoes];
+    let edits = &[Edit::BreaksAnew, Edit::JobEnds, Edit::JobGoes];
     explore("run, with a second replica", &world, edits, Left { edits: 1, ..PAST });
 }

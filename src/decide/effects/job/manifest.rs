@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use crate::{
-    api::{DONE_FOR, PART},
+    api::{CONTRACT_UID, DONE_FOR, PART},
     domain::Span,
 };
 
@@ -32,6 +32,7 @@ pub(super) struct Wanted<'a> {
     pub(super) namespace: &'a str,
     pub(super) service_account: &'a str,
     pub(super) key: &'a str,
+    pub(super) contract_uid: &'a str,
     /// After what time it is ended.
     pub(super) deadline: Span,
     /// For how long it stays after its end.
@@ -47,6 +48,7 @@ pub(super) fn of(template: &str, wanted: &Wanted<'_>) -> Result<Job, String> {
     refuse(&job, wanted)?;
     let mut labels = job.metadata.labels.take().unwrap_or_default();
     labels.insert(PART.to_owned(), "job".to_owned());
+    labels.insert(CONTRACT_UID.to_owned(), wanted.contract_uid.to_owned());
     let mut annotations = job.metadata.annotations.take().unwrap_or_default();
     annotations.insert(DONE_FOR.to_owned(), wanted.key.to_owned());
     // Nothing else of it: a template that was read from a cluster has a version, a UID and managers.
@@ -266,6 +268,7 @@ mod tests {
         namespace: "shop",
         service_account: "healer",
         key: "uk-1/1/heal/run",
+        contract_uid: "0123",
         deadline: Span::mins(2),
         kept: Span::mins(60),
     };
@@ -274,7 +277,8 @@ mod tests {
         json!({
             "apiVersion": "batch/v1", "kind": "Job",
             "metadata": {
-                "generateName": "mine-", "labels": {"app": "catalog"}, "uid": "u",
+                "generateName": "mine-", "uid": "u",
+                "labels": {"app": "catalog", CONTRACT_UID: "another"},
                 "resourceVersion": "7", "managedFields": [{"manager": "kubectl"}],
             },
             "spec": {"backoffLimit": 0, "template": {"spec": {
@@ -299,6 +303,7 @@ mod tests {
         assert_eq!(metadata.managed_fields, None);
         let labels = job.metadata.labels.unwrap();
         assert_eq!((labels["app"].as_str(), labels[PART].as_str()), ("catalog", "job"));
+        assert_eq!(labels[CONTRACT_UID], "0123", "whatever the template says");
         assert_eq!(job.metadata.annotations.unwrap()[DONE_FOR], "uk-1/1/heal/run");
         let spec = job.spec.unwrap();
         assert_eq!(spec.active_deadline_seconds, Some(120));
