@@ -24,6 +24,8 @@ use crate::{
     steps::job::TemplateRef,
 };
 
+/// The chart's value that gives the rights to Jobs.
+const VALUE: &str = "effects.jobs";
 /// What is read of a log, from its end.
 const LOG_LINES: i64 = 50;
 const LOG_BYTES: i64 = 16 * 1024;
@@ -76,7 +78,7 @@ pub async fn seen(
 ) -> Result<Result<Option<JobSeen>, String>, Error> {
     let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), namespace);
     let attempted = format!("reading Job {namespace}/{name}");
-    let job = match readable(ctx.find(&attempted, jobs.get(name)).await)? {
+    let job = match readable(ctx.find(&attempted, jobs.get(name)).await, VALUE)? {
         Ok(Some(job)) => job,
         Ok(None) => return Ok(Ok(None)),
         Err(why) => return Ok(Err(why)),
@@ -105,7 +107,7 @@ pub async fn running(
     let mut params = ListParams::default().labels(&label).limit(PAGE);
     let mut running = BTreeMap::new();
     for _ in 0..MOST_PAGES {
-        let page = match readable(ctx.read(&attempted, jobs.list(&params)).await)? {
+        let page = match readable(ctx.read(&attempted, jobs.list(&params)).await, VALUE)? {
             Ok(page) => page,
             Err(why) => return Ok(Err(why)),
         };

@@ -42,6 +42,9 @@ use crate::{
     steps::Change,
 };
 
+/// The chart's value that gives the rights to workloads.
+const VALUE: &str = "effects.enabled";
+
 /// Most pods of a workload that are looked at.
 const MOST_PODS: u32 = 100;
 /// Most `EndpointSlices` of a Service that are looked at; each has a hundred endpoints.
@@ -58,13 +61,13 @@ pub async fn state(ctx: &Ctx, namespace: &str, source: &Source) -> Result<Source
             WorkloadKind::Deployment => deployment(ctx, namespace, &named.name).await,
             WorkloadKind::StatefulSet => stateful_set(ctx, namespace, &named.name).await,
         };
-        match readable(found)? {
+        match readable(found, VALUE)? {
             Ok(Some((mut workload, selector))) => {
                 let mut scaler = Ok(None);
                 if workload.wanted == 0 && workload.scaled_by.is_none() {
-                    scaler = readable(scaler_of(ctx, namespace, named).await)?;
+                    scaler = readable(scaler_of(ctx, namespace, named).await, VALUE)?;
                 }
-                let pods = readable(pods(ctx, namespace, &selector).await)?;
+                let pods = readable(pods(ctx, namespace, &selector).await, VALUE)?;
                 let pods = pods.map(|(pods, more)| {
                     state.more_pods = more;
                     state.failed = pods.iter().filter_map(|pod| failed(pod, &workload)).collect();
@@ -95,12 +98,15 @@ pub async fn state(ctx: &Ctx, namespace: &str, source: &Source) -> Result<Source
     Ok(state)
 }
 
-/// A refusal for want of a right, as a fact.
-pub(super) fn readable<T>(found: Result<T, Error>) -> Result<Result<T, String>, Error> {
+/// A refusal for want of a right, as a fact; `value` of the chart gives it.
+pub(super) fn readable<T>(
+    found: Result<T, Error>,
+    value: &str,
+) -> Result<Result<T, String>, Error> {
     match found {
         Ok(found) => Ok(Ok(found)),
         Err(Error::Stalled(stall)) if stall.reason == "PermissionDenied" => {
-            Ok(Err(format!("{}; the chart's effects.enabled does", stall.message)))
+            Ok(Err(format!("{}; the chart's {value} does", stall.message)))
         }
         Err(error) => Err(error),
     }
@@ -128,7 +134,7 @@ pub async fn endpoints(
         let slices = ctx.read(&attempted, slices.list(&of_it)).await?;
         Ok((service, slices.items))
     };
-    Ok(match readable(found.await)? {
+    Ok(match readable(found.await, VALUE)? {
         Ok((service, slices)) => endpoints::ready(wanted, service.as_ref(), &slices),
         Err(why) => Err(Doubt::new(DoubtReason::ReferenceUnavailable, &why)),
     })
