@@ -64,6 +64,12 @@ impl Span {
         self.times(f64::from(hash % 1024) / 1024.0, self)
     }
 
+    /// This span and then `other`.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     /// This span times `factor`, at most `max`.
     #[must_use]
     pub fn times(self, factor: f64, max: Self) -> Self {

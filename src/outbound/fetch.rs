@@ -159,7 +159,9 @@ impl Outbound {
         let late = OutboundError::deadline(url, after);
         match awaits.get() {
             Stage::Queued => return OutboundError::busy(url),
-            Stage::Left(Some(asked)) => self.reach.note(&asked, &Err::<(), _>(late.clone())),
+            Stage::Left(Some(asked)) => {
+                self.reach.note(&asked, &Err::<(), _>(late.clone()));
+            }
             Stage::Left(None) | Stage::Answered => {}
         }
         late
@@ -230,8 +232,9 @@ impl Outbound {
         let sent = request.send().await;
         hop.awaits.set(Stage::Answered);
         let sent = sent.map_err(|error| OutboundError::from_client(&hop.url, &error));
-        if is_outside {
-            self.reach.note(&hop.url, &sent);
+        // The others were left alone because of us.
+        if is_outside && self.reach.note(&hop.url, &sent) {
+            self.quiet.forget();
         }
         sent
     }

@@ -4,7 +4,8 @@
 //! queue behind all others until that is full; then nobody could be told any more why nothing is known.
 //! By the laws of [`crate::domain::breaker`]. Kept for as long as the process lives: what a restart
 //! forgets costs a few looks. Only the way to a server counts (its name, its connection), which nobody
-//! who names a URL of it can break for the others; that it is slow or answers badly does not.
+//! who names a URL of it can break for the others; that it is slow or answers badly does not. When the
+//! first host of any kind is reached after none could be, all of it is forgotten: it was us.
 
 use std::{
     collections::HashMap,
@@ -109,6 +110,11 @@ impl Quiet {
         let before = servers.get(&asked).map_or_else(Breaker::default, |known| known.breaker);
         let breaker = before.after(self.terms, call);
         servers.insert(asked, Known { breaker, last: now, why: why.clone(), tried_at: None });
+    }
+
+    /// What could not be reached was not the servers' fault: each is asked again.
+    pub(super) fn forget(&self) {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Whoever tried came to no result: another may.

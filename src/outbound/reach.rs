@@ -49,26 +49,30 @@ pub(super) struct Reach {
 
 impl Reach {
     /// The host of `url` was asked. Only what came of the way to it counts: what it answered does not,
-    /// and what was refused here was not asked.
-    pub(super) fn note<T>(&self, url: &Url, result: &Result<T, OutboundError>) {
+    /// and what was refused here was not asked. Is it the first that could be reached, after none could
+    /// be lately? Then what is known of the others is of before.
+    pub(super) fn note<T>(&self, url: &Url, result: &Result<T, OutboundError>) -> bool {
         let answered = match result {
             Ok(_) => true,
             Err(
                 OutboundError::Dns(_) | OutboundError::Connect(_) | OutboundError::Deadline { .. },
             ) => false,
-            Err(_) => return,
+            Err(_) => return false,
         };
-        let Some(host) = url.host_str() else { return };
+        let Some(host) = url.host_str() else { return false };
         // A panic while the lock was held cannot leave the map half changed.
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let lately = |at: &Instant| now.duration_since(*at) <= LATELY.to_std();
+        let reached = |(at, answered): &(Instant, bool)| *answered && lately(at);
+        let is_first = answered && !hosts.is_empty() && !hosts.values().any(reached);
         if hosts.len() >= MOST_HOSTS && !hosts.contains_key(host) {
-            let now = Instant::now();
-            let lately = |at: &Instant| now.duration_since(*at) <= LATELY.to_std();
             let least = hosts.iter().min_by_key(|(_, (at, answered))| (lately(at), *answered, *at));
             let least = least.map(|(host, _)| host.clone());
             least.map(|least| hosts.remove(&least));
         }
-        hosts.insert(host.to_owned(), (Instant::now(), answered));
+        hosts.insert(host.to_owned(), (now, answered));
+        is_first
     }
 
     /// What is known of all of them.
@@ -96,14 +100,16 @@ mod tests {
     fn the_last_result_of_each_host_is_remembered_and_no_more_hosts_than_so_many() {
         let reach = Reach::default();
         let failed = Err::<(), _>(OutboundError::Dns("https://a.test".to_owned()));
-        reach.note(&url("a.test"), &failed);
-        reach.note(&url("a.test"), &Err::<(), _>(OutboundError::Url("has no host")));
+        assert!(!reach.note(&url("a.test"), &failed));
+        assert!(!reach.note(&url("a.test"), &Err::<(), _>(OutboundError::Url("has no host"))));
         let heard = |reach: &Reach| -> Vec<(String, bool)> {
             reach.heard().into_iter().map(|heard| (heard.host, heard.answered)).collect()
         };
         assert_eq!(heard(&reach), [("a.test".to_owned(), false)]);
-        reach.note(&url("a.test"), &Ok(()));
-        assert_eq!(heard(&reach), [("a.test".to_owned(), true)]);
+        assert!(reach.note(&url("a.test"), &Ok(())), "none could be reached before");
+        assert!(!reach.note(&url("b.test"), &Ok(())), "one could");
+        reach.note(&url("b.test"), &failed);
+        assert!(heard(&reach).contains(&("a.test".to_owned(), true)));
         for nth in 0..2 * MOST_HOSTS {
             reach.note(&url(&format!("h{nth}.test")), &failed);
         }

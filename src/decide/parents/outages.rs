@@ -28,11 +28,18 @@ use super::{
     members::{Members, most_frequent},
     open_about,
 };
-use crate::decide::{escalation::REPEAT_EVERY, hosts, silence::Silence, view::sooner};
+use crate::decide::{
+    escalation::REPEAT_EVERY,
+    hosts::{self, AGAIN},
+    silence::Silence,
+    view::sooner,
+};
 
-/// Once it is us no more, what contracts know of a host may be of before: they look again within the first
-/// half of this, and no host is called to account until they have.
-const SETTLES: Span = Span::secs(30);
+/// Once it is us no more, what is known of a host may be of before, or of a request that had left before:
+/// all contracts look again, but not sooner than after this, and spread over as long again.
+const SETTLES: Span = Span::secs(15);
+/// What nobody has asked for so long since is called to account by what is known of it.
+const SETTLES_AT_MOST: Span = Span::mins(10);
 /// Contracts whose names an Incident shows.
 const NAMES_SHOWN: usize = 3;
 
@@ -50,23 +57,33 @@ pub(super) fn of(family: &Family, now: Timestamp) -> (Vec<Common<'_>>, Option<Ti
     let all: Vec<Waiting<'_>> = by_host.values().flatten().copied().collect();
     let egress = egress(&all).filter(|egress| is_us(family, egress));
     // It may be seen in another namespace that it is us no more.
-    let again = egress.as_ref().map(|_| hosts::AGAIN.after(now));
-    let settled = settled(family).filter(|settled| *settled > now);
+    let again = egress.as_ref().map(|_| AGAIN.after(now));
+    let was_us = was_us_until(family).filter(|until| SETTLES_AT_MOST.after(*until) > now);
     // Of what nobody here can reach nothing is known: what is said of a host already stays said.
     let is_said_to_be_us = open_about(family, &About::Egress(Egress {})).is_some();
-    let is_them = egress.is_none() && !is_said_to_be_us && settled.is_none();
+    let may_be_us = egress.is_some() || is_said_to_be_us;
+    let mut settles = false;
     let hosts = by_host.into_iter().filter_map(|(name, waiting)| {
         let common = host(name, &waiting)?;
-        Some(Common { holds: common.holds && is_them, ..common })
+        let is_known = was_us.is_none_or(|until| is_silent_since(family, name, until, now));
+        settles |= common.holds && !is_known;
+        Some(Common { holds: common.holds && !may_be_us && is_known, ..common })
     });
-    (hosts.chain(egress).collect(), sooner(settled, again))
+    let all = hosts.chain(egress).collect();
+    (all, sooner(again, settles.then(|| AGAIN.after(now))))
 }
 
-/// When all contracts have looked again, after it was us.
-fn settled(family: &Family) -> Option<Timestamp> {
+/// When it was us last, as far as Incidents tell.
+fn was_us_until(family: &Family) -> Option<Timestamp> {
     let ours = all_about(family, &About::Egress(Egress {}));
-    let over = ours.filter_map(|parent| parent.incident.status.resolved_at.as_ref());
-    over.map(|over| SETTLES.after(over.0)).max()
+    ours.filter_map(|parent| Some(parent.incident.status.resolved_at.as_ref()?.0)).max()
+}
+
+/// Was the host asked since it was us, until then, and gave no answer?
+fn is_silent_since(family: &Family, host: &str, until: Timestamp, now: Timestamp) -> bool {
+    let left = SETTLES.after(until);
+    let asked_since = |heard: &&Heard| heard.host == host && heard.ago.after(left) <= now;
+    family.heard.iter().find(asked_since).is_some_and(|heard| !heard.answered)
 }
 
 /// Who looks again when an Incident of this cause is over, and after how long.
@@ -74,9 +91,9 @@ pub(super) fn look_again(family: &Family, cause: Cause) -> Vec<(Arc<str>, Span)>
     if cause != Cause::EgressBroken {
         return Vec::new();
     }
-    let half = SETTLES.times(0.5, SETTLES);
     let waiting = family.silences.iter().map(|(contract, _)| contract);
-    waiting.map(|contract| (Arc::clone(contract), half.spread(contract))).collect()
+    let after = |contract: &str| SETTLES.plus(SETTLES.spread(contract));
+    waiting.map(|contract| (Arc::clone(contract), after(contract))).collect()
 }
 
 /// Is it the network of this operator? It stays so until one host was reached: between two looks none

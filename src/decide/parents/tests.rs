@@ -354,19 +354,44 @@ fn it_is_us_and_not_the_hosts_while_none_can_be_reached() {
     town.hears(&[("cdn.test", true), ("other.test", false)]);
     town.settle();
     assert_eq!(town.states(), are(&[(EGRESS, Resolved)]));
-    let last = Span::secs(15);
-    let in_time = town.look_again.iter().filter(|(_, after)| *after <= last).count();
+    let settled = Span::secs(15)..=Span::secs(30);
+    let in_time = town.look_again.iter().filter(|(_, after)| settled.contains(after)).count();
     assert_eq!(in_time, 6, "what is known of each may be of before: {:?}", town.look_again);
     let (_, due) = next(&town.family, at(town.now));
     assert_eq!(due, Some(at(town.now + 30)), "when they have looked again");
     town.answers("cdn.test");
-    town.now += 30;
+    // Whoever has not looked again knows of before.
+    town.hears(&[("cdn.test", true)]);
+    town.now += 60;
+    assert_eq!(town.settle(), 0);
+    town.hears(&[("cdn.test", true), ("other.test", true)]);
+    assert_eq!(town.settle(), 0, "it answers, and its contracts have yet to see it");
+    town.hears(&[("cdn.test", true), ("other.test", false)]);
     town.settle();
     assert_eq!(town.states(), are(&[(EGRESS, Resolved), (OTHER, Escalated)]));
     assert_eq!(town.said.iter().filter(|said| *said == "Escalated").count(), 2);
     town.answers("other.test");
     town.settle();
     assert_eq!(town.states(), are(&[(EGRESS, Resolved), (OTHER, Resolved)]));
+}
+
+#[test]
+fn what_nobody_has_asked_since_it_was_us_is_called_to_account_in_the_end() {
+    let mut town = Town::new("");
+    town.silence("cdn.test", 1, Severity::Critical);
+    town.silence("other.test", 1, Severity::Critical);
+    town.hears(&[("cdn.test", false), ("other.test", false)]);
+    town.lasts(600);
+    town.settle();
+    town.hears(&[("third.test", true)]);
+    town.settle();
+    assert_eq!(town.states(), are(&[(EGRESS, State::Resolved)]));
+    town.now += 599;
+    assert_eq!(town.settle(), 0);
+    town.now += 1;
+    town.settle();
+    let both = [(EGRESS, State::Resolved), (CDN, State::Escalated), (OTHER, State::Escalated)];
+    assert_eq!(town.states(), are(&both));
 }
 
 #[test]

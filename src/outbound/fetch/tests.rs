@@ -438,3 +438,22 @@ fn headers_that_frame_or_route_a_request_may_not_be_set_and_secrets_are_not_show
     let shown = format!("{:?}", request().secret_header("X-Token", "canary").unwrap());
     assert!(shown.contains("x-token") && !shown.contains("canary"), "{shown}");
 }
+
+#[tokio::test]
+async fn when_the_first_host_is_reached_again_the_others_are_not_left_alone_any_more() {
+    let server = Server::start(|_| async { answer(200, &[], "") }).await;
+    let client = client();
+    let gone = parse("http://gone.test/").unwrap();
+    let unreached = Err::<(), _>(OutboundError::Connect("http://gone.test".to_owned()));
+    while client.quiet.admit(&gone).is_ok() {
+        client.quiet.note(&gone, &unreached);
+        client.reach.note(&gone, &unreached);
+    }
+    get(&client, &server.url("/")).await.unwrap();
+    assert_eq!(client.quiet.admit(&gone), Ok(()), "it was us");
+    while client.quiet.admit(&gone).is_ok() {
+        client.quiet.note(&gone, &unreached);
+    }
+    get(&client, &server.url("/")).await.unwrap();
+    assert_eq!(client.quiet.admit(&gone), unreached, "it is that host, since another is reached");
+}
