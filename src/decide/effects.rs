@@ -28,7 +28,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{
         condition::whole_seconds,
-        incident::{EffectOutcome, Segment, StepEffect},
+        incident::{EffectOutcome, IncidentSpec, IncidentStatus, Segment, StepEffect},
         policy::Step,
     },
     domain::{SourceState, Span, Told, text},
@@ -129,6 +129,29 @@ pub fn at_most_until(step: Option<&Step>, effect: &StepEffect) -> Timestamp {
     waits.after(takes.after(seen(effect)))
 }
 
+/// Until when a Job of an Incident that is over may run at most: it goes when its Incident is deleted.
+#[must_use]
+pub fn jobs_until(spec: &IncidentSpec, status: &IncidentStatus) -> Option<Timestamp> {
+    let over = status.resolved_at.as_ref()?.0;
+    let until = |effect: &StepEffect| {
+        // One that nobody saw may have been made long after its intent, but not for what is over.
+        let made_by = effect.outcome.map_or(over, |_| seen(effect));
+        let step = step_of(&spec.plan, effect);
+        job::GRACE.after(step.map_or(LONGEST_TIMEOUT, |step| timeout(Some(step))).after(made_by))
+    };
+    status.effects.iter().filter(|effect| job::may_run(effect)).map(until).max()
+}
+
+/// The step of `plan` that `effect` is of.
+#[must_use]
+pub fn step_of<'a>(plan: &'a [Segment], effect: &StepEffect) -> Option<&'a Step> {
+    let is_its = |segment: &&Segment| {
+        segment.policy_ref.as_ref().is_some_and(|policy| policy.name == effect.policy)
+    };
+    let mut steps = plan.iter().filter(is_its).flat_map(|segment| &segment.steps);
+    steps.find(|step| step.name == effect.step)
+}
+
 /// Is it what this step of this policy did in this attempt? Two policies may give their steps one name.
 #[must_use]
 pub fn is_of(effect: &StepEffect, attempt: u32, policy: &str, step: &str) -> bool {
@@ -147,7 +170,7 @@ pub fn put_on_record(effects: &mut Vec<StepEffect>, effect: StepEffect) {
 }
 
 /// Does this effect stay on record in attempt `number`? One of the attempt would be done again if it
-/// went, and the Job of a step that has not ended is not seen any more.
+/// went, and a Job that has not ended says how long its Incident is kept.
 fn stays(effects: &[StepEffect], nth: usize, number: u32) -> bool {
     let Some((effect, later)) = effects.get(nth..).and_then(<[_]>::split_first) else {
         return false;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::{
         condition::{ConditionType, Conditions},
-        incident::{IncidentSpec, IncidentStatus, Segment},
+        incident::{IncidentSpec, IncidentStatus},
     },
     domain::Span,
 };
@@ -69,10 +69,7 @@ impl Acting {
         let attempted = status.tries.unwrap_or(0);
         let begun = status.effects.iter().filter(|effect| effect.attempt > attempted);
         let acting = begun.map(|effect| {
-            let of_it =
-                |s: &&Segment| s.policy_ref.as_ref().is_some_and(|p| p.name == effect.policy);
-            let steps = spec.plan.iter().filter(of_it).flat_map(|segment| &segment.steps);
-            let step = steps.into_iter().find(|step| step.name == effect.step);
+            let step = effects::step_of(&spec.plan, effect);
             Self {
                 policy: effect.policy.clone(),
                 dependency: step.and_then(|step| breakers::acted_on(step, effect)),

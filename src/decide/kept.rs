@@ -9,6 +9,7 @@
 //! | a document that is not written back twice | `minHealthyPeriod` is over |
 //! | a breaker | its unanswered calls are too old |
 //! | what a person closed | another document is assigned |
+//! | a Job of it, which goes with it | the time of that is over |
 
 use jiff::Timestamp;
 
@@ -52,7 +53,7 @@ pub(super) fn surplus(view: &View, now: Timestamp) -> (Vec<EndedIncident>, Optio
     (surplus, next)
 }
 
-/// Until when a limit of the policies in force counts it.
+/// Until when a limit of the policies in force counts it, or a Job of it may run.
 fn counts_until(view: &View, ended: &EndedIncident) -> Option<Timestamp> {
     let policies = &view.policies;
     let its = policies.iter().filter(|policy| ended.trouble.is_of(&policy.name));
@@ -65,10 +66,17 @@ fn counts_until(view: &View, ended: &EndedIncident) -> Option<Timestamp> {
     let written_back = (view.effective.write_back == WriteBack::Document).then_some(healthy);
     let called = ended.unanswered.and_then(|at| breakers::remember_until(policies, at));
     let after = |span: Option<Span>| Some(span?.after(ended.ended_at?));
-    [limited, after(cools), publish::round_until(ended), after(written_back), called]
-        .into_iter()
-        .flatten()
-        .max()
+    [
+        limited,
+        after(cools),
+        publish::round_until(ended),
+        after(written_back),
+        called,
+        ended.jobs_until,
+    ]
+    .into_iter()
+    .flatten()
+    .max()
 }
 
 /// What a person closed opens again for another document only; while none can be had, nobody knows.

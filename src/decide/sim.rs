@@ -543,7 +543,12 @@ impl World {
             }
             Write::Status(status) => self.status = *status,
             Write::Prune(number) => drop(self.revisions.remove(&number)),
-            Write::Forget(ended) => self.incidents.retain(|(name, ..)| *name != ended.name),
+            Write::Forget(ended) => {
+                self.incidents.retain(|(name, ..)| *name != ended.name);
+                // The garbage collector does that.
+                let of_it = format!("{}/", ended.name);
+                self.jobs.retain(|_, job| !job.made_for.starts_with(&of_it));
+            }
         }
     }
 

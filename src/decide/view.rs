@@ -24,6 +24,7 @@ use crate::{
 use super::{
     breakers,
     effective::{DOCUMENT_RULE, Effective},
+    effects,
     fleet::{Fleet, Trouble},
     ownership::ServedIn,
     requests::Annotations,
@@ -201,6 +202,8 @@ pub struct EndedIncident {
     pub trouble: Arc<Trouble>,
     /// When something that it depended on did not answer last, and never again as far as it knows.
     pub unanswered: Option<Timestamp>,
+    /// Until when a Job of it may run at most.
+    pub jobs_until: Option<Timestamp>,
 }
 
 impl EndedIncident {
@@ -221,6 +224,7 @@ impl EndedIncident {
             policies_summary: spec.policies_summary.clone(),
             trouble: Arc::new(Trouble::of(spec, status)),
             unanswered: breakers::unanswered(&status.calls),
+            jobs_until: effects::jobs_until(spec, status),
         }
     }
 }

@@ -47,7 +47,7 @@ pub const JOB_RUNNING: &str = "JobRunning";
 /// How long a Job stays after its end at least, so that it is seen however long nobody looked.
 const KEPT: Span = Span::mins(60);
 /// How much later than its deadline a Job is given up: its controller may be slow to say so.
-const GRACE: Span = Span::secs(30);
+pub(super) const GRACE: Span = Span::secs(30);
 /// What is kept of its log.
 const LOG_LINES: usize = 10;
 const LOG_BYTES: usize = 1024;
@@ -145,8 +145,8 @@ fn alone(at: &Turning<'_>) -> Result<(), Not> {
     let until = GRACE.after(seen.ends_by);
     if until <= at.now {
         return Err(Not::Possible(format!(
-            "{other} has not ended though its time is over, and none is run beside it; end or \
-             delete it"
+            "{other} has not ended though its time is over, and none is run beside it; end it, or \
+             delete it with --cascade=foreground"
         )));
     }
     let message = format!(

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Another kind of trouble than [`with_job`] begins with.
-fn another_trouble() -> Value {
+pub(super) fn another_trouble() -> Value {
     json!({"hero": "https://cdn.test/hero.png", "new": true})
 }
 
@@ -118,7 +118,7 @@ fn a_job_that_goes_on_when_its_time_is_over_fails_the_step_and_a_person_is_calle
     world.run_for(Span::mins(3));
     assert_eq!((world.made.len(), world.tries(), world.state()), (1, 2, State::Escalated));
     let message = &newest(&world).message;
-    assert!(message.contains("end or delete it"), "{message}");
+    assert!(message.contains("delete it with --cascade=foreground"), "{message}");
 }
 
 #[test]

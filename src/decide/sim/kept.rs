@@ -1,8 +1,16 @@
 //! What is kept of Incidents that are over: no limit forgets what it still counts, and all of them go.
 
-use super::{gates::document, *};
+use super::{
+    effects::{RUN, with_job},
+    gates::document,
+    jobs::another_trouble,
+    *,
+};
 use crate::{
-    api::{contract::WriteBack, incident::Cause},
+    api::{
+        contract::WriteBack,
+        incident::{Cause, EffectOutcome},
+    },
     decide::{fleet::Trouble, kept::surplus},
 };
 
@@ -106,7 +114,7 @@ fn was_repaired_at_last(ended: &mut EndedIncident) {
 fn what_a_limit_counts_is_kept_to_the_second() {
     let written_back: Change = |view, _| view.effective.write_back = WriteBack::Document;
     let unanswered: Change = |_, ended| ended.unanswered = ended.ended_at;
-    let cases: [(&str, Change, u32); 12] = [
+    let cases: [(&str, Change, u32); 13] = [
         ("", |_, _| {}, 0),
         ("cooldown: 30m", |_, _| {}, 1800),
         ("cooldown: 30m", |_, ended| ended.resolved = false, 0),
@@ -124,6 +132,7 @@ fn what_a_limit_counts_is_kept_to_the_second() {
         ("retry: {minHealthyPeriod: 1h}", written_back, 3600),
         ("", unanswered, 24 * 3600),
         ("breaker: {openFor: 48h}", unanswered, 48 * 3600),
+        ("", |_, ended| ended.jobs_until = ended.ended_at.map(|at| Span::mins(30).after(at)), 1800),
     ];
     for (nth, (more, change, until)) in cases.into_iter().enumerate() {
         let (mut view, mut ended) = last(more);
@@ -150,4 +159,63 @@ fn what_a_person_closed_is_kept_until_another_document_is_known_to_be_assigned()
     assert_eq!(surplus(&view, late), (vec![ended], None));
     view.assigned = Assigned::Unavailable(Doubt::new(DoubtReason::ReferenceUnavailable, "none"));
     assert_eq!(surplus(&view, late), (vec![], None));
+}
+
+/// Something else about the effect that the Job is.
+type Differs = fn(&mut StepEffect);
+
+/// A Job of half an hour runs, and its Incident is superseded and counts for nothing else.
+fn with_a_long_job() -> World {
+    let mut world = with_job();
+    let spec = &mut world.policies[0].spec;
+    spec.steps = serde_saphyr::from_str(&RUN.replace("1m", "30m")).unwrap();
+    spec.budget = serde_saphyr::from_str("{window: 1s}").unwrap();
+    spec.storm = serde_saphyr::from_str("{cooldown: 1s}").unwrap();
+    spec.incidents = serde_saphyr::from_str("{keepResolved: 0}").unwrap();
+    world.settle();
+    assert_eq!(world.made.len(), 1);
+    world.assign(&another_trouble());
+    world.settle();
+    assert_eq!((world.incidents[0].2.state, world.incidents.len()), (Some(State::Superseded), 2));
+    world
+}
+
+#[test]
+fn no_job_is_ended_by_the_deletion_of_its_incident() {
+    let mut world = with_a_long_job();
+    let (first, (job, _)) = (world.incidents[0].0.clone(), world.jobs.first_key_value().unwrap());
+    let job = job.clone();
+    world.run_for(Span::mins(29));
+    assert!(world.jobs.contains_key(&job), "it was deleted with its Incident");
+    // A timer alone lets it go.
+    world.run_for(Span::mins(2));
+    assert!(world.incidents.iter().all(|(name, ..)| *name != first));
+}
+
+#[test]
+fn a_job_counts_until_its_time_is_over_and_one_that_has_ended_or_was_not_made_does_not() {
+    let world = with_a_long_job();
+    let (name, spec, status) = world.incidents[0].clone();
+    let over = status.resolved_at.clone().unwrap().0;
+    let later = Span::mins(7).after(over);
+    let seen_at = status.effects[0].seen_at.clone().unwrap().0;
+    let cases: [(Differs, Option<(Timestamp, Span)>); 7] = [
+        (|_| {}, Some((seen_at, Span::mins(30)))),
+        // It may have been made for the last time that its Incident was looked at.
+        (|effect| (effect.outcome, effect.seen_at) = (None, None), Some((later, Span::mins(30)))),
+        (|effect| effect.outcome = Some(EffectOutcome::Failed), Some((seen_at, Span::mins(30)))),
+        (|effect| effect.step = "gone".to_owned(), Some((seen_at, Span::mins(60)))),
+        (|effect| effect.ended_at = Some(effect.intended_at.clone()), None),
+        (|effect| effect.outcome = Some(EffectOutcome::NotDone), None),
+        // Another kind of step.
+        (|effect| effect.made_of = None, None),
+    ];
+    for (nth, (change, until)) in cases.into_iter().enumerate() {
+        let mut status = status.clone();
+        status.resolved_at.as_mut().unwrap().0 = later;
+        change(&mut status.effects[0]);
+        let ended = EndedIncident::of(&name, &name, &spec, &status);
+        let until = until.map(|(at, runs)| Span::secs(30).after(runs.after(at)));
+        assert_eq!(ended.jobs_until, until, "{nth}");
+    }
 }
