@@ -609,10 +609,10 @@ fn close(incident: &OpenIncident, now: Timestamp) -> Move {
     end(incident, State::Resolved, "ClosedByPerson", "a person closed it", now)
 }
 
-/// Ends an Incident whatever is served: it says nothing about another document than its own.
+/// Ends an Incident whatever is assigned: nobody has looked at another document than its last one.
 fn end(incident: &OpenIncident, state: State, reason: &str, why: &str, now: Timestamp) -> Move {
-    let digest = incident.spec.document_digest.clone();
-    let mut record = Record::of(incident, digest, now);
+    let digest = incident.status.current_digest.as_ref().unwrap_or(&incident.spec.document_digest);
+    let mut record = Record::of(incident, digest.clone(), now);
     record.over(state, reason, why);
     record.done().0
 }

@@ -186,7 +186,7 @@ pub struct EndedIncident {
     pub cause: Cause,
     /// What it was about.
     pub fingerprint: Digest,
-    /// The document that it was about.
+    /// The last document that it was about.
     pub digest: Digest,
     /// A person closed it.
     pub closed: bool,
@@ -216,7 +216,7 @@ impl EndedIncident {
             ordinal: spec.ordinal,
             cause: spec.cause,
             fingerprint: spec.fingerprint.clone(),
-            digest: spec.document_digest.clone(),
+            digest: status.current_digest.as_ref().unwrap_or(&spec.document_digest).clone(),
             closed: spec.close,
             never: undo::never(name, spec, status),
             resolved: status.state == Some(State::Resolved),

@@ -9,7 +9,7 @@ use crate::{
         incident::{State, StepOutcome},
     },
     decide::signal::Reason,
-    domain::Span,
+    domain::{Digest, Span},
 };
 
 const MINUTE: Span = Span::mins(1);
@@ -345,6 +345,30 @@ fn an_incident_that_a_person_closes_is_said_to_be_resolved() {
     world.incidents[0].1.close = true;
     world.later(Span::secs(1)).settle();
     assert_eq!((world.state(), world.times(Reason::Resolved)), (State::Resolved, 1));
+}
+
+#[test]
+fn what_a_person_closed_opens_again_for_another_document_than_the_last_that_it_was_about() {
+    let published = |title: i32| with(|document| document["title"] = json!(title));
+    let mut world = world(&json!({}), "incidents: {keepResolved: 0}");
+    world.assign(&published(1));
+    world.later(MINUTE).settle();
+    world.assign(&published(2));
+    world.later(MINUTE).settle();
+    let last = Some(Digest::of_value(&published(2)));
+    assert_eq!((world.incidents.len(), &world.incidents[0].2.current_digest), (1, &last));
+    world.incidents[0].1.close = true;
+    world.settle().run_for(Span::mins(60));
+    assert_eq!((world.incidents.len(), world.state()), (1, State::Resolved), "it opened again");
+    assert_eq!(world.incidents[0].2.current_digest, last);
+    // One that comes at the same moment as the closing was not closed.
+    world.assign(&published(3));
+    world.later(MINUTE).settle();
+    assert_eq!(world.incidents.last().unwrap().1.ordinal, 2);
+    world.assign(&published(4));
+    world.incidents.last_mut().unwrap().1.close = true;
+    world.settle();
+    assert_eq!(world.incidents.last().unwrap().1.ordinal, 3);
 }
 
 #[test]
