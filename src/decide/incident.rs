@@ -174,7 +174,7 @@ fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
                 | Outcome::Wait { .. }
                 | Outcome::Retry(_)
                 | Outcome::Effect { .. }
-                | Outcome::Held(_)
+                | Outcome::Held { .. }
                 | Outcome::None { .. } => None,
             }
         }
@@ -339,7 +339,7 @@ fn attempt(
     let attempt = record.next_number();
     let attempting = Attempting::Again(Attempt {
         number: attempt,
-        waited: is_forced || record.has_waited(),
+        waited: if is_forced { usize::MAX } else { record.waited() },
         is_probe: record.has_given_up() && !is_forced,
     });
     let (outcome, shown) = match (held_by_job(view, &record), &way) {
@@ -349,14 +349,14 @@ fn attempt(
     };
     if let Way::Open(_) = &way {
         record.called(view);
-        if !matches!(outcome, Outcome::Held(_)) {
+        if !matches!(outcome, Outcome::Held { .. }) {
             record.conditions.remove(ConditionType::Held);
         }
     }
     match outcome {
         Outcome::Ask(need) => (Move::Ask(need), None),
-        Outcome::Held(held) => {
-            record.held(&held);
+        Outcome::Held { held, step } => {
+            record.step_held(&held, step);
             finish(view, record)
         }
         Outcome::Candidate(candidate) if is_in_place(view, &candidate, place) => {
@@ -415,7 +415,7 @@ fn held_by_job(view: &View, record: &Record<'_>) -> Option<Outcome> {
     }
     match effects::held_by_job(view, record.incident, record.next_number(), record.now) {
         Err(need) => Some(Outcome::Ask(need)),
-        Ok(held) => held.map(Outcome::Held),
+        Ok(held) => held.map(|held| Outcome::Held { held, step: record.status.step.clone() }),
     }
 }
 

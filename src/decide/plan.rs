@@ -57,8 +57,14 @@ pub enum Outcome {
         /// What its turn comes to; None where nothing may be acted on.
         turn: Option<Box<Turn>>,
     },
-    /// Nothing came of the steps, and one of them waits for what it depends on, or for its like.
-    Held(Held),
+    /// Nothing came of the steps, and one of them waits for what it depends on, for its like, or for
+    /// what has not been asked yet.
+    Held {
+        /// What is waited for.
+        held: Held,
+        /// The step that the plan came to, if it came to any.
+        step: String,
+    },
     /// No step led to a document that may be served.
     None {
         /// The last step that was tried.
@@ -187,9 +193,10 @@ impl Attempting {
 pub struct Attempt {
     /// Its number, from 1.
     pub number: u32,
-    /// The time of its `wait` steps is over.
-    pub waited: bool,
-    /// The attempts are spent: it is only a probe, which acts on no workload.
+    /// The time of the `wait` steps among so many of the plan's first steps is over.
+    pub waited: usize,
+    /// The attempts are spent: it is only a probe, which acts on no workload and, made every ten
+    /// minutes, has waited.
     pub is_probe: bool,
 }
 
@@ -232,6 +239,7 @@ fn compose(
     let mut step_name = String::new();
     let mut tried = Vec::new();
     let mut held = None;
+    let mut unasked: Option<Held> = None;
     for (nth, segment) in segments.iter().enumerate() {
         let in_segment = |tried| Tried { segment: nth, ..tried };
         let failed = |step: &Step, why: &str| in_segment(failed(step, why));
@@ -248,6 +256,10 @@ fn compose(
                 Err(need) => return Outcome::Ask(need),
                 Ok(Some(NotNow { why, shut })) => {
                     tried.push(Tried { outcome: StepOutcome::Skipped, ..failed(step, &why) });
+                    if let Some(shut) = shut.as_ref().filter(|shut| shut.reason == busy::BUSY) {
+                        step_name.clone_from(&step.name);
+                        unasked = Some(shut.clone());
+                    }
                     held = held.into_iter().chain(shut).reduce(breakers::sooner);
                     continue;
                 }
@@ -255,7 +267,7 @@ fn compose(
             }
             if step.kind.is_effect() {
                 step_name.clone_from(&step.name);
-                match effect(view, segment, step, attempting, now) {
+                match effect(view, segment, step, attempting, unasked.as_ref(), now) {
                     Err(outcome) => return *outcome,
                     Ok(turn) => tried.push(in_segment(turn)),
                 }
@@ -335,7 +347,7 @@ fn concluded(
     let is_asked = view.source.is_some() && busy::unasked(view.source.as_ref()).is_none();
     // Where something was asked in vain, that is an attempt, and the next one waits for longer.
     match held.filter(|_| !is_asked) {
-        Some(held) => Outcome::Held(held),
+        Some(held) => Outcome::Held { held, step },
         None => nothing(step, tried, !ops.is_empty()),
     }
 }
@@ -416,12 +428,18 @@ fn effect(
     segment: &Segment,
     step: &Step,
     attempting: Attempting,
+    unasked: Option<&Held>,
     now: Timestamp,
 ) -> Result<Tried, Box<Outcome>> {
+    if attempting.attempt().is_some_and(|attempt| attempt.is_probe) {
+        return Ok(failed(step, "the attempts are spent"));
+    }
+    let held = |held| Err(Box::new(Outcome::Held { held, step: step.name.clone() }));
+    if let Some(unasked) = unasked.filter(|_| !has_begun(view, segment, step, attempting)) {
+        // It would be done because something is not known that nobody has asked for.
+        return held(unasked.clone());
+    }
     let turn = match (attempting.attempt(), &view.incident) {
-        (Some(attempt), _) if attempt.is_probe => {
-            return Ok(failed(step, "the attempts are spent"));
-        }
         (Some(attempt), Some(incident)) => {
             Some(effects::turn(view, incident, segment, step, attempt.number, now))
         }
@@ -435,7 +453,7 @@ fn effect(
             Ok(Tried { outcome: StepOutcome::Unavailable, ..failed(step, &why) })
         }
         Some(Turn::Ask(need)) => Err(Box::new(Outcome::Ask(need))),
-        Some(Turn::Held(held)) => Err(Box::new(Outcome::Held(held))),
+        Some(Turn::Held(why)) => held(why),
         turn => {
             let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
             let step = StepName {
@@ -560,7 +578,9 @@ fn is_seen_into(view: &View, attempting: Attempting) -> bool {
 fn is_waited_for(view: &View, segments: &[Segment], step: &Step, attempting: Attempting) -> bool {
     match attempting {
         Attempting::Again(attempt) | Attempting::Asking(attempt) => {
-            attempt.waited || has_acted_behind(view, segments, step, attempt)
+            let before = segments.iter().flat_map(|segment| &segment.steps).take(attempt.waited);
+            let is_among = before.into_iter().any(|known| std::ptr::eq(known, step));
+            is_among || attempt.is_probe || has_acted_behind(view, segments, step, attempt)
         }
         // Who is shown a plan is shown what it comes to.
         Attempting::Nothing => true,

@@ -28,6 +28,7 @@ use crate::{
 
 use super::{
     Held, breakers,
+    busy::BUSY,
     delivered::Edge,
     diagnose,
     effects::{JOB_RUNNING, Then, is_of, put_on_record},
@@ -467,9 +468,25 @@ impl<'a> Record<'a> {
         self.next = held.until;
     }
 
-    /// Is the time of the `wait` steps before the step over that it waits for?
-    pub(super) fn has_waited(&self) -> bool {
-        [WAITING_STEP, JOB_RUNNING].contains(&self.status.waiting.as_str())
+    /// A step of the attempt under way cannot be taken yet.
+    pub(super) fn step_held(&mut self, held: &Held, step: String) {
+        if !step.is_empty() {
+            self.status.step = step;
+        }
+        // What was waited for until now is there, and no time of it must hold up what comes next.
+        self.status.next_attempt_time = None;
+        self.held(held);
+    }
+
+    /// How many of the plan's steps come up to the one that the plan stopped at in this attempt: the time
+    /// of the `wait` steps among them is over.
+    pub(super) fn waited(&self) -> usize {
+        if ![WAITING_STEP, JOB_RUNNING, BUSY].contains(&self.status.waiting.as_str()) {
+            return 0;
+        }
+        let steps = self.incident.spec.plan.iter().flat_map(|segment| &segment.steps);
+        let own = steps.zip(1..).filter(|(step, _)| step.name == self.status.step);
+        own.map(|(_, nth)| nth).max().unwrap_or(0)
     }
 
     /// The number of the next attempt.
@@ -621,7 +638,6 @@ impl<'a> Record<'a> {
     pub(super) fn give_up(&mut self, why: &str) {
         self.set(ConditionType::Remediating, false, "Escalated", why);
         self.call(GIVEN_UP, why);
-        self.waits_for("Person");
         self.probe_again_slowly();
     }
 
@@ -676,6 +692,8 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn probe_again_slowly(&mut self) {
+        // Whatever the probe waited for meanwhile: a person is what moves it on.
+        self.waits_for("Person");
         self.next_attempt(SLOW_PROBE);
     }
 

@@ -68,7 +68,7 @@ pub(super) fn today(
         Until::Replaced => Attempting::Nothing,
         Until::Expired => {
             let number = record.next_number();
-            let waited = is_waited_for(record, number);
+            let waited = waited(record, number);
             Attempting::Asking(Attempt { number, waited, is_probe: false })
         }
     };
@@ -93,12 +93,12 @@ pub(super) fn today(
     (outcome, Some(Shown { digest, at, expires: expires(at), is_new: true, lapsed }))
 }
 
-/// Is the time of its `wait` steps over? Before the first act of an attempt a person is waited for, and
-/// behind one the time is, until the next plan is shown.
-fn is_waited_for(record: &Record<'_>, number: u32) -> bool {
+/// Among how many of the plan's steps the time of the `wait` steps is over. Before the first act of an
+/// attempt a person is waited for, and behind one the time is, until the next plan is shown.
+fn waited(record: &Record<'_>, number: u32) -> usize {
     let has_acted = record.status.effects.iter().any(|effect| effect.attempt == number);
-    let is_over = record.has_waited() || record.status.plan_digest.is_some();
-    !has_acted || is_over || !record.requests.is_empty()
+    let is_over = !has_acted || record.status.plan_digest.is_some();
+    if is_over || !record.requests.is_empty() { usize::MAX } else { record.waited() }
 }
 
 /// What `outcome` is about to do, where that takes a person's word.

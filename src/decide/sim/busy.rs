@@ -1,14 +1,11 @@
 //! A queue of our own is nobody's silence: nothing counts, nothing is spent, and it is asked again soon.
 
 use super::{
-    effects::{down, with_webhook},
+    effects::{RUN, down, with_job, with_webhook},
     *,
 };
 use crate::{
-    api::{
-        contract::CheckResult,
-        incident::{Cause, EffectOutcome},
-    },
+    api::{RESET, contract::CheckResult, incident::EffectOutcome},
     decide::delivered::{self, Edge},
 };
 
@@ -155,17 +152,123 @@ fn an_edge_that_there_is_no_room_to_ask_is_not_said_to_be_stale() {
     assert_eq!(world.times(Reason::StaleAtEdge), 1);
 }
 
-#[test]
-fn what_is_seen_of_a_source_before_an_act_does_not_blame_it_where_there_was_no_room_to_ask_it() {
-    let mut world = down(
-        "[{name: refetch, refetchSource: {}}, \
-          {name: tell, webhook: {url: 'https://hooks.test/x'}}]",
-    );
+/// A source that answers while there is no room to ask it.
+fn up(steps: &str) -> World {
+    let mut world = down(steps);
     world.workload.as_mut().unwrap().wanted = 1;
     world.no_room = true;
+    world.roll_out();
+    world
+}
+
+/// Nothing was done and nothing is spent: room is waited for.
+fn assert_waits(world: &World) {
+    let status = status(world);
+    assert_eq!((world.state(), status.waiting.as_str()), (State::Held, "Busy"), "{status:?}");
+    assert_eq!((world.tries(), status.effects.len()), (0, 0));
+    assert!(world.acts.is_empty() && world.calls.is_empty());
+    let soon = Span::secs(30).after(world.now);
+    assert!(world.next.is_some_and(|next| next <= soon), "{:?}", world.next);
+}
+
+#[test]
+fn nothing_is_acted_on_before_a_source_is_asked_that_there_is_no_room_to_ask() {
+    for acts in [
+        "{name: restart, restartWorkload: {}}",
+        "{name: tell, webhook: {url: 'https://hooks.test/x'}}",
+    ] {
+        for is_up in [true, false] {
+            let mut world = up(&format!("[{{name: refetch, refetchSource: {{}}}}, {acts}]"));
+            world.settle().run_for(Span::mins(2));
+            assert_waits(&world);
+            if !is_up {
+                world.workload.as_mut().unwrap().available = 0;
+            }
+            world.no_room = false;
+            world.run_for(Span::secs(40));
+            let acted = world.acts.len() + world.calls.len();
+            // It was asked first, and what is behind it has its turn where it did not answer.
+            assert_eq!((acted > 0, world.asked_source > 0), (!is_up, true), "{acts}");
+            let title = &world.served_value()["title"];
+            assert_eq!(*title == "from the source", is_up, "{acts}");
+        }
+    }
+}
+
+#[test]
+fn nobody_is_asked_to_approve_an_act_before_the_source_is_asked() {
+    let mut world =
+        up("[{name: refetch, refetchSource: {}}, {name: restart, restartWorkload: {}}]");
+    world.policies[0].spec.mode = Some(Mode::Approve);
+    world.settle().run_for(Span::mins(1));
+    assert_waits(&world);
+    assert_eq!(status(&world).plan_digest, None);
+    world.no_room = false;
+    world.run_for(Span::secs(40));
+    assert_eq!(
+        (status(&world).waiting.as_str(), status(&world).plan.len()),
+        ("AwaitingApproval", 1)
+    );
+}
+
+#[test]
+fn a_source_behind_a_job_is_asked_soon_and_not_when_the_jobs_time_is_over() {
+    let mut world = with_job();
+    world.policies[0].spec.steps =
+        serde_saphyr::from_str(&RUN.replace("timeout: 1m", "timeout: 60m")).unwrap();
+    world.settle().run_for(Span::secs(5));
+    assert_eq!(status(&world).waiting, "Job");
+    world.no_room = true;
+    world.end_jobs(&JobEnd::Complete, "").roll_out().run_for(Span::secs(20));
+    assert_eq!((world.state(), status(&world).waiting.as_str()), (State::Held, "Busy"));
+    assert!(world.next.is_some_and(|next| next <= Span::secs(30).after(world.now)));
+    world.no_room = false;
+    world.run_for(Span::secs(30));
+    assert_eq!((world.state(), world.tries(), world.made.len()), (State::Mitigated, 1, 1));
+}
+
+#[test]
+fn a_wait_that_is_over_is_not_waited_for_again_while_there_is_no_room() {
+    let mut world = up("[{name: pause, wait: {for: 5s}}, {name: refetch, refetchSource: {}}]");
+    world.settle().run_for(Span::secs(8));
+    assert_waits(&world);
+    let writes = world.writes;
+    world.run_for(Span::mins(4));
+    assert_waits(&world);
+    assert_eq!(world.writes, writes);
+    assert!(world.next.is_some_and(|next| next > Span::secs(20).after(world.now)), "no backoff");
+}
+
+#[test]
+fn a_wait_behind_what_there_was_no_room_for_is_waited_for() {
+    let steps = "[{name: tell, webhook: {url: 'https://hooks.test/x'}}, \
+                  {name: pause, wait: {for: 10m}}, {name: restart, restartWorkload: {}}]";
+    let mut world = with_webhook(&[told(), Told::Answered { status: 400, retry_after: None }]);
+    world.policies[0].spec.steps = serde_saphyr::from_str(steps).unwrap();
+    world.policies[0].spec.service_account_name = Some("healer".to_owned());
+    world.settle();
+    assert_eq!(status(&world).waiting, "Busy");
+    world.run_for(Span::mins(9));
+    assert_eq!((status(&world).waiting.as_str(), world.acts.len()), ("Wait", 0));
+    world.run_for(Span::mins(2));
+    assert_eq!(world.acts.len(), 1);
+}
+
+#[test]
+fn a_reset_is_not_put_off_by_a_probe_that_there_was_no_room_for() {
+    let mut world = down(REFETCH);
+    world.policies[0].spec.breaker = serde_saphyr::from_str("{failureThreshold: 50}").unwrap();
+    world.settle().run_for(Span::mins(5));
+    assert_eq!((world.state(), status(&world).waiting.as_str()), (State::Escalated, "Person"));
+    let tries = world.tries();
+    world.no_room = true;
+    world.run_for(Span::mins(10));
+    assert_eq!(status(&world).waiting, "Busy");
+    world.no_room = false;
+    world.run_for(Span::mins(1));
+    assert_eq!((status(&world).waiting.as_str(), world.tries()), ("Person", tries));
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.annotations.insert(RESET.to_owned(), "now".to_owned());
     world.roll_out().settle();
-    assert_eq!(world.calls.len(), 1);
-    let found = status(&world).diagnosis.as_ref().unwrap();
-    assert_eq!(found.cause, Cause::DocumentChanged);
-    assert!(found.evidence.iter().all(|seen| seen.result != CheckResult::Fail), "{found:?}");
+    assert_eq!((world.state(), world.tries()), (State::Mitigated, tries + 1));
 }

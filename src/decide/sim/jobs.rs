@@ -153,6 +153,47 @@ fn a_job_that_comes_to_light_after_the_intent_is_waited_for_too() {
 }
 
 #[test]
+fn a_job_behind_a_job_is_run_when_the_other_one_ends_and_not_when_the_firsts_time_is_over() {
+    let first =
+        "[{name: first, timeout: 60m, job: {templateConfigMapRef: {name: jobs, key: heal}}}, ";
+    let mut world = with_job();
+    world.policies[0].spec.steps = serde_saphyr::from_str(&RUN.replacen('[', first, 1)).unwrap();
+    world.settle();
+    assert_eq!(world.made.len(), 1);
+    world.end_jobs(&JobEnd::Complete, "");
+    appears(&mut world);
+    world.run_for(Span::secs(20));
+    assert_waits(&world);
+    world.jobs.remove("other");
+    world.run_for(Span::secs(20));
+    assert_eq!((world.made.len(), newest(&world).waiting.as_str()), (2, "Job"));
+}
+
+#[test]
+fn a_wait_behind_a_job_that_cannot_be_run_is_waited_for() {
+    let steps = RUN.replace(
+        "{name: again, refetchSource: {}}",
+        "{name: pause, wait: {for: 10m}}, {name: restart, restartWorkload: {}}",
+    );
+    for is_refused in [false, true] {
+        let mut world = superseded(&steps);
+        world.run_for(Span::secs(20));
+        assert_waits(&world);
+        if is_refused {
+            world.refuses = Some("exceeded quota".to_owned());
+            world.jobs.clear();
+        }
+        world.run_for(Span::mins(3));
+        let status = newest(&world);
+        assert_eq!((world.made.len(), world.acts.len()), (1, 0), "{status:?}");
+        assert_eq!((status.waiting.as_str(), status.step.as_str()), ("Wait", "pause"));
+        world.refuses = None;
+        world.run_for(Span::mins(10));
+        assert_eq!(world.acts.len(), 1);
+    }
+}
+
+#[test]
 fn an_approval_is_kept_while_another_job_is_waited_for() {
     let mut world = with_job();
     world.policies[0].spec.mode = Some(Mode::Approve);
