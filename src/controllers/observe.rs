@@ -428,7 +428,7 @@ async fn history(
     rules: &Rules,
     view: &View,
     now: Timestamp,
-) -> Result<Vec<Revision>, Error> {
+) -> Result<Result<Vec<Revision>, Doubt>, Error> {
     let stored = view.status.document.iter().flat_map(|document| &document.revisions);
     let judge =
         |looks, document| documents::judge(ctx, rules, &view.effective, looks, document, now);
@@ -446,12 +446,13 @@ async fn history(
             worth = history::worth(number, &judge(Looks::Fresh, document).await.0);
         }
         match worth {
-            Worth::Good(revision) => return Ok(vec![revision]),
+            Worth::Good(revision) => return Ok(Ok(vec![revision])),
             Worth::Bad => {}
+            Worth::Unasked(doubt) => return Ok(Err(doubt)),
             Worth::Unclear => break,
         }
     }
-    Ok(Vec::new())
+    Ok(Ok(Vec::new()))
 }
 
 /// The key that a source can tell a repeated request by.

@@ -9,12 +9,13 @@ use crate::{
         condition::{ConditionType, Conditions},
         contract::CheckResult,
     },
-    domain::{Doubt, DoubtReason, Span},
+    domain::{Doubt, DoubtReason, Span, Verdict},
 };
 
 use super::{
     Held,
     effective::DOCUMENT_RULE,
+    validate::Judged,
     view::{Assigned, View},
 };
 
@@ -29,6 +30,20 @@ const LATEST: Span = Span::secs(30);
 pub fn unasked<T>(answer: Option<&Result<T, Doubt>>) -> Option<&Doubt> {
     let doubt = answer?.as_ref().err()?;
     (doubt.reason == DoubtReason::Busy).then_some(doubt)
+}
+
+/// Why a document is not known to be good, where nothing else is why but that something was not asked.
+#[must_use]
+pub fn unjudged(judged: &Judged) -> Option<&Doubt> {
+    let mut why = None;
+    for result in judged.critical() {
+        match &result.verdict {
+            Verdict::Pass => {}
+            Verdict::Unknown(doubt) if doubt.reason == DoubtReason::Busy => why = Some(doubt),
+            Verdict::Unknown(_) | Verdict::Fail(_) => return None,
+        }
+    }
+    why
 }
 
 /// What holds the Incident until a request is made that found no room at `at`.

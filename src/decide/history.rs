@@ -3,9 +3,12 @@
 //!
 //! Revisions are asked newest first. Must not know: how they are stored and read.
 
-use crate::{domain::Verdict, steps::Revision};
+use crate::{
+    domain::{Doubt, Verdict},
+    steps::Revision,
+};
 
-use super::validate::Judged;
+use super::{busy, validate::Judged};
 
 /// What a stored revision is worth.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +19,8 @@ pub enum Worth {
     Bad,
     /// It may be good: asking an older one would take Unknown for Fail.
     Unclear,
+    /// The same, and nothing but our own queue is why: there was no room to look.
+    Unasked(Doubt),
 }
 
 /// What the revision of that number is worth, as the rules of today judge its document.
@@ -29,7 +34,7 @@ pub fn worth(number: u32, judged: &Judged) -> Worth {
         let (digest, value) = (document.digest().clone(), document.value().clone());
         Worth::Good(Revision { number, digest, value })
     } else {
-        Worth::Unclear
+        busy::unjudged(judged).map_or(Worth::Unclear, |doubt| Worth::Unasked(doubt.clone()))
     }
 }
 
@@ -47,6 +52,7 @@ mod tests {
     fn only_a_revision_that_is_good_beyond_doubt_is_taken_and_only_a_bad_one_passed_over() {
         let fail = || Verdict::Fail(vec![Violation::new("/a", "required", "is missing")]);
         let unknown = || Verdict::Unknown(Doubt::new(DoubtReason::DnsFailed, "no host"));
+        let busy = || Verdict::Unknown(Doubt::new(DoubtReason::Busy, "no room"));
         let critical = Severity::Critical;
         let table = [
             ("{\"a\": 1}", vec![(critical, Verdict::Pass)], "good"),
@@ -54,6 +60,9 @@ mod tests {
             ("{\"a\": 1}", vec![(critical, Verdict::Pass), (critical, fail())], "bad"),
             ("{\"a\": 1}", vec![(critical, unknown()), (critical, fail())], "bad"),
             ("{\"a\": 1}", vec![(critical, unknown()), (critical, Verdict::Pass)], "unclear"),
+            ("{\"a\": 1}", vec![(critical, Verdict::Pass), (critical, busy())], "unasked"),
+            ("{\"a\": 1}", vec![(critical, busy()), (critical, unknown())], "unclear"),
+            ("{\"a\": 1}", vec![(critical, busy()), (critical, fail())], "bad"),
             ("{\"a\": 1.00000000000000000001}", vec![(critical, Verdict::Pass)], "bad"),
         ];
         for (text, verdicts, expected) in table {
@@ -73,6 +82,7 @@ mod tests {
                 }
                 Worth::Bad => "bad",
                 Worth::Unclear => "unclear",
+                Worth::Unasked(_) => "unasked",
             };
             assert_eq!(is, expected, "{said}");
         }

@@ -238,8 +238,7 @@ fn compose(
     let mut ops = Vec::new();
     let mut step_name = String::new();
     let mut tried = Vec::new();
-    let mut held = None;
-    let mut unasked: Option<Held> = None;
+    let mut holds = Holds::default();
     for (nth, segment) in segments.iter().enumerate() {
         let in_segment = |tried| Tried { segment: nth, ..tried };
         let failed = |step: &Step, why: &str| in_segment(failed(step, why));
@@ -256,18 +255,15 @@ fn compose(
                 Err(need) => return Outcome::Ask(need),
                 Ok(Some(NotNow { why, shut })) => {
                     tried.push(Tried { outcome: StepOutcome::Skipped, ..failed(step, &why) });
-                    if let Some(shut) = shut.as_ref().filter(|shut| shut.reason == busy::BUSY) {
-                        step_name.clone_from(&step.name);
-                        unasked = Some(shut.clone());
-                    }
-                    held = held.into_iter().chain(shut).reduce(breakers::sooner);
+                    holds.add(step, shut);
                     continue;
                 }
                 Ok(None) => {}
             }
+            step_name.clone_from(&step.name);
+            holds.reached.clone_from(&step.name);
             if step.kind.is_effect() {
-                step_name.clone_from(&step.name);
-                match effect(view, segment, step, attempting, unasked.as_ref(), now) {
+                match effect(view, segment, step, attempting, holds.unasked(), now) {
                     Err(outcome) => return *outcome,
                     Ok(turn) => tried.push(in_segment(turn)),
                 }
@@ -276,7 +272,6 @@ fn compose(
                 }
                 continue;
             }
-            step_name.clone_from(&step.name);
             match hindered(view, &never, segments, segment, step, attempting) {
                 Err(outcome) => return *outcome,
                 Ok(Some(why)) => {
@@ -319,13 +314,46 @@ fn compose(
                     Err(Unfit::Bad(why)) => why,
                 },
             };
+            if let Some(shut) = unlooked(view, step, now) {
+                tried.push(Tried { outcome: StepOutcome::Skipped, ..failed(step, &shut.message) });
+                holds.add(step, Some(shut));
+                continue;
+            }
             tried.push(failed(step, &why));
             if let Some(escalated) = escalated(step, &step_name, &tried) {
                 return escalated;
             }
         }
     }
-    concluded(view, current, ops, step_name, tried, held)
+    concluded(view, current, ops, step_name, tried, holds, now)
+}
+
+/// What holds steps of a plan, and how far it went on all the same.
+#[derive(Default)]
+struct Holds {
+    held: Vec<Held>,
+    /// The last step that had its turn, or is held.
+    reached: String,
+}
+
+impl Holds {
+    fn add(&mut self, step: &Step, shut: Option<Held>) {
+        if let Some(shut) = shut {
+            self.held.push(shut);
+            self.reached.clone_from(&step.name);
+        }
+    }
+
+    /// The one that holds what nobody has asked for.
+    fn unasked(&self) -> Option<&Held> {
+        self.held.iter().find(|held| held.reason == busy::BUSY)
+    }
+}
+
+/// Is what `step` starts from not known because there was no room to look?
+fn unlooked(view: &View, step: &Step, now: Timestamp) -> Option<Held> {
+    let asked = view.history.as_ref().filter(|_| step.kind.need() == Some(StepNeed::Revisions));
+    busy::unasked(asked).map(|doubt| busy::held(view, &doubt.message, now))
 }
 
 /// What came of all steps together.
@@ -335,7 +363,8 @@ fn concluded(
     ops: Vec<Op>,
     step: String,
     tried: Vec<Tried>,
-    held: Option<Held>,
+    holds: Holds,
+    now: Timestamp,
 ) -> Outcome {
     if !ops.is_empty() && may_be_served(&current) {
         if let Some(stall) = publish::too_large(view, &current.document) {
@@ -344,10 +373,15 @@ fn concluded(
         let (origin, document) = (origin(&ops), current.document);
         return Outcome::Candidate(Candidate { document, ops, step, tried, origin });
     }
+    let Holds { held, reached } = holds;
+    if let Some(doubt) = busy::unjudged(&current).filter(|_| !ops.is_empty()) {
+        let held = busy::held(view, &doubt.message, now);
+        return Outcome::Held { held, step: reached };
+    }
     let is_asked = view.source.is_some() && busy::unasked(view.source.as_ref()).is_none();
     // Where something was asked in vain, that is an attempt, and the next one waits for longer.
-    match held.filter(|_| !is_asked) {
-        Some(held) => Outcome::Held { held, step },
+    match held.into_iter().reduce(breakers::sooner).filter(|_| !is_asked) {
+        Some(held) => Outcome::Held { held, step: reached },
         None => nothing(step, tried, !ops.is_empty()),
     }
 }
@@ -679,11 +713,12 @@ fn propose(
         ("widget", view.effective.widget.clone()),
     ];
     let source = view.source.as_ref().and_then(|source| source.as_ref().ok());
+    let revisions = view.history.as_ref().and_then(|history| history.as_ref().ok());
     step.kind.plan(&StepView {
         document: current.document.value(),
         failing,
         schema: view.schema.as_ref().map(|schema| schema.value()),
-        revisions: view.history.as_deref().unwrap_or_default(),
+        revisions: revisions.map_or(&[], Vec::as_slice),
         source: source.map(|document| document.value()),
         fallbacks: &fallbacks,
         variables: &variables,

@@ -98,6 +98,8 @@ struct World {
     asked_source: usize,
     /// Is too much else under way for anything outside to be asked?
     no_room: bool,
+    /// The asset that there is no room to ask for.
+    no_room_for: Option<&'static str>,
     /// Is the contract the one that tries what did not answer?
     tries_first: bool,
     /// What came of asking other hosts last.
@@ -184,6 +186,7 @@ impl World {
             asked_edge: 0,
             asked_source: 0,
             no_room: false,
+            no_room_for: None,
             tries_first: true,
             heard: Vec::new(),
             asked_symptoms: 0,
@@ -234,7 +237,14 @@ impl World {
                 host: Some("cdn.test".to_owned()),
             },
         };
-        self.assets.iter().map(|(url, status)| (url.clone(), probe(status))).collect()
+        let mut probes: Probes =
+            self.assets.iter().map(|(url, status)| (url.clone(), probe(status))).collect();
+        if let Some(name) = self.no_room_for {
+            let Doubt { reason, message, host, .. } = busy::no_room();
+            let url = format!("https://cdn.test/{name}.png");
+            probes.insert(url, Probe::Failed { reason, message, host });
+        }
+        probes
     }
 
     fn served(&self, subject: &Subject, effective: &Effective) -> Served {
@@ -356,8 +366,9 @@ impl World {
                     Some(worth(listed.number, &judge(Arc::clone(document))))
                 });
                 let passing = match worths.find(|worth| *worth != Worth::Bad) {
-                    Some(Worth::Good(revision)) => vec![revision],
-                    _ => Vec::new(),
+                    Some(Worth::Good(revision)) => Ok(vec![revision]),
+                    Some(Worth::Unasked(doubt)) => Err(doubt),
+                    _ => Ok(Vec::new()),
                 };
                 view.history = Some(passing);
             }

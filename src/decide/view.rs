@@ -85,8 +85,9 @@ pub struct View {
     pub incident: Option<OpenIncident>,
     /// The Incidents of this contract that are over, newest first.
     pub ended: Vec<EndedIncident>,
-    /// The newest stored revision that passes today's rules, if any does ([`Need::History`]).
-    pub history: Option<Vec<Revision>>,
+    /// The newest stored revision that passes today's rules, if any does ([`Need::History`]); the doubt
+    /// where there was no room to find out.
+    pub history: Option<Result<Vec<Revision>, Doubt>>,
     /// What the system of record answered ([`Need::Source`]).
     pub source: Option<Result<Arc<Document>, Doubt>>,
     /// The source inside the cluster ([`Need::State`]).

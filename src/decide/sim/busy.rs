@@ -255,6 +255,57 @@ fn a_wait_behind_what_there_was_no_room_for_is_waited_for() {
 }
 
 #[test]
+fn a_candidate_whose_assets_there_is_no_room_to_ask_for_costs_no_attempt() {
+    let mut world = World::new(&good());
+    world.settle().asset("hero", Some(404));
+    world.no_room_for = Some("fallback");
+    world.later(Span::mins(1)).settle();
+    assert_waits(&world);
+    let writes = world.writes;
+    world.run_for(Span::mins(4));
+    assert_waits(&world);
+    assert_eq!(world.writes, writes, "not quiet");
+    // An asset whose host gives no answer was asked for.
+    let mut silent = world.clone();
+    silent.no_room_for = None;
+    silent.asset("fallback", None);
+    silent.run_for(Span::mins(1));
+    assert_eq!((silent.state(), silent.tries()), (State::Escalated, 2));
+
+    world.no_room_for = None;
+    world.run_for(Span::mins(1));
+    assert_eq!((world.served_value(), world.tries()), (fallback(), 1));
+}
+
+#[test]
+fn a_revision_whose_assets_there_is_no_room_to_ask_for_is_waited_for_before_anything_acts() {
+    let mut world =
+        down("[{name: restore, restoreRevision: {}}, {name: restart, restartWorkload: {}}]");
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.no_room_for = Some("hero");
+    world.assign(&with(|document| {
+        document["title"] = json!(7);
+        document["hero"] = json!("https://cdn.test/other.png");
+    }));
+    world.roll_out().settle().run_for(Span::mins(2));
+    assert_waits(&world);
+    world.no_room_for = None;
+    world.run_for(Span::secs(40));
+    assert_eq!((world.state(), world.tries(), world.acts.len()), (State::Mitigated, 1, 0));
+    assert_eq!(world.served_value()["title"], "one");
+}
+
+#[test]
+fn a_fallback_is_used_where_there_is_no_room_to_find_out_what_revisions_are_worth() {
+    let mut world = World::new(&good());
+    world.settle().asset("other", Some(404));
+    world.no_room_for = Some("hero");
+    world.assign(&with(|document| document["hero"] = json!("https://cdn.test/other.png")));
+    world.later(Span::mins(1)).settle();
+    assert_eq!((world.state(), world.served_value()), (State::Mitigated, fallback()));
+}
+
+#[test]
 fn a_reset_is_not_put_off_by_a_probe_that_there_was_no_room_for() {
     let mut world = down(REFETCH);
     world.policies[0].spec.breaker = serde_saphyr::from_str("{failureThreshold: 50}").unwrap();
