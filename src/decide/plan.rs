@@ -344,9 +344,10 @@ impl Holds {
         }
     }
 
-    /// The one that holds what nobody has asked for.
+    /// The one that holds what nobody has asked for, since the fault is on our side.
     fn unasked(&self) -> Option<&Held> {
-        self.held.iter().find(|held| held.reason == busy::BUSY)
+        let is_ours = |held: &&Held| matches!(held.reason, busy::BUSY | hosts::EGRESS_BROKEN);
+        self.held.iter().find(is_ours)
     }
 }
 

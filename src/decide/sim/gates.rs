@@ -233,6 +233,28 @@ fn a_plan_goes_on_without_the_steps_that_need_what_nobody_can_reach() {
 }
 
 #[test]
+fn while_nothing_outside_can_be_reached_no_workload_is_acted_on_for_a_source_that_nobody_asked() {
+    let steps = "[{name: refetch, refetchSource: {}}, {name: restart, restartWorkload: {}}]";
+    let mut world = super::effects::down(steps);
+    world.contract["source"] = json!({
+        "url": "https://cms.test/uk.json",
+        "workloadRef": {"kind": "Deployment", "name": "catalog"},
+    });
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.roll_out();
+    world.source = None;
+    world.heard = nothing_reached();
+    world.settle();
+    world.run_for(Span::mins(10));
+    assert_eq!((world.state(), waiting(&world)), (State::Held, "EgressBroken"));
+    assert_eq!((world.tries(), &world.incidents[0].2.effects), (0, &vec![]));
+    // One is reached, and the source still is not: that is what it says.
+    world.heard[0].answered = true;
+    world.run_for(Span::mins(1));
+    assert_eq!(world.incidents[0].2.effects.len(), 1);
+}
+
+#[test]
 fn hosts_that_are_gone_do_not_hold_a_step_that_needs_another_until_that_was_asked_in_vain_too() {
     let mut world = World::new(&document(&json!("good")));
     let policy = "default: true\nretry: {maxAttempts: 1}\n\
