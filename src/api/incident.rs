@@ -476,6 +476,12 @@ impl IncidentStatus {
     pub fn is_over(&self) -> bool {
         self.state.is_some_and(State::is_over)
     }
+
+    /// The document that the last decision of the Incident with this `spec` was about.
+    #[must_use]
+    pub fn document<'a>(&'a self, spec: &'a IncidentSpec) -> &'a Digest {
+        self.current_digest.as_ref().unwrap_or(&spec.document_digest)
+    }
 }
 
 /// What an attempt is about to do, stored before it is done: it overwrites its own evidence.

@@ -67,7 +67,7 @@ pub fn advance(
     if let Some(open) = view.incident.as_ref().filter(|open| !open.spec.close)
         && !requests::pending(view, Request::Reset).is_empty()
     {
-        let digest = open.status.current_digest.as_ref().unwrap_or(&open.spec.document_digest);
+        let digest = open.status.document(&open.spec);
         let mut record = Record::of(open, digest.clone(), now);
         record.reset();
         return record.done();
@@ -103,7 +103,7 @@ pub fn advance(
 /// What is not judged any more is counted among no others.
 fn left_alone(view: &View, now: Timestamp) -> (Move, Option<Timestamp>) {
     let Some(incident) = &view.incident else { return (Move::Nothing, None) };
-    let digest = incident.status.current_digest.as_ref().unwrap_or(&incident.spec.document_digest);
+    let digest = incident.status.document(&incident.spec);
     let mut record = Record::of(incident, digest.clone(), now);
     record.is_left_alone();
     if record.status.waiting == incident.status.waiting {
@@ -518,7 +518,7 @@ fn finish(view: &View, mut record: Record<'_>) -> (Move, Option<Timestamp>) {
 
 /// Nothing can be concluded now; the clocks go on.
 fn unclear(view: &View, incident: &OpenIncident, now: Timestamp) -> (Move, Option<Timestamp>) {
-    let digest = incident.status.current_digest.as_ref().unwrap_or(&incident.spec.document_digest);
+    let digest = incident.status.document(&incident.spec);
     let mut record = Record::of(incident, digest.clone(), now);
     record.is_alone_again();
     finish(view, record)
@@ -611,7 +611,7 @@ fn close(incident: &OpenIncident, now: Timestamp) -> Move {
 
 /// Ends an Incident whatever is assigned: nobody has looked at another document than its last one.
 fn end(incident: &OpenIncident, state: State, reason: &str, why: &str, now: Timestamp) -> Move {
-    let digest = incident.status.current_digest.as_ref().unwrap_or(&incident.spec.document_digest);
+    let digest = incident.status.document(&incident.spec);
     let mut record = Record::of(incident, digest.clone(), now);
     record.over(state, reason, why);
     record.done().0

@@ -182,7 +182,7 @@ fn repair_stands(view: &View) -> bool {
     let (Served::Ours(key), Some(open)) = (&view.served, &view.incident) else { return false };
     let effect = key.note.as_ref().and_then(|note| note.effect.as_ref());
     let ours = key.written_by_us && effect.is_some_and(|effect| effect.incident == open.name);
-    let repaired = open.status.current_digest.as_ref().unwrap_or(&open.spec.document_digest);
+    let repaired = open.status.document(&open.spec);
     let same = view.assigned_document().is_some_and(|document| document.digest() == repaired);
     let still_fails = |result: &RuleResult| {
         let planned = open.spec.plan.iter().any(|segment| segment.rules.contains(&result.rule));

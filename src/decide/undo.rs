@@ -119,7 +119,7 @@ pub(super) fn asked(
         },
         None => (latest, None, "nothing was put back: none of its repairs is served".to_owned()),
     };
-    let digest = incident.status.current_digest.as_ref().unwrap_or(&incident.spec.document_digest);
+    let digest = incident.status.document(&incident.spec);
     let mut record = Record::of(incident, digest.clone(), now);
     record.withdraw(ConditionType::Verified, "a person took it back");
     record.status.message = text::message(&format!("spec.undo: {message}"));

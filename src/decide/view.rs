@@ -217,7 +217,7 @@ impl EndedIncident {
             ordinal: spec.ordinal,
             cause: spec.cause,
             fingerprint: spec.fingerprint.clone(),
-            digest: status.current_digest.as_ref().unwrap_or(&spec.document_digest).clone(),
+            digest: status.document(spec).clone(),
             closed: spec.close,
             never: undo::never(name, spec, status),
             resolved: status.state == Some(State::Resolved),
