@@ -307,6 +307,10 @@ fn compose(
                         current = better;
                         ops.extend(proposed);
                         tried.push(done(step, StepOutcome::Changed));
+                        if !failing_of(&current, &segment.rules).is_empty() {
+                            // The rest may have been left because nobody could look.
+                            holds.add(step, unlooked(view, step, now));
+                        }
                         continue;
                     }
                     Ok(None) => "what it proposes makes nothing better".to_owned(),

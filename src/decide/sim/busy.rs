@@ -306,6 +306,36 @@ fn a_fallback_is_used_where_there_is_no_room_to_find_out_what_revisions_are_wort
 }
 
 #[test]
+fn nothing_is_acted_on_for_the_part_that_a_step_could_not_mend_because_there_was_no_room_to_look() {
+    let mut world = down("[{name: asset, replaceAsset: {}}, {name: restart, restartWorkload: {}}]");
+    world.contract["rules"] = json!([
+        {"name": "images", "asset": {"paths": ["$.hero"]}},
+        {"name": "logos", "asset": {"paths": ["$.logo"]}},
+    ]);
+    world.contract["fallbackAssets"] =
+        json!([{"rule": "images", "url": "https://cdn.test/fallback.png"}]);
+    world.asset("logo", Some(200));
+    world.asset("gone", Some(404));
+    world.asset("broken", Some(404));
+    world.assign(&with(|document| document["logo"] = json!("https://cdn.test/logo.png")));
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.roll_out().settle();
+    world.no_room_for = Some("logo");
+    world.assign(&with(|document| {
+        document["hero"] = json!("https://cdn.test/gone.png");
+        document["logo"] = json!("https://cdn.test/broken.png");
+    }));
+    world.later(Span::mins(1)).settle().run_for(Span::mins(2));
+    assert_waits(&world);
+    world.no_room_for = None;
+    world.run_for(Span::secs(40));
+    assert_eq!((world.state(), world.tries(), world.acts.len()), (State::Mitigated, 1, 0));
+    let served = world.served_value();
+    let expected = ["fallback", "logo"].map(|name| json!(format!("https://cdn.test/{name}.png")));
+    assert_eq!([&served["hero"], &served["logo"]], [&expected[0], &expected[1]]);
+}
+
+#[test]
 fn a_reset_is_not_put_off_by_a_probe_that_there_was_no_room_for() {
     let mut world = down(REFETCH);
     world.policies[0].spec.breaker = serde_saphyr::from_str("{failureThreshold: 50}").unwrap();
