@@ -66,7 +66,8 @@ pub async fn work(ctx: Arc<Ctx>) {
 
 async fn look(ctx: &Ctx, namespace: &str) -> Result<Option<Duration>, Error> {
     let now = ctx.now();
-    let family = ctx.index.family(namespace, ctx.outbound.heard());
+    let outbound = &ctx.outbound;
+    let family = ctx.index.family(namespace, outbound.heard(), outbound.reached_again());
     let (acts, next) = parents::next(&family, now);
     let mut outcome = Ok(());
     for act in acts {

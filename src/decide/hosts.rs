@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::{
     api::{incident::Segment, policy::Step},
-    domain::{Heard, LATELY, Span},
+    domain::{Heard, LATELY, Span, unreachable},
     steps::StepKind,
 };
 
@@ -21,18 +21,8 @@ use super::{Held, view::View};
 /// The reason of an Incident that is held by it.
 pub const EGRESS_BROKEN: &str = "EgressBroken";
 
-/// One host that cannot be reached is that host's fault.
-const FEWEST_HOSTS: usize = 2;
 /// When to look again.
 pub(super) const AGAIN: Span = Span::secs(30);
-
-/// How many hosts were asked lately, where none of them could be reached.
-#[must_use]
-pub fn unreachable(heard: &[Heard]) -> Option<usize> {
-    let lately = || heard.iter().filter(|heard| heard.ago <= LATELY);
-    let asked = lately().count();
-    (asked >= FEWEST_HOSTS && lately().all(|heard| !heard.answered)).then_some(asked)
-}
 
 /// Does `step` need what is outside of the cluster?
 #[must_use]
@@ -104,31 +94,4 @@ pub fn all_pass(view: &View, segments: &[Segment], now: Timestamp) -> Result<(),
         }
     }
     held
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_is_us_when_two_hosts_or_more_were_asked_lately_and_none_could_be_reached() {
-        let heard = |hosts: &[(bool, u32)]| -> Vec<Heard> {
-            let heard = hosts.iter().enumerate().map(|(nth, (answered, seconds))| Heard {
-                host: format!("h{nth}.test"),
-                answered: *answered,
-                ago: Span::secs(*seconds),
-            });
-            heard.collect()
-        };
-        for (hosts, expected) in [
-            (&[][..], None),
-            (&[(false, 1)], None),
-            (&[(false, 1), (false, 100)], Some(2)),
-            (&[(false, 1), (false, 1), (true, 60)], None),
-            (&[(false, 1), (false, 1), (true, 180)], Some(2)),
-            (&[(false, 1), (false, 180)], None),
-        ] {
-            assert_eq!(unreachable(&heard(hosts)), expected, "{hosts:?}");
-        }
-    }
 }

@@ -30,7 +30,7 @@ use crate::{
         },
         policy::Retry,
     },
-    domain::{Document, Severity, Verdict, patch::OpSummary, text},
+    domain::{Digest, Document, Severity, Verdict, patch::OpSummary, text},
 };
 
 use super::{
@@ -50,7 +50,7 @@ use super::{
     shown::{self, Shown, Until},
     status, undo,
     validate::Judged,
-    view::{Effect, Need, OpenIncident, Served, View, sooner},
+    view::{Effect, EndedIncident, Need, OpenIncident, Served, View, sooner},
     write_back::{self, Place},
 };
 
@@ -90,7 +90,9 @@ pub fn advance(
         (None, Some(trouble)) => (open(view, &trouble, now), None),
         (Some(incident), _) if incident.spec.close => (close(incident, now), None),
         (Some(incident), None) => quiet(view, seen, incident, now),
-        (Some(incident), Some(trouble)) if is_same(incident, &trouble) => {
+        (Some(incident), Some(trouble))
+            if is_same(&incident.spec.fingerprint, &incident.spec.violations, &trouble) =>
+        {
             go_on(view, seen, incident, &trouble, now)
         }
         // A rule that cannot be checked now may still fail: that is no other kind of trouble.
@@ -121,14 +123,13 @@ pub fn nothing_to_heal(view: &View, seen: &WidgetContractStatus, now: Timestamp)
 }
 
 /// The same episode: the same places fail, or some of them.
-fn is_same(incident: &OpenIncident, trouble: &Episode) -> bool {
-    let known = &incident.spec.violations;
+fn is_same(fingerprint: &Digest, known: &[RuleViolation], trouble: &Episode) -> bool {
     let is_known = |violation: &RuleViolation| {
         known.iter().any(|k| {
             (&k.rule, &k.keyword, &k.path) == (&violation.rule, &violation.keyword, &violation.path)
         })
     };
-    trouble.fingerprint == incident.spec.fingerprint
+    trouble.fingerprint == *fingerprint
         || episode::violations(&trouble.failing).iter().all(is_known)
 }
 
@@ -140,9 +141,12 @@ fn is_unclear(view: &View, incident: &OpenIncident) -> bool {
 }
 
 fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
-    if view.ended.iter().any(|last| {
-        last.closed && last.fingerprint == trouble.fingerprint && last.digest == trouble.digest
-    }) {
+    let is_closed = |last: &EndedIncident| {
+        let places = last.closed.as_deref();
+        last.digest == trouble.digest
+            && places.is_some_and(|places| is_same(&last.fingerprint, places, trouble))
+    };
+    if view.ended.iter().any(is_closed) {
         return Move::Nothing;
     }
     let ordinal = episode::next_ordinal(view);

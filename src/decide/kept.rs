@@ -82,5 +82,5 @@ fn counts_until(view: &View, ended: &EndedIncident) -> Option<Timestamp> {
 /// What a person closed opens again for another document only; while none can be had, nobody knows.
 fn is_closed_for_good(view: &View, ended: &EndedIncident) -> bool {
     let is_known = !matches!(view.assigned, Assigned::Unavailable(_));
-    ended.closed && (!is_known || ended.digest == episode::assigned_digest(view))
+    ended.closed.is_some() && (!is_known || ended.digest == episode::assigned_digest(view))
 }

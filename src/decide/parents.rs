@@ -69,6 +69,8 @@ pub struct Family {
     pub silences: Vec<(Arc<str>, Arc<[Silence]>)>,
     /// What came of asking each host last, in any namespace.
     pub heard: Vec<Heard>,
+    /// How long ago one was reached after none could be.
+    pub reached_again: Option<Span>,
 }
 
 /// An Incident about what several contracts have in common.

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use crate::{
     api::{
         contract::{EffectiveRef, Mode, NeverAgain, Origin, WidgetContractStatus},
-        incident::{About, Cause, Incident, IncidentSpec, IncidentStatus, State, StepOutcome},
+        incident::{
+            About, Cause, Incident, IncidentSpec, IncidentStatus, RuleViolation, State, StepOutcome,
+        },
         refs::LocalRef,
     },
     domain::{
@@ -189,8 +191,9 @@ pub struct EndedIncident {
     pub fingerprint: Digest,
     /// The last document that it was about.
     pub digest: Digest,
-    /// A person closed it.
-    pub closed: bool,
+    /// The places that it was opened for, where a person closed it: it is not opened again for them, or
+    /// for some of them.
+    pub closed: Option<Box<[RuleViolation]>>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// It was healed, and not only superseded.
@@ -218,7 +221,7 @@ impl EndedIncident {
             cause: spec.cause,
             fingerprint: spec.fingerprint.clone(),
             digest: status.document(spec).clone(),
-            closed: spec.close,
+            closed: spec.close.then(|| spec.violations.clone().into_boxed_slice()),
             never: undo::never(name, spec, status),
             resolved: status.state == Some(State::Resolved),
             ended_at: status.resolved_at.as_ref().map(|time| time.0),

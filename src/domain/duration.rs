@@ -64,6 +64,12 @@ impl Span {
         self.times(f64::from(hash % 1024) / 1024.0, self)
     }
 
+    /// `end` less this span, clamped.
+    #[must_use]
+    pub fn before(self, end: Timestamp) -> Timestamp {
+        end.checked_sub(self.0).unwrap_or(Timestamp::MIN)
+    }
+
     /// This span and then `other`.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

@@ -24,7 +24,7 @@ pub use document::Document;
 pub use duration::Span;
 pub use effect::{JobEnd, JobSeen, Told};
 pub use patch::{Op, OpKind, ValueFrom};
-pub use probe::{Answer, Heard, LATELY, Probe, Probes};
+pub use probe::{Answer, Heard, LATELY, Probe, Probes, unreachable};
 pub use size::ByteSize;
 pub use symptoms::{ContainerLimits, Fact, LogPattern, ScannedLog, Symptoms, Unseen, Warning};
 pub use verdict::{Doubt, DoubtReason, Severity, Verdict, Violation};

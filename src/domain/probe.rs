@@ -37,6 +37,17 @@ pub struct Heard {
     pub ago: Span,
 }
 
+/// One host that cannot be reached is that host's fault.
+const FEWEST_HOSTS: usize = 2;
+
+/// How many hosts were asked lately, where none of them could be reached.
+#[must_use]
+pub fn unreachable(heard: &[Heard]) -> Option<usize> {
+    let lately = || heard.iter().filter(|heard| heard.ago <= LATELY);
+    let asked = lately().count();
+    (asked >= FEWEST_HOSTS && lately().all(|heard| !heard.answered)).then_some(asked)
+}
+
 /// The part of an answer that rules judge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
@@ -48,4 +59,31 @@ pub struct Answer {
     pub length: Option<u64>,
     /// What the host asked us to wait.
     pub retry_after: Option<Span>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_us_when_two_hosts_or_more_were_asked_lately_and_none_could_be_reached() {
+        let heard = |hosts: &[(bool, u32)]| -> Vec<Heard> {
+            let heard = hosts.iter().enumerate().map(|(nth, (answered, seconds))| Heard {
+                host: format!("h{nth}.test"),
+                answered: *answered,
+                ago: Span::secs(*seconds),
+            });
+            heard.collect()
+        };
+        for (hosts, expected) in [
+            (&[][..], None),
+            (&[(false, 1)], None),
+            (&[(false, 1), (false, 100)], Some(2)),
+            (&[(false, 1), (false, 1), (true, 60)], None),
+            (&[(false, 1), (false, 1), (true, 180)], Some(2)),
+            (&[(false, 1), (false, 180)], None),
+        ] {
+            assert_eq!(unreachable(&heard(hosts)), expected, "{hosts:?}");
+        }
+    }
 }

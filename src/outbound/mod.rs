@@ -32,7 +32,7 @@ use ipnet::IpNet;
 use moka::sync::Cache;
 use url::{Host, Url};
 
-use crate::domain::Heard;
+use crate::domain::{Heard, Span};
 
 pub use error::OutboundError;
 pub use fetch::{Request, Response};
@@ -141,6 +141,12 @@ impl Outbound {
     #[must_use]
     pub fn heard(&self) -> Vec<Heard> {
         self.reach.heard()
+    }
+
+    /// How long ago one could be reached after none could be.
+    #[must_use]
+    pub fn reached_again(&self) -> Option<Span> {
+        self.reach.reached_again()
     }
 
     /// Waits for a slot to the host of `url`.

@@ -2,14 +2,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::time::Instant;
 use url::Url;
 
 use super::OutboundError;
-use crate::domain::{Heard, LATELY, Span};
+use crate::domain::{Heard, LATELY, Span, unreachable};
 
 /// Most hosts that are remembered. What says nothing any more gives way first, then what did not answer:
 /// many hosts that are gone must not hide one that is there.
@@ -43,14 +43,19 @@ impl Awaits {
 
 /// What is remembered of each host.
 #[derive(Debug, Default)]
-pub(super) struct Reach {
-    hosts: Mutex<HashMap<String, (Instant, bool)>>,
+pub(super) struct Reach(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    hosts: HashMap<String, (Instant, bool)>,
+    /// When one could be reached last after none could be.
+    reached_again: Option<Instant>,
 }
 
 impl Reach {
     /// The host of `url` was asked. Only what came of the way to it counts: what it answered does not,
     /// and what was refused here was not asked. Is it the first that could be reached, after none could
-    /// be lately? Then what is known of the others is of before.
+    /// be? Then what is known of the others is of before.
     pub(super) fn note<T>(&self, url: &Url, result: &Result<T, OutboundError>) -> bool {
         let answered = match result {
             Ok(_) => true,
@@ -60,13 +65,15 @@ impl Reach {
             Err(_) => return false,
         };
         let Some(host) = url.host_str() else { return false };
-        // A panic while the lock was held cannot leave the map half changed.
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let lately = |at: &Instant| now.duration_since(*at) <= LATELY.to_std();
-        let reached = |(at, answered): &(Instant, bool)| *answered && lately(at);
-        let is_first = answered && !hosts.is_empty() && !hosts.values().any(reached);
+        let mut known = self.lock();
+        let is_first = answered && unreachable(&known.heard(now)).is_some();
+        if is_first {
+            known.reached_again = Some(now);
+        }
+        let hosts = &mut known.hosts;
         if hosts.len() >= MOST_HOSTS && !hosts.contains_key(host) {
+            let lately = |at: &Instant| now.duration_since(*at) <= LATELY.to_std();
             let least = hosts.iter().min_by_key(|(_, (at, answered))| (lately(at), *answered, *at));
             let least = least.map(|(host, _)| host.clone());
             least.map(|least| hosts.remove(&least));
@@ -77,15 +84,33 @@ impl Reach {
 
     /// What is known of all of them.
     pub(super) fn heard(&self) -> Vec<Heard> {
-        let now = Instant::now();
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let heard = hosts.iter().map(|(host, (at, answered))| {
-            let ago = now.duration_since(*at).as_millis();
-            let ago = Span::millis(u32::try_from(ago).unwrap_or(u32::MAX));
-            Heard { host: host.clone(), answered: *answered, ago }
+        self.lock().heard(Instant::now())
+    }
+
+    /// How long ago one could be reached after none could be.
+    pub(super) fn reached_again(&self) -> Option<Span> {
+        self.lock().reached_again.map(|at| between(at, Instant::now()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // A panic while the lock was held cannot leave the map half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn heard(&self, now: Instant) -> Vec<Heard> {
+        let heard = self.hosts.iter().map(|(host, (at, answered))| Heard {
+            host: host.clone(),
+            answered: *answered,
+            ago: between(*at, now),
         });
         heard.collect()
     }
+}
+
+fn between(at: Instant, now: Instant) -> Span {
+    Span::millis(u32::try_from(now.duration_since(at).as_millis()).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -106,8 +131,14 @@ mod tests {
             reach.heard().into_iter().map(|heard| (heard.host, heard.answered)).collect()
         };
         assert_eq!(heard(&reach), [("a.test".to_owned(), false)]);
+        assert!(!reach.note(&url("a.test"), &Ok(())), "it was one host's fault");
+        for host in ["a.test", "b.test"] {
+            reach.note(&url(host), &failed);
+        }
+        assert_eq!(reach.reached_again(), None);
         assert!(reach.note(&url("a.test"), &Ok(())), "none could be reached before");
         assert!(!reach.note(&url("b.test"), &Ok(())), "one could");
+        assert!(reach.reached_again().is_some());
         reach.note(&url("b.test"), &failed);
         assert!(heard(&reach).contains(&("a.test".to_owned(), true)));
         for nth in 0..2 * MOST_HOSTS {

@@ -18,7 +18,7 @@ use crate::{
         select,
         view::OpenIncident,
     },
-    domain::Heard,
+    domain::{Heard, Span},
 };
 
 impl Index {
@@ -103,8 +103,14 @@ impl Index {
         (contracts, namespaces)
     }
 
-    /// What the contracts of a namespace may have in common, where this is what was `heard` of hosts.
-    pub fn family(&self, namespace: &str, heard: Vec<Heard>) -> Family {
+    /// What the contracts of a namespace may have in common, where this is what was `heard` of hosts, and
+    /// how long ago one was reached after none could be.
+    pub fn family(
+        &self,
+        namespace: &str,
+        heard: Vec<Heard>,
+        reached_again: Option<Span>,
+    ) -> Family {
         let state = self.lock();
         let here = |key: &Key| &*key.namespace == namespace;
         let incidents = || state.incidents.iter().filter(|(contract, _)| here(contract));
@@ -124,6 +130,7 @@ impl Index {
                 .map(|(key, silences)| (Arc::clone(&key.name), Arc::clone(silences)))
                 .collect(),
             heard,
+            reached_again,
         }
     }
 }

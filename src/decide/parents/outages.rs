@@ -20,7 +20,7 @@ use crate::{
         condition::whole_seconds,
         incident::{About, Cause, Egress, HostRef},
     },
-    domain::{Heard, LATELY, Span},
+    domain::{Heard, LATELY, Span, unreachable},
 };
 
 use super::{
@@ -28,12 +28,7 @@ use super::{
     members::{Members, most_frequent},
     open_about,
 };
-use crate::decide::{
-    escalation::REPEAT_EVERY,
-    hosts::{self, AGAIN},
-    silence::Silence,
-    view::sooner,
-};
+use crate::decide::{escalation::REPEAT_EVERY, hosts::AGAIN, silence::Silence, view::sooner};
 
 /// Once it is us no more, what is known of a host may be of before, or of a request that had left before:
 /// all contracts look again, but not sooner than after this, and spread over as long again.
@@ -58,7 +53,7 @@ pub(super) fn of(family: &Family, now: Timestamp) -> (Vec<Common<'_>>, Option<Ti
     let egress = egress(&all).filter(|egress| is_us(family, egress));
     // It may be seen in another namespace that it is us no more.
     let again = egress.as_ref().map(|_| AGAIN.after(now));
-    let was_us = was_us_until(family).filter(|until| SETTLES_AT_MOST.after(*until) > now);
+    let was_us = was_us_until(family, now).filter(|until| SETTLES_AT_MOST.after(*until) > now);
     // Of what nobody here can reach nothing is known: what is said of a host already stays said.
     let is_said_to_be_us = open_about(family, &About::Egress(Egress {})).is_some();
     let may_be_us = egress.is_some() || is_said_to_be_us;
@@ -73,10 +68,12 @@ pub(super) fn of(family: &Family, now: Timestamp) -> (Vec<Common<'_>>, Option<Ti
     (all, sooner(again, settles.then(|| AGAIN.after(now))))
 }
 
-/// When it was us last, as far as Incidents tell.
-fn was_us_until(family: &Family) -> Option<Timestamp> {
+/// When it was us last, as far as Incidents tell, and this process has seen: a person may have closed the
+/// Incident long before.
+fn was_us_until(family: &Family, now: Timestamp) -> Option<Timestamp> {
     let ours = all_about(family, &About::Egress(Egress {}));
-    ours.filter_map(|parent| Some(parent.incident.status.resolved_at.as_ref()?.0)).max()
+    let ours = ours.filter_map(|parent| Some(parent.incident.status.resolved_at.as_ref()?.0));
+    ours.chain(family.reached_again.map(|ago| ago.before(now))).max()
 }
 
 /// Was the host asked since it was us, until then, and gave no answer?
@@ -101,7 +98,7 @@ pub(super) fn look_again(family: &Family, cause: Cause) -> Vec<(Arc<str>, Span)>
 fn is_us(family: &Family, egress: &Common<'_>) -> bool {
     let answered = |heard: &Heard| heard.answered && heard.ago <= LATELY;
     let is_said = || open_about(family, &egress.about).is_some() || is_closed(family, egress);
-    hosts::unreachable(&family.heard).is_some() || (!family.heard.iter().any(answered) && is_said())
+    unreachable(&family.heard).is_some() || (!family.heard.iter().any(answered) && is_said())
 }
 
 fn egress<'a>(all: &[Waiting<'a>]) -> Option<Common<'a>> {

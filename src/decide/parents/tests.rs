@@ -376,6 +376,30 @@ fn it_is_us_and_not_the_hosts_while_none_can_be_reached() {
 }
 
 #[test]
+fn who_closed_an_outage_of_ours_is_called_for_no_host_before_it_was_asked_again() {
+    let down: &[_] = &[("cdn.test", false), ("other.test", false)];
+    let mut town = Town::new("");
+    town.silence("cdn.test", 1, Severity::Critical);
+    town.silence("other.test", 1, Severity::Critical);
+    town.hears(down);
+    town.lasts(600);
+    town.settle();
+    town.family.parents[0].incident.spec.close = true;
+    town.settle();
+    assert_eq!(town.states(), are(&[(EGRESS, State::Resolved)]));
+    town.now += 3_600;
+    // The first host is reached again, and what is heard of the other is of before.
+    town.hears(&[("cdn.test", true), ("other.test", false)]);
+    town.answers("cdn.test");
+    town.family.reached_again = Some(Span::secs(5));
+    assert_eq!(town.settle(), 0);
+    town.now += 60;
+    town.family.reached_again = Some(Span::secs(65));
+    town.settle();
+    assert_eq!(town.states(), are(&[(EGRESS, State::Resolved), (OTHER, State::Escalated)]));
+}
+
+#[test]
 fn what_nobody_has_asked_since_it_was_us_is_called_to_account_in_the_end() {
     let mut town = Town::new("");
     town.silence("cdn.test", 1, Severity::Critical);

@@ -348,6 +348,22 @@ fn an_incident_that_a_person_closes_is_said_to_be_resolved() {
 }
 
 #[test]
+fn what_a_person_closed_does_not_open_again_because_a_part_of_it_is_over() {
+    let mut world = world(&json!({}), TWICE);
+    hero(&mut world, Some(404));
+    world.assign(&with(|document| document["title"] = json!(7)));
+    world.later(MINUTE).settle();
+    let failing = |world: &World| world.incidents.last().unwrap().1.violations.len();
+    let opened = (world.incidents.len(), failing(&world));
+    assert_eq!(opened.1, 2, "{:?}", world.incidents.last().unwrap().1);
+    hero(&mut world, Some(200));
+    assert_eq!((world.incidents.len(), failing(&world)), opened, "it goes on for the rest");
+    world.incidents.last_mut().unwrap().1.close = true;
+    world.settle().run_for(Span::mins(60));
+    assert_eq!((world.incidents.len(), world.state()), (opened.0, State::Resolved));
+}
+
+#[test]
 fn what_a_person_closed_opens_again_for_another_document_than_the_last_that_it_was_about() {
     let published = |title: i32| with(|document| document["title"] = json!(title));
     let mut world = world(&json!({}), "incidents: {keepResolved: 0}");

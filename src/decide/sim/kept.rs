@@ -150,7 +150,7 @@ fn what_a_limit_counts_is_kept_to_the_second() {
 fn what_a_person_closed_is_kept_until_another_document_is_known_to_be_assigned() {
     let (mut view, mut ended) = last("");
     let digest = view.assigned_document().unwrap().digest().clone();
-    ended = EndedIncident { closed: true, digest, ..ended };
+    ended = EndedIncident { closed: Some(Box::default()), digest, ..ended };
     view.ended = vec![ended.clone()];
     let late = Span::mins(30 * 24 * 60).after(ended.ended_at.unwrap());
     assert_eq!(surplus(&view, late), (vec![], None));

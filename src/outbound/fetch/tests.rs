@@ -447,7 +447,9 @@ async fn when_the_first_host_is_reached_again_the_others_are_not_left_alone_any_
     let unreached = Err::<(), _>(OutboundError::Connect("http://gone.test".to_owned()));
     while client.quiet.admit(&gone).is_ok() {
         client.quiet.note(&gone, &unreached);
-        client.reach.note(&gone, &unreached);
+    }
+    for host in ["http://gone.test/", "http://other.test/"] {
+        client.reach.note(&parse(host).unwrap(), &unreached);
     }
     get(&client, &server.url("/")).await.unwrap();
     assert_eq!(client.quiet.admit(&gone), Ok(()), "it was us");
