@@ -430,7 +430,7 @@ fn hold(
     place: &Place,
     held: &Held,
 ) -> (Move, Option<Timestamp>) {
-    record.held(held);
+    record.gate_held(held);
     if held.reason == "DryRun" {
         record.conditions.remove(ConditionType::Approved);
         match shown::today(view, &record, place, Until::Replaced) {

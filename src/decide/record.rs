@@ -27,13 +27,15 @@ use crate::{
 };
 
 use super::{
-    Held, breakers,
+    Held,
+    breakers::{self, BREAKER_OPEN},
     busy::BUSY,
     delivered::Edge,
     diagnose,
     effects::{JOB_RUNNING, Then, is_of, put_on_record},
     escalation,
     gates::{self, SCHEMA_HELD},
+    hosts::EGRESS_BROKEN,
     limits,
     moves::{Move, Plan, STEPS_NOTED, summaries},
     pause::PAUSED,
@@ -54,6 +56,8 @@ const SLOW_PROBE: Span = Span::mins(10);
 const GIVEN_UP: &str = "PersonNeeded";
 /// What an Incident waits for while one of its steps waits.
 const WAITING_STEP: &str = "Wait";
+/// What it waits for where the plan stopped at a step that cannot be taken yet: `status.step`.
+const WAITING_AT_STEP: [&str; 5] = [WAITING_STEP, JOB_RUNNING, BUSY, EGRESS_BROKEN, BREAKER_OPEN];
 /// What it waits for while what is served is not seen at the edge.
 const WAITING_EDGE: &str = "Edge";
 /// The longest wait before a step asks again.
@@ -468,6 +472,15 @@ impl<'a> Record<'a> {
         self.next = held.until;
     }
 
+    /// A gate is shut.
+    pub(super) fn gate_held(&mut self, held: &Held) {
+        if WAITING_AT_STEP.contains(&held.reason) {
+            // No plan was tried: a step of an earlier attempt must not pass for where this one stopped.
+            self.status.step.clear();
+        }
+        self.held(held);
+    }
+
     /// A step of the attempt under way cannot be taken yet.
     pub(super) fn step_held(&mut self, held: &Held, step: String) {
         if !step.is_empty() {
@@ -481,7 +494,7 @@ impl<'a> Record<'a> {
     /// How many of the plan's steps come up to the one that the plan stopped at in this attempt: the time
     /// of the `wait` steps among them is over.
     pub(super) fn waited(&self) -> usize {
-        if ![WAITING_STEP, JOB_RUNNING, BUSY].contains(&self.status.waiting.as_str()) {
+        if !WAITING_AT_STEP.contains(&self.status.waiting.as_str()) {
             return 0;
         }
         let steps = self.incident.spec.plan.iter().flat_map(|segment| &segment.steps);

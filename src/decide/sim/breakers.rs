@@ -43,6 +43,23 @@ fn a_source_that_others_asked_in_vain_is_not_asked_until_its_time_and_then_it_he
 }
 
 #[test]
+fn a_wait_that_is_over_is_not_waited_for_again_while_a_breaker_is_open() {
+    let mut world = down(
+        "[{name: pause, wait: {for: 5s}}, {name: refetch, refetchSource: {}}, \
+          {name: repair, patch: {ops: [{op: remove, path: /nothing}]}}]",
+    );
+    asked_in_vain(&mut world, 5);
+    world.policies[0].spec.breaker = serde_saphyr::from_str("{openFor: 5m}").unwrap();
+    world.settle().run_for(Span::secs(8));
+    assert_eq!((world.state(), waiting(&world)), (State::Held, "BreakerOpen"));
+    let writes = world.writes;
+    for _ in 0..4 {
+        world.later(Span::mins(1)).settle();
+    }
+    assert_eq!((world.writes, waiting(&world), world.tries()), (writes, "BreakerOpen", 0));
+}
+
+#[test]
 fn who_does_not_try_waits_for_what_comes_of_it_and_who_tries_in_vain_opens_it_again() {
     let mut world = down(REFETCH);
     asked_in_vain(&mut world, 5);

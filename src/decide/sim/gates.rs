@@ -254,6 +254,47 @@ fn while_nothing_outside_can_be_reached_no_workload_is_acted_on_for_a_source_tha
     assert_eq!(world.incidents[0].2.effects.len(), 1);
 }
 
+/// A source outside that nobody can reach, behind a `wait`, and `more` steps behind it.
+fn waits_for_a_source_outside(more: &str) -> World {
+    let steps = format!(
+        "[{{name: pause, wait: {{for: 30s}}}}, {{name: refetch, refetchSource: {{}}}}{more}]"
+    );
+    let mut world = super::effects::down(&steps);
+    world.contract["source"] = json!({
+        "url": "https://cms.test/uk.json",
+        "workloadRef": {"kind": "Deployment", "name": "catalog"},
+    });
+    world.source = None;
+    world
+}
+
+#[test]
+fn a_wait_that_is_over_is_not_waited_for_again_while_nothing_outside_can_be_reached() {
+    let mut world = waits_for_a_source_outside(", {name: restart, restartWorkload: {}}");
+    world.heard = nothing_reached();
+    world.settle();
+    assert_eq!(waiting(&world), "Wait");
+    world.run_for(Span::secs(40));
+    assert_eq!((world.state(), waiting(&world)), (State::Held, "EgressBroken"));
+    let writes = world.writes;
+    world.run_for(Span::mins(5));
+    assert_eq!((world.state(), waiting(&world), world.tries()), (State::Held, "EgressBroken", 0));
+    assert_eq!(world.writes, writes, "not quiet");
+}
+
+#[test]
+fn the_next_attempt_waits_although_a_gate_was_shut_before_it() {
+    let mut world = waits_for_a_source_outside("");
+    world.settle().run_for(Span::secs(31));
+    assert_eq!((waiting(&world), world.tries()), ("Backoff", 1));
+    world.heard = nothing_reached();
+    world.settle().run_for(Span::secs(40));
+    assert_eq!((waiting(&world), world.tries()), ("EgressBroken", 1));
+    world.heard[0].answered = true;
+    world.run_for(Span::secs(31));
+    assert_eq!((waiting(&world), world.tries()), ("Wait", 1));
+}
+
 #[test]
 fn hosts_that_are_gone_do_not_hold_a_step_that_needs_another_until_that_was_asked_in_vain_too() {
     let mut world = World::new(&document(&json!("good")));
