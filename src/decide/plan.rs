@@ -260,10 +260,14 @@ fn compose(
                 }
                 Ok(None) => {}
             }
+            if let Some(held) = kept_from(view, segment, step, attempting, &holds) {
+                tried.push(Tried { outcome: StepOutcome::Skipped, ..failed(step, &held.message) });
+                return waits(view, held, step.name.clone(), nothing(step_name, tried, None));
+            }
             step_name.clone_from(&step.name);
             holds.reached.clone_from(&step.name);
             if step.kind.is_effect() {
-                match effect(view, segment, step, attempting, holds.unasked(), now) {
+                match effect(view, segment, step, attempting, now) {
                     Err(outcome) => return *outcome,
                     Ok(turn) => tried.push(in_segment(turn)),
                 }
@@ -275,8 +279,7 @@ fn compose(
             match hindered(view, &never, segments, segment, step, attempting) {
                 Err(outcome) => return *outcome,
                 Ok(Some(why)) => {
-                    let outcome = outcome_of(view, step);
-                    tried.push(Tried { outcome, ..failed(step, &why) });
+                    tried.push(Tried { outcome: outcome_of(view, step), ..failed(step, &why) });
                     continue;
                 }
                 Ok(None) => {}
@@ -307,10 +310,7 @@ fn compose(
                         current = better;
                         ops.extend(proposed);
                         tried.push(done(step, StepOutcome::Changed));
-                        if !failing_of(&current, &segment.rules).is_empty() {
-                            // The rest may have been left because nobody could look.
-                            holds.add(step, unlooked(view, step, now));
-                        }
+                        holds.add(step, left_unlooked(view, &current, segment, step, now));
                         continue;
                     }
                     Ok(None) => "what it proposes makes nothing better".to_owned(),
@@ -331,6 +331,8 @@ fn compose(
     }
     concluded(view, current, ops, step_name, tried, holds, now)
 }
+
+const STILL_FAILS: &str = "what the steps made of it still fails";
 
 /// What holds steps of a plan, and how far it went on all the same.
 #[derive(Default)]
@@ -361,6 +363,18 @@ fn unlooked(view: &View, step: &Step, now: Timestamp) -> Option<Held> {
     busy::unasked(asked).map(|doubt| busy::held(view, &doubt.message, now))
 }
 
+/// Was something left by `step`, which may be because there was no room to look?
+fn left_unlooked(
+    view: &View,
+    current: &Judged,
+    segment: &Segment,
+    step: &Step,
+    now: Timestamp,
+) -> Option<Held> {
+    let is_mended = failing_of(current, &segment.rules).is_empty();
+    unlooked(view, step, now).filter(|_| !is_mended)
+}
+
 /// What came of all steps together.
 fn concluded(
     view: &View,
@@ -379,16 +393,21 @@ fn concluded(
         return Outcome::Candidate(Candidate { document, ops, step, tried, origin });
     }
     let Holds { held, reached } = holds;
-    if let Some(doubt) = busy::unjudged(&current).filter(|_| !ops.is_empty()) {
-        let held = busy::held(view, &doubt.message, now);
-        return Outcome::Held { held, step: reached };
+    let unjudged = busy::unjudged(&current).filter(|_| !ops.is_empty());
+    let unjudged = unjudged.map(|doubt| busy::held(view, &doubt.message, now));
+    let still = unjudged.as_ref().map_or(STILL_FAILS, |held| held.message.as_str());
+    let spent = nothing(step, tried, Some(still).filter(|_| !ops.is_empty()));
+    match unjudged.or_else(|| held.into_iter().reduce(breakers::sooner)) {
+        Some(held) => waits(view, held, reached, spent),
+        None => spent,
     }
+}
+
+/// What holds a plan is waited for. Where the source was asked in this very look that was an attempt,
+/// though: who only waits comes back soon, and asks it again.
+fn waits(view: &View, held: Held, step: String, spent: Outcome) -> Outcome {
     let is_asked = view.source.is_some() && busy::unasked(view.source.as_ref()).is_none();
-    // Where something was asked in vain, that is an attempt, and the next one waits for longer.
-    match held.into_iter().reduce(breakers::sooner).filter(|_| !is_asked) {
-        Some(held) => Outcome::Held { held, step: reached },
-        None => nothing(step, tried, !ops.is_empty()),
-    }
+    if is_asked { spent } else { Outcome::Held { held, step } }
 }
 
 /// Why it is not the turn of a step now.
@@ -449,10 +468,10 @@ fn asks(
 }
 
 /// No step led to a document that may be served, although some may have changed something.
-fn nothing(step: String, tried: Vec<Tried>, changed: bool) -> Outcome {
+/// `still` says what is wrong with what they made of it.
+fn nothing(step: String, tried: Vec<Tried>, still: Option<&str>) -> Outcome {
     let mut why = whys(&tried);
-    if changed {
-        let still = "what the steps made of it still fails";
+    if let Some(still) = still {
         why = if why.is_empty() { still.to_owned() } else { format!("{why}; {still}") };
     }
     if why.is_empty() {
@@ -461,23 +480,33 @@ fn nothing(step: String, tried: Vec<Tried>, changed: bool) -> Outcome {
     Outcome::None { step, why, tried, escalate: false }
 }
 
+/// What keeps an effect step from being begun: it would be done because something is not known that nobody
+/// has asked for.
+fn kept_from(
+    view: &View,
+    segment: &Segment,
+    step: &Step,
+    attempting: Attempting,
+    holds: &Holds,
+) -> Option<Held> {
+    let may_act = step.kind.is_effect()
+        && attempting.attempt().is_none_or(|attempt| !attempt.is_probe)
+        && !has_begun(view, segment, step, attempting);
+    holds.unasked().filter(|_| may_act).cloned()
+}
+
 /// The turn of an effect step: what came of it, or what has to happen before the plan goes on.
 fn effect(
     view: &View,
     segment: &Segment,
     step: &Step,
     attempting: Attempting,
-    unasked: Option<&Held>,
     now: Timestamp,
 ) -> Result<Tried, Box<Outcome>> {
     if attempting.attempt().is_some_and(|attempt| attempt.is_probe) {
         return Ok(failed(step, "the attempts are spent"));
     }
     let held = |held| Err(Box::new(Outcome::Held { held, step: step.name.clone() }));
-    if let Some(unasked) = unasked.filter(|_| !has_begun(view, segment, step, attempting)) {
-        // It would be done because something is not known that nobody has asked for.
-        return held(unasked.clone());
-    }
     let turn = match (attempting.attempt(), &view.incident) {
         (Some(attempt), Some(incident)) => {
             Some(effects::turn(view, incident, segment, step, attempt.number, now))

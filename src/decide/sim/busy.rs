@@ -5,7 +5,11 @@ use super::{
     *,
 };
 use crate::{
-    api::{RESET, contract::CheckResult, incident::EffectOutcome},
+    api::{
+        RESET,
+        contract::CheckResult,
+        incident::{EffectOutcome, StepOutcome},
+    },
     decide::delivered::{self, Edge},
 };
 
@@ -333,6 +337,57 @@ fn nothing_is_acted_on_for_the_part_that_a_step_could_not_mend_because_there_was
     let served = world.served_value();
     let expected = ["fallback", "logo"].map(|name| json!(format!("https://cdn.test/{name}.png")));
     assert_eq!([&served["hero"], &served["logo"]], [&expected[0], &expected[1]]);
+}
+
+#[test]
+fn a_source_that_makes_a_document_is_not_asked_each_second_for_one_whose_assets_find_no_room() {
+    let mut world = up(REFETCH);
+    world.no_room = false;
+    world.contract["source"]["method"] = json!("POST");
+    let other = with(|document| document["hero"] = json!("https://cdn.test/other.png"));
+    world.source = Some(other.clone());
+    world.no_room_for = Some("other");
+    world.assign(&good());
+    world.asset("hero", Some(404));
+    world.settle();
+    assert_eq!((status(&world).waiting.as_str(), world.tries()), ("Backoff", 1));
+    let message = &status(&world).attempts[0].message;
+    assert!(message.ends_with(&no_room().message), "{message}");
+    world.run_for(Span::mins(1));
+    assert_eq!((world.state(), world.tries(), world.asked_source), (State::Escalated, 2, 2));
+    let writes = world.writes;
+    world.run_for(Span::mins(3));
+    assert_eq!((world.writes, world.asked_source), (writes, 2), "not quiet");
+    world.no_room_for = None;
+    world.run_for(Span::mins(10));
+    assert_eq!((world.state(), world.asked_source), (State::Mitigated, 3));
+    assert_eq!(world.served_value(), other);
+}
+
+#[test]
+fn a_source_that_does_not_answer_is_not_asked_each_second_while_a_revision_finds_no_room() {
+    let mut world = down(
+        "[{name: refetch, refetchSource: {}}, {name: restore, restoreRevision: {}}, \
+          {name: restart, restartWorkload: {}}]",
+    );
+    world.workload.as_mut().unwrap().wanted = 1;
+    world.no_room_for = Some("hero");
+    world.assign(&with(|document| {
+        document["title"] = json!(7);
+        document["hero"] = json!("https://cdn.test/other.png");
+    }));
+    world.settle();
+    assert_eq!((status(&world).waiting.as_str(), world.tries()), ("Backoff", 1));
+    let taken = status(&world).attempts[0].steps.iter().map(|taken| taken.outcome);
+    let expected = [StepOutcome::Unavailable, StepOutcome::Skipped, StepOutcome::Skipped];
+    assert_eq!(taken.collect::<Vec<_>>(), expected);
+    world.run_for(Span::mins(1));
+    // Once before the Incident was on record, and once in each attempt.
+    assert_eq!((world.state(), world.tries(), world.asked_source), (State::Escalated, 2, 3));
+    assert_eq!((status(&world).calls.len(), world.acts.len()), (2, 0));
+    let writes = world.writes;
+    world.run_for(Span::mins(3));
+    assert_eq!((world.writes, world.asked_source), (writes, 3), "not quiet");
 }
 
 #[test]
