@@ -39,8 +39,9 @@ crds: ## Write the CustomResourceDefinitions into crds/ and into the chart
 	cargo run --quiet -- crds --out crds
 	cargo run --quiet -- crds --out charts/kintsugi/files/crds
 
-docs: ## Write the API reference from the types into docs/api.md
-	cargo run --quiet -- reference > docs/api.md
+docs: ## Write the pages that are made from the code: docs/api.md, docs/metrics.md
+	cargo run --quiet -- reference api > docs/api.md
+	cargo run --quiet -- reference metrics > docs/metrics.md
 
 image: ## Build the static binary and the container image target/kintsugi.oci.tar, and run it once
 	deploy/image.sh

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::{api, config::Config, controllers, telemetry};
+use crate::{api, config::Config, controllers, metrics, telemetry};
 
 /// Keeps the JSON documents of UI widgets healthy.
 #[derive(Debug, Parser)]
@@ -30,8 +30,21 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
-    /// Print the API reference as Markdown
-    Reference,
+    /// Print a page of the documentation that is made from the code, as Markdown
+    Reference {
+        /// Which
+        #[arg(value_enum, default_value_t)]
+        page: Page,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Page {
+    /// The fields of all kinds
+    #[default]
+    Api,
+    /// What is served at /metrics
+    Metrics,
 }
 
 impl Cli {
@@ -41,7 +54,7 @@ impl Cli {
         let outcome = match self.command {
             Command::Run(config) => run(*config),
             Command::Crds { out } => crds(out.as_deref()),
-            Command::Reference => reference(),
+            Command::Reference { page } => reference(page),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -80,6 +93,10 @@ fn crds(out: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn reference() -> anyhow::Result<()> {
-    write!(std::io::stdout(), "{}", api::reference::markdown()?).context("writing")
+fn reference(page: Page) -> anyhow::Result<()> {
+    let text = match page {
+        Page::Api => api::reference::markdown()?,
+        Page::Metrics => metrics::table::markdown(),
+    };
+    write!(std::io::stdout(), "{text}").context("writing")
 }

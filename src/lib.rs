@@ -10,7 +10,8 @@
 //! decide        all decisions, pure: merge, judge, publish, plan, Incidents, status
 //! outbound      the only HTTP client for what is not the API server: guard, limits, probes
 //! config  telemetry   settings and logs; traces are in `controllers`
-//! http          liveness and readiness
+//! metrics       what is counted, for Prometheus
+//! http          liveness, readiness, metrics
 //! controllers   observe -> decide -> perform: the only room that talks to the API server
 //! cli  main     the command line
 //! ```
@@ -41,6 +42,7 @@
 //! - the cost gates: [`rules::cost`], [`rules::cel`]
 //! - what may be connected to: [`outbound`]
 //! - who leads: [`controllers::leader`]
+//! - what is counted: [`metrics::table`]
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -51,6 +53,7 @@ pub mod controllers;
 pub mod decide;
 pub mod domain;
 pub mod http;
+pub mod metrics;
 pub mod outbound;
 pub mod rules;
 pub mod steps;

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Each room and the rooms that it may know; nothing else.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("rules", &["domain"]),
     ("steps", &["domain"]),
@@ -18,9 +18,13 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("outbound", &["domain"]),
     ("config", &["domain", "outbound"]),
     ("telemetry", &["config"]),
-    ("http", &[]),
-    ("controllers", &["domain", "rules", "steps", "api", "decide", "outbound", "config", "http"]),
-    ("cli", &["api", "config", "controllers", "telemetry"]),
+    ("metrics", &["domain"]),
+    ("http", &["metrics"]),
+    (
+        "controllers",
+        &["domain", "rules", "steps", "api", "decide", "outbound", "config", "metrics", "http"],
+    ),
+    ("cli", &["api", "config", "controllers", "metrics", "telemetry"]),
 ];
 
 const PURE: [&str; 5] = ["domain", "rules", "steps", "api", "decide"];

@@ -32,6 +32,13 @@ fn the_api_reference_is_fresh() {
     assert!(stored.unwrap_or_default() == fresh, "docs/api.md is stale: run `make docs`");
 }
 
+#[test]
+fn the_page_about_metrics_is_fresh() {
+    let stored = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md"));
+    let fresh = kintsugi::metrics::table::markdown();
+    assert!(stored.unwrap_or_default() == fresh, "docs/metrics.md is stale: run `make docs`");
+}
+
 /// Whoever reads a reason in a condition finds in the page what to do.
 #[test]
 fn each_reason_for_which_a_contract_or_a_policy_stalls_is_in_the_operations_page() {

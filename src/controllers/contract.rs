@@ -12,7 +12,7 @@ use tracing::{debug, error, warn};
 use kube::core::error_boundary::InvalidObject;
 
 use super::{
-    Ctx, Error, Key, Seen, observe, parents, perform,
+    Ctx, Error, Key, Seen, measure, observe, parents, perform,
     queue::{LONGEST_BACKOFF, backoff},
 };
 use crate::{
@@ -44,7 +44,10 @@ pub async fn work(ctx: Arc<Ctx>) {
 
 async fn look(ctx: &Ctx, key: &Key) -> Result<Next, Error> {
     let Some(seen) = observe::contract(ctx, key).await? else { return Ok(Next::Changed) };
-    let outcome = match Box::pin(reconcile(ctx, &seen)).await {
+    let began = Instant::now();
+    let outcome = Box::pin(reconcile(ctx, &seen)).await;
+    measure::looked(ctx, began.elapsed(), &outcome);
+    let outcome = match outcome {
         Err(Error::Stalled(stall)) => stall_contract(ctx, &seen, &stall).await,
         outcome => outcome,
     };

@@ -11,7 +11,7 @@ use k8s_openapi::{
 use kube::{Api, Resource, ResourceExt as _, api::PostParams};
 use tracing::{debug, info, warn};
 
-use super::{Ctx, Error, Key, Seen};
+use super::{Ctx, Error, Key, Seen, measure};
 use crate::{
     api::Incident,
     decide::{signal::Signal, view::View},
@@ -28,9 +28,11 @@ pub async fn say(ctx: &Ctx, seen: &Seen, view: &View, signal: &Signal) {
     } else {
         info!(contract = %seen.key, incident = signal.incident, trace_id, reason = %signal.reason, "{}", signal.note);
     }
-    if let (Some(open), Some(_)) = (&view.incident, &signal.incident) {
+    let open = view.incident.as_ref().filter(|_| signal.incident.is_some());
+    if let Some(open) = open {
         ctx.traces.say(open, signal, ctx.now());
     }
+    measure::happened(ctx, &seen.key.namespace, open, signal, trace_id);
     let incident = signal.incident.as_ref().map(|name| ObjectReference {
         name: Some(name.clone()),
         ..reference_to_kind::<Incident>(&seen.key.namespace)
@@ -49,6 +51,7 @@ pub async fn say_of_incident(ctx: &Ctx, incident: &Incident, signal: &Signal) {
     } else {
         info!(incident = %key, reason = %signal.reason, "{}", signal.note);
     }
+    measure::happened(ctx, &key.namespace, None, signal, "");
     let mut event = event(ctx, reference(incident), signal);
     event.metadata.name = Some(name_in(&key.name, &incident.uid().unwrap_or_default(), signal));
     write(ctx, &key.namespace, &event).await;
@@ -59,7 +62,10 @@ async fn write(ctx: &Ctx, namespace: &str, event: &Event) {
     let events: Api<Event> = Api::namespaced(ctx.client.clone(), namespace);
     match ctx.write(&attempted, events.create(&PostParams::default(), event)).await {
         Ok(_) | Err(Error::Conflict { .. }) => {}
-        Err(error) => debug!(%error, "an Event was dropped"),
+        Err(error) => {
+            ctx.metrics.event_dropped();
+            debug!(%error, "an Event was dropped");
+        }
     }
 }
 

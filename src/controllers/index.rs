@@ -9,6 +9,7 @@
 //! boxed text without spare room, and no map where there is mostly one thing.
 
 mod around;
+mod census;
 mod contracts;
 mod incidents;
 mod parents;
@@ -33,6 +34,7 @@ use crate::{
     decide::{breakers::Calls, select::Policy, silence::Silence},
 };
 
+pub use census::Counts;
 pub use contracts::MOST_HELD;
 pub use served::{ServedBytes, ServedObject};
 

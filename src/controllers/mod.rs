@@ -11,6 +11,7 @@ pub mod events;
 pub mod index;
 pub mod job;
 pub mod leader;
+pub mod measure;
 pub mod names;
 pub mod observe;
 pub mod parents;
@@ -45,6 +46,7 @@ use crate::{
     config::Config,
     decide::Stall,
     domain::Told,
+    metrics::Metrics,
     outbound::{Outbound, Prober},
 };
 
@@ -136,6 +138,8 @@ pub struct Ctx {
     pub traces: Arc<traces::Traces>,
     /// Looks at assets through it.
     pub prober: Prober,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Ctx {
@@ -148,7 +152,7 @@ impl Ctx {
 }
 
 /// What went wrong, by what it means for the look at hand.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::AsRefStr)]
 pub enum Error {
     /// A person must act; said in the contract's status.
     #[error(transparent)]

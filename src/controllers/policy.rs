@@ -60,6 +60,11 @@ impl Policies {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many wait for somebody to look at them, and how many for their time.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.queue.waiting()
+    }
+
     /// Hands out no more work.
     pub fn close(&self) {
         self.queue.close();

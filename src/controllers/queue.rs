@@ -118,6 +118,13 @@ impl Queue {
         }
     }
 
+    /// How many keys wait for somebody to work on them, and how many for their time.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.ready.len(), state.later.len())
+    }
+
     fn has_room(&self, most: usize) -> bool {
         let state = self.lock();
         state.closed || state.ready.len() <= most

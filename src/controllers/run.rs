@@ -22,7 +22,7 @@ use super::{
     echo::Echoes,
     index::Index,
     leader::Leader,
-    observe, parents,
+    measure, observe, parents,
     policy::{self, Policies},
     queue::Queue,
     traces::Traces,
@@ -31,6 +31,7 @@ use super::{
 use crate::{
     config::Config,
     http::{self, Health},
+    metrics::Metrics,
     outbound::{Outbound, Prober},
 };
 
@@ -46,7 +47,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let traces = Arc::new(Traces::new(config.otlp_endpoint.as_deref(), &config.identity)?);
     let leader = Arc::new(Leader::new(&config));
     let health = Arc::new(Health::default());
-    let server = http::serve(config.listen, Arc::clone(&health), shutdown.clone()).await?;
+    let metrics = Arc::new(Metrics::default());
+    let said = (Arc::clone(&health), Arc::clone(&metrics));
+    let server = http::serve(config.listen, said.0, said.1, shutdown.clone()).await?;
     let election = tokio::spawn({
         let (leader, client) = (Arc::clone(&leader), client.clone());
         // The lease is given up only after the last write, so it has a token of its own.
@@ -60,7 +63,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             Arc::clone(&leader),
             outbound,
             Arc::clone(&traces),
-            health,
+            (health, metrics),
             shutdown.clone(),
         );
         async move {
@@ -104,7 +107,7 @@ async fn work(
     leader: Arc<Leader>,
     outbound: Arc<Outbound>,
     traces: Arc<Traces>,
-    health: Arc<Health>,
+    (health, metrics): (Arc<Health>, Arc<Metrics>),
     shutdown: CancellationToken,
 ) {
     let mut leading = leader.watch();
@@ -132,14 +135,17 @@ async fn work(
             traces: Arc::clone(&traces),
             prober: Prober::new(Arc::clone(&outbound)),
             outbound: Arc::clone(&outbound),
+            metrics: Arc::clone(&metrics),
         });
         let spell = shutdown.child_token();
+        measure::begin(&ctx);
         let lead = lead(&ctx, &health, &spell);
         tokio::select! {
             () = lead => return,
             _ = leading.wait_for(|leading| !*leading) => {
                 warn!("leadership was lost; all work is dropped");
                 health.listed(false);
+                measure::end(&ctx);
                 spell.cancel();
             }
         }

@@ -41,6 +41,7 @@ pub mod select;
 mod shown;
 pub mod signal;
 pub mod silence;
+pub mod standing;
 pub mod status;
 pub mod symptoms;
 pub mod undo;

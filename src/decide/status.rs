@@ -22,6 +22,7 @@ use super::{
     escalation, pause,
     pin::{self, Pinned, Standing},
     publish::{overwritten_by, withheld_because},
+    standing::ServingReason,
     validate::RuleResult,
     view::{Assigned, OpenIncident, Served, View, sooner},
 };
@@ -33,9 +34,6 @@ const TEXTS_MAX: usize = 12 * 1024;
 
 /// The reason where the edge does not show what is served.
 pub const STALE_AT_EDGE: &str = "StaleAtEdge";
-
-/// The reason where a person pinned what is served.
-const PINNED: &str = "Pinned";
 
 /// The status that follows from the facts, given the one stored before.
 #[must_use]
@@ -353,7 +351,7 @@ fn set_conditions(
     conditions.set(
         ConditionType::Serving,
         serving.is_serving,
-        serving.reason,
+        serving.reason.as_str(),
         &serving.message,
         generation,
         now,
@@ -458,7 +456,9 @@ fn set_pinned(view: &View, serving: &ServingState, conditions: &mut Conditions, 
             conditions.remove(ConditionType::Pinned);
             return;
         }
-        Standing::Holds(_) if serving.reason == PINNED => (true, PINNED, serving.message.clone()),
+        Standing::Holds(_) if serving.is(ServingReason::Pinned) => {
+            (true, ServingReason::Pinned.as_str(), serving.message.clone())
+        }
         Standing::Holds(_) => (false, "PinPending", "it is not served yet".to_owned()),
         Standing::Over(until) => {
             (false, "PinOver", format!("annotation {PIN}: its time was over at {until}; remove it"))
@@ -502,8 +502,14 @@ fn validity(results: &[RuleResult]) -> Validity {
 
 struct ServingState {
     is_serving: bool,
-    reason: &'static str,
+    reason: ServingReason,
     message: String,
+}
+
+impl ServingState {
+    fn is(&self, reason: ServingReason) -> bool {
+        self.reason == reason
+    }
 }
 
 fn serving(
@@ -522,47 +528,55 @@ fn serving(
             "the served ConfigMap belongs to {owner}; set serve.adopt: true to take it over, or \
              serve elsewhere"
         );
-        return state(false, "ServeNotOwned", &message);
+        return state(false, ServingReason::ServeNotOwned, &message);
     }
     if view.served == Served::NotServed {
-        return state(false, "WatchOnly", "serve.none is set: the document is watched only");
+        return state(
+            false,
+            ServingReason::WatchOnly,
+            "serve.none is set: the document is watched only",
+        );
     }
     let Some(served) = status.document.as_ref().and_then(|d| d.served.as_ref()) else {
         let why = withheld_because(view)
             .unwrap_or_else(|| "there has been no valid document yet".to_owned());
-        return state(false, "None", &format!("nothing is served: {why}"));
+        return state(false, ServingReason::None, &format!("nothing is served: {why}"));
     };
     let pinned = pin::in_force(view, now).filter(|pinned| pinned.digest == served.digest);
     if let Some(Pinned { digest, until, .. }) = pinned {
         let message =
             format!("document {} is served until {until} by annotation {PIN}", digest.short());
-        return state(true, PINNED, &message);
+        return state(true, ServingReason::Pinned, &message);
     }
     if view.serves_assigned() {
         return match valid {
             Validity::Unknown { why, .. } => state(
                 true,
-                "AssignedUnverified",
+                ServingReason::AssignedUnverified,
                 &format!("the assigned document is served; not everything could be checked: {why}"),
             ),
-            Validity::Valid => state(true, "Assigned", "the assigned document is served"),
+            Validity::Valid => {
+                state(true, ServingReason::Assigned, "the assigned document is served")
+            }
             Validity::Invalid(why) => state(
                 true,
-                "Assigned",
+                ServingReason::Assigned,
                 &format!("the assigned document is served, but no longer passes: {why}"),
             ),
         };
     }
     let kept = format!("document {} stays served", served.digest.short());
     match withheld_because(view) {
-        Some(why) if served.origin == Origin::Assigned => {
-            state(true, "Withheld", &format!("the assigned document is withheld: {why}; {kept}"))
-        }
+        Some(why) if served.origin == Origin::Assigned => state(
+            true,
+            ServingReason::Withheld,
+            &format!("the assigned document is withheld: {why}; {kept}"),
+        ),
         _ => {
             let reason = match served.origin {
-                Origin::Repaired | Origin::Source => "Repaired",
-                Origin::Fallback => "Fallback",
-                Origin::Assigned | Origin::History | Origin::Pinned => "LastKnownGood",
+                Origin::Repaired | Origin::Source => ServingReason::Repaired,
+                Origin::Fallback => ServingReason::Fallback,
+                Origin::Assigned | Origin::History | Origin::Pinned => ServingReason::LastKnownGood,
             };
             state(true, reason, &kept)
         }
@@ -608,8 +622,8 @@ fn ready(view: &View, valid: &Validity, serving: &ServingState) -> ReadyState {
             "a valid document waits for spec.suspend to end".to_owned(),
             false,
         ),
-        (Validity::Valid, _) if serving.reason == PINNED => {
-            state(false, PINNED, serving.message.clone(), false)
+        (Validity::Valid, _) if serving.is(ServingReason::Pinned) => {
+            state(false, serving.reason.as_str(), serving.message.clone(), false)
         }
         (Validity::Valid, _) => state(
             false,

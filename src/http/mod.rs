@@ -1,4 +1,4 @@
-//! What is served over HTTP: liveness and readiness.
+//! What is served over HTTP: liveness, readiness, metrics.
 //!
 //! Knows: the router and how it stops. Must not know: anything that writes.
 
@@ -8,10 +8,18 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+use crate::metrics::{MEDIA_TYPE, Metrics};
 
 /// How the last round of the election ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,11 +78,19 @@ impl Health {
 }
 
 /// The routes.
-pub fn router(health: Arc<Health>) -> Router {
+pub fn router(health: Arc<Health>, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
         .with_state(health)
+        .merge(Router::new().route("/metrics", get(scrape)).with_state(metrics))
+}
+
+async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
+    match metrics.text() {
+        Ok(text) => ([(CONTENT_TYPE, MEDIA_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
@@ -88,15 +104,16 @@ async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str)
 pub async fn serve(
     listen: SocketAddr,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<JoinHandle<()>> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("--listen: cannot listen on {listen}"))?;
     let address = listener.local_addr().context("--listen: no address")?;
-    info!(%address, "serving /livez and /readyz");
+    info!(%address, "serving /livez, /readyz and /metrics");
     Ok(tokio::spawn(async move {
-        let server = axum::serve(listener, router(health))
+        let server = axum::serve(listener, router(health, metrics))
             .with_graceful_shutdown(shutdown.cancelled_owned());
         if let Err(error) = server.await {
             warn!(%error, "the HTTP server failed");

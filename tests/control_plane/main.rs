@@ -19,6 +19,7 @@ mod effects;
 mod healing;
 mod jobs;
 mod leadership;
+mod metrics;
 mod outages;
 mod ownership;
 mod parents;

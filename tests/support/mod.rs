@@ -393,17 +393,33 @@ impl Operator {
     }
 
     /// Waits until its own HTTP server answers as `expected` at `path`.
-    #[expect(clippy::disallowed_methods, reason = "what is asked is the operator itself")]
     pub async fn answers(&self, path: &str, expected: (u16, &str)) {
+        let expected = (expected.0, expected.1.to_owned());
+        let is_it = |answer: &(u16, String)| *answer == expected;
+        self.asked_until(path, is_it, &format!("{expected:?}")).await;
+    }
+
+    /// Its metrics, once they hold all of `rows`.
+    pub async fn scrape(&self, rows: &[&str]) -> String {
+        let has_all = |(_, text): &(u16, String)| rows.iter().all(|row| text.contains(row));
+        self.asked_until("/metrics", has_all, &rows.join("\n")).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "what is asked is the operator itself")]
+    async fn asked_until(
+        &self,
+        path: &str,
+        is_it: impl Fn(&(u16, String)) -> bool,
+        expected: &str,
+    ) -> String {
         let listens = self.logs("serving /livez");
         let url = format!("http://{}{path}", listens["address"].as_str().unwrap());
-        let mut last = String::new();
+        let mut last = (0, String::new());
         let asking = async {
             loop {
                 let answer = reqwest::get(&url).await.unwrap();
-                let status = answer.status().as_u16();
-                last = format!("{status} {}", answer.text().await.unwrap());
-                if last == format!("{} {}", expected.0, expected.1) {
+                last = (answer.status().as_u16(), answer.text().await.unwrap());
+                if is_it(&last) {
                     return;
                 }
                 // There is nothing to watch that would tell when to ask again.
@@ -411,7 +427,8 @@ impl Operator {
             }
         };
         let came = timeout(PATIENCE, asking).await;
-        assert!(came.is_ok(), "{path} answers {last}, and should {expected:?}");
+        assert!(came.is_ok(), "{path} answers {} {}, and should {expected}", last.0, last.1);
+        last.1
     }
 
     /// Sends a signal by name, such as `TERM`.

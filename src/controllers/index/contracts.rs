@@ -13,7 +13,10 @@ use crate::{
         WidgetContract,
         contract::{DocumentSource, SchemaSource},
     },
-    decide::silence::{self, Silence},
+    decide::{
+        silence::{self, Silence},
+        standing::Standing,
+    },
 };
 
 /// What is remembered of one contract.
@@ -28,6 +31,8 @@ pub(super) struct Entry {
     reads: Box<[Box<str>]>,
     /// The ConfigMap that it claims a key of.
     pub(super) serves: Option<Arc<str>>,
+    /// As its status says.
+    pub(super) standing: Standing,
     /// Looks in a row that ended in an error.
     failures: u32,
 }
@@ -89,6 +94,7 @@ impl Index {
             labels: object.labels().clone(),
             reads: reads(&object),
             serves,
+            standing: Standing::of(object.status.as_ref()),
             uid: uid.into(),
             version,
             failures,
@@ -184,6 +190,7 @@ impl Index {
             && version >= entry.version
         {
             entry.version = version;
+            entry.standing = Standing::of(written.status.as_ref());
             state.held.insert(key.clone(), Held { object: Arc::new(written), rests: true });
         }
     }

@@ -1,0 +1,46 @@
+//! How many there are of what is remembered.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::Index;
+use crate::api::{Incident, incident::IncidentStatus};
+
+/// How many there are with these two words, by namespace.
+pub type Counts = BTreeMap<(Arc<str>, String, String), i64>;
+
+impl Index {
+    /// Contracts by their health and by what is served.
+    pub fn count_contracts(&self) -> Counts {
+        let state = self.lock();
+        let mut counts = Counts::new();
+        for (key, entry) in &state.contracts {
+            let (health, serving) = (entry.standing.health.to_string(), entry.standing.serving);
+            let row = (Arc::clone(&key.namespace), health, serving.as_str().to_owned());
+            *counts.entry(row).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Open Incidents by state and severity, those about what several contracts share included.
+    pub fn count_incidents(&self) -> Counts {
+        let state = self.lock();
+        let of_contracts = state.incidents.iter().flat_map(|(contract, all)| {
+            let open = all.values().filter_map(|entry| entry.state.as_ref().ok());
+            open.map(|object| (&contract.namespace, &**object))
+        });
+        let parents = state.parents.iter().map(|(key, object)| (&key.namespace, &**object));
+        let mut counts = Counts::new();
+        for (namespace, object) in of_contracts.chain(parents.filter(|(_, object)| is_open(object)))
+        {
+            let incident_state = object.status.as_ref().and_then(|status| status.state);
+            let (incident_state, severity) =
+                (incident_state.unwrap_or_default().to_string(), object.spec.severity.to_string());
+            *counts.entry((Arc::clone(namespace), incident_state, severity)).or_default() += 1;
+        }
+        counts
+    }
+}
+
+fn is_open(object: &Incident) -> bool {
+    !object.status.as_ref().is_some_and(IncidentStatus::is_over)
+}

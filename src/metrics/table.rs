@@ -1,0 +1,206 @@
+//! Each family: its name, what it counts and its labels. What is registered and what people read are made
+//! from the same rows, so they cannot differ.
+
+use std::fmt::Write as _;
+
+use prometheus_client::registry::Unit;
+
+use super::Labels;
+
+/// What kind of metric it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A count that begins at 0 with each process.
+    Counter,
+    /// How many there are now.
+    Gauge,
+    /// How long something took, in seconds.
+    Seconds,
+}
+
+/// A family.
+#[derive(Debug)]
+pub struct Described {
+    /// Without the prefix `kintsugi_`, the unit and `_total`.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// What it counts.
+    pub help: &'static str,
+    /// Each label and the values that it has.
+    pub labels: &'static [(&'static str, &'static str)],
+}
+
+impl Described {
+    pub(super) fn unit(&self) -> Option<Unit> {
+        (self.kind == Kind::Seconds).then_some(Unit::Seconds)
+    }
+
+    /// The name by which Prometheus knows it.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        let end = match self.kind {
+            Kind::Counter => "_total",
+            Kind::Gauge => "",
+            Kind::Seconds => "_seconds",
+        };
+        format!("kintsugi_{}{end}", self.name)
+    }
+}
+
+/// Contracts.
+pub const CONTRACTS: Described = Described {
+    name: "contracts",
+    kind: Kind::Gauge,
+    help: "Contracts, by their health and by what is served",
+    labels: &[
+        ("namespace", "of the contracts"),
+        ("health", "`Healthy`, `Degraded`, …: their `status.health`"),
+        ("serving", "the reason of their condition Serving, such as `Assigned` or `Repaired`"),
+    ],
+};
+/// Incidents.
+pub const INCIDENTS: Described = Described {
+    name: "incidents",
+    kind: Kind::Gauge,
+    help: "Incidents that are open, those about what several contracts share included",
+    labels: &[
+        ("namespace", "of the Incidents"),
+        ("state", "`Open`, `Held`, `Escalated`, …: their `status.state`"),
+        ("severity", "`Critical`, `Warning`, `Info`"),
+    ],
+};
+/// Queues.
+pub const QUEUED: Described = Described {
+    name: "queued",
+    kind: Kind::Gauge,
+    help: "Objects that wait to be looked at",
+    labels: &[
+        (
+            "queue",
+            "`contracts`, `policies`, or `namespaces` to look at for what their contracts share",
+        ),
+        ("due", "`now`, or `later` for those that have a time"),
+    ],
+};
+/// Leadership.
+pub const LEADER: Described = Described {
+    name: "leader",
+    kind: Kind::Gauge,
+    help: "1 while this replica leads and works",
+    labels: &[],
+};
+/// Looks.
+pub const LOOKS: Described = Described {
+    name: "look_duration",
+    kind: Kind::Seconds,
+    help: "How long looks at contracts took (reconciles)",
+    labels: &[("result", "`success`, `error`")],
+};
+/// Looks that failed.
+pub const LOOK_FAILURES: Described = Described {
+    name: "look_errors",
+    kind: Kind::Counter,
+    help: "Looks at contracts that ended in an error, and are repeated",
+    labels: &[(
+        "error",
+        "`Conflict`, `Retry`, `Timeout`, `Early`, `NotLeader`, `Stalled`: what it means for the look",
+    )],
+};
+/// What happened.
+pub const HAPPENED: Described = Described {
+    name: "happenings",
+    kind: Kind::Counter,
+    help: "What happened to contracts and Incidents",
+    labels: &[("reason", "as the reason of the Event that says it")],
+};
+/// Steps.
+pub const STEPS: Described = Described {
+    name: "steps",
+    kind: Kind::Counter,
+    help: "Steps of attempts that are over; exemplar: the Incident's trace",
+    labels: &[
+        ("namespace", "of the policy"),
+        ("policy", "its name; empty for what is built in"),
+        ("step", "its name"),
+        ("outcome", "`Changed`, `Waited`, `Acted`, `Failed`, `Unavailable`, `Skipped`"),
+    ],
+};
+/// Events.
+pub const EVENTS_DROPPED: Described = Described {
+    name: "events_dropped",
+    kind: Kind::Counter,
+    help: "Events that could not be written; Incidents and the log have what they would have said",
+    labels: &[],
+};
+/// Mitigation.
+pub const TIME_TO_MITIGATE: Described = Described {
+    name: "time_to_mitigate",
+    kind: Kind::Seconds,
+    help: "From the opening of an Incident until a good document was served; exemplar: its trace",
+    labels: &[],
+};
+/// Resolution.
+pub const TIME_TO_RESOLVE: Described = Described {
+    name: "time_to_resolve",
+    kind: Kind::Seconds,
+    help: "From the opening of an Incident until the assigned document was good, too; exemplar: its trace",
+    labels: &[],
+};
+/// Approval.
+pub const APPROVAL_WAIT: Described = Described {
+    name: "approval_wait",
+    kind: Kind::Seconds,
+    help: "From a plan that was shown until a person approved it; a part of the times above; exemplar: its trace",
+    labels: &[],
+};
+
+/// All of them.
+pub const ALL: [&Described; 12] = [
+    &CONTRACTS,
+    &INCIDENTS,
+    &STEPS,
+    &TIME_TO_MITIGATE,
+    &TIME_TO_RESOLVE,
+    &APPROVAL_WAIT,
+    &HAPPENED,
+    &EVENTS_DROPPED,
+    &LOOKS,
+    &LOOK_FAILURES,
+    &QUEUED,
+    &LEADER,
+];
+
+/// The labels of a row.
+pub(super) fn labelled(described: &Described, values: &[impl AsRef<str>]) -> Labels {
+    let names = described.labels.iter().map(|(name, _)| *name);
+    names.zip(values).map(|(name, value)| (name, value.as_ref().to_owned())).collect()
+}
+
+/// The page for people.
+#[must_use]
+pub fn markdown() -> String {
+    let mut page = String::from(
+        "# Metrics\n\nMade from the code by `make docs`. The operator serves them at `/metrics` as OpenMetrics. \
+         Counters begin at 0 with each process; a replica that does not lead counts nothing that is there. A \
+         family has at most 1000 rows: what is beyond is counted under the value `other`.\n\n\
+         | metric | kind | counts | labels |\n|---|---|---|---|\n",
+    );
+    for described in ALL {
+        let kind = match described.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Seconds => "histogram",
+        };
+        let labels = described.labels.iter().map(|(name, values)| format!("`{name}`: {values}"));
+        let labels = labels.collect::<Vec<_>>().join("<br>");
+        // Text grows in memory: it cannot fail.
+        let _ = writeln!(
+            page,
+            "| `{}` | {kind} | {} | {labels} |",
+            described.full_name(),
+            described.help
+        );
+    }
+    page
+}
