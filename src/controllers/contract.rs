@@ -29,8 +29,10 @@ const FOR_THE_LIST: Duration = Duration::from_millis(200);
 /// Works on contracts until the queue is closed.
 pub async fn work(ctx: Arc<Ctx>) {
     while let Some(key) = ctx.queue.take().await {
-        let look = AssertUnwindSafe(Box::pin(look(&ctx, &key))).catch_unwind();
-        if let Ok(outcome) = look.await {
+        let began = Instant::now();
+        let look = AssertUnwindSafe(Box::pin(look(&ctx, &key))).catch_unwind().await;
+        measure::looked(&ctx, began.elapsed(), look.as_ref().ok());
+        if let Ok(outcome) = look {
             schedule(&ctx, &key, outcome);
         } else {
             // One contract's fault must not stop the others.
@@ -44,10 +46,7 @@ pub async fn work(ctx: Arc<Ctx>) {
 
 async fn look(ctx: &Ctx, key: &Key) -> Result<Next, Error> {
     let Some(seen) = observe::contract(ctx, key).await? else { return Ok(Next::Changed) };
-    let began = Instant::now();
-    let outcome = Box::pin(reconcile(ctx, &seen)).await;
-    measure::looked(ctx, began.elapsed(), &outcome);
-    let outcome = match outcome {
+    let outcome = match Box::pin(reconcile(ctx, &seen)).await {
         Err(Error::Stalled(stall)) => stall_contract(ctx, &seen, &stall).await,
         outcome => outcome,
     };

@@ -51,9 +51,14 @@ fn rows(counts: Counts) -> BTreeMap<[String; 3], i64> {
     rows.map(|((namespace, one, two), count)| ([namespace.to_string(), one, two], count)).collect()
 }
 
-/// A look at a contract ended so after `took`.
-pub fn looked<T>(ctx: &Ctx, took: Duration, outcome: &Result<T, Error>) {
-    ctx.metrics.looked(took, outcome.as_ref().err().map(AsRef::as_ref));
+/// A look at a contract ended so after `took`; None where it panicked.
+pub fn looked<T>(ctx: &Ctx, took: Duration, outcome: Option<&Result<T, Error>>) {
+    let failure = match outcome {
+        Some(Ok(_)) => None,
+        Some(Err(error)) => Some(error.as_ref()),
+        None => Some("Panic"),
+    };
+    ctx.metrics.looked(took, failure);
 }
 
 /// Something happened, in the Incident `open` if in any; its trace is `trace_id`.
@@ -77,7 +82,8 @@ pub fn happened(
     let since = match signal.reason {
         // Of an Incident that relapses the first time counts.
         Reason::Mitigated if open.status.mitigated_at.is_none() => Some((Took::Mitigate, opened)),
-        Reason::Resolved => Some((Took::Resolve, opened)),
+        // One that a person closed was not resolved.
+        Reason::Resolved if !open.spec.close => Some((Took::Resolve, opened)),
         Reason::Approved => signal.after.map(|shown| (Took::Approve, shown)),
         _ => None,
     };

@@ -1,5 +1,7 @@
 //! Is the contract in trouble, since when, and why: what an Incident would be about.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -191,6 +193,16 @@ pub fn violations(failing: &[Failing]) -> Vec<RuleViolation> {
         message: violation.message,
     });
     shown.collect()
+}
+
+/// Does nothing fail but at these places?
+pub(super) fn is_within(failing: &[Failing], places: &[RuleViolation]) -> bool {
+    let place = |k: &RuleViolation| (k.rule.clone(), k.keyword.clone(), k.path.clone());
+    let known: HashSet<_> = places.iter().map(place).collect();
+    failing.iter().all(|f| {
+        let place = |v: &Violation| (f.rule.clone(), v.keyword.clone(), v.path.clone());
+        f.violations.iter().all(|violation| known.contains(&place(violation)))
+    })
 }
 
 /// The next episode's number: status and the Incidents that are there both know the last one.

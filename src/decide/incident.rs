@@ -30,7 +30,7 @@ use crate::{
         },
         policy::Retry,
     },
-    domain::{Digest, Document, Severity, Verdict, patch::OpSummary, text},
+    domain::{Document, Severity, Verdict, patch::OpSummary, text},
 };
 
 use super::{
@@ -90,9 +90,7 @@ pub fn advance(
         (None, Some(trouble)) => (open(view, &trouble, now), None),
         (Some(incident), _) if incident.spec.close => (close(incident, now), None),
         (Some(incident), None) => quiet(view, seen, incident, now),
-        (Some(incident), Some(trouble))
-            if is_same(&incident.spec.fingerprint, &incident.spec.violations, &trouble) =>
-        {
+        (Some(incident), Some(trouble)) if is_same(incident, &trouble) => {
             go_on(view, seen, incident, &trouble, now)
         }
         // A rule that cannot be checked now may still fail: that is no other kind of trouble.
@@ -123,13 +121,14 @@ pub fn nothing_to_heal(view: &View, seen: &WidgetContractStatus, now: Timestamp)
 }
 
 /// The same episode: the same places fail, or some of them.
-fn is_same(fingerprint: &Digest, known: &[RuleViolation], trouble: &Episode) -> bool {
+fn is_same(incident: &OpenIncident, trouble: &Episode) -> bool {
+    let known = &incident.spec.violations;
     let is_known = |violation: &RuleViolation| {
         known.iter().any(|k| {
             (&k.rule, &k.keyword, &k.path) == (&violation.rule, &violation.keyword, &violation.path)
         })
     };
-    trouble.fingerprint == *fingerprint
+    trouble.fingerprint == incident.spec.fingerprint
         || episode::violations(&trouble.failing).iter().all(is_known)
 }
 
@@ -141,12 +140,18 @@ fn is_unclear(view: &View, incident: &OpenIncident) -> bool {
 }
 
 fn open(view: &View, trouble: &Episode, now: Timestamp) -> Move {
+    // More places than an Incident shows may have been closed: of those beyond, a part opens again.
     let is_closed = |last: &EndedIncident| {
-        let places = last.closed.as_deref();
-        last.digest == trouble.digest
-            && places.is_some_and(|places| is_same(&last.fingerprint, places, trouble))
+        last.fingerprint == trouble.fingerprint
+            || last
+                .closed
+                .as_deref()
+                .is_some_and(|closed| episode::is_within(&trouble.failing, closed))
     };
-    if view.ended.iter().any(is_closed) {
+    let is_over = |last: &EndedIncident| {
+        last.closed.is_some() && last.digest == trouble.digest && is_closed(last)
+    };
+    if view.ended.iter().any(is_over) {
         return Move::Nothing;
     }
     let ordinal = episode::next_ordinal(view);

@@ -51,16 +51,17 @@ const OTHER: &str = "other";
 
 /// From a look that reads nothing to one that waits for a slow host.
 const LOOK_SECONDS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
-/// From a heal in one look to one that waits for its owner over a weekend.
-const EPISODE_SECONDS: [f64; 11] =
-    [0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0, 14_400.0, 86_400.0, 259_200.0];
+/// From a heal in one look to one that waits for its owner over a weekend. Times in status are whole seconds,
+/// so less than one tells nothing.
+const EPISODE_SECONDS: [f64; 9] =
+    [1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0, 14_400.0, 86_400.0, 259_200.0];
 
 /// How long something about an Incident took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Took {
-    /// From its opening until a good document was served.
+    /// From its first failed check until a good document was served.
     Mitigate,
-    /// From its opening until the assigned document was good, too.
+    /// From its first failed check until the assigned document was good, too.
     Resolve,
     /// From a plan that was shown until a person approved it.
     Approve,

@@ -104,7 +104,7 @@ pub const LOOK_FAILURES: Described = Described {
     help: "Looks at contracts that ended in an error, and are repeated",
     labels: &[(
         "error",
-        "`Conflict`, `Retry`, `Timeout`, `Early`, `NotLeader`, `Stalled`: what it means for the look",
+        "`Conflict`, `Retry`, `Timeout`, `Early`, `NotLeader`, `Stalled`, `Panic`: what it means for the look",
     )],
 };
 /// What happened.
@@ -137,14 +137,14 @@ pub const EVENTS_DROPPED: Described = Described {
 pub const TIME_TO_MITIGATE: Described = Described {
     name: "time_to_mitigate",
     kind: Kind::Seconds,
-    help: "From the opening of an Incident until a good document was served; exemplar: its trace",
+    help: "From the first failed check of an Incident until a good document was served; exemplar: its trace",
     labels: &[],
 };
 /// Resolution.
 pub const TIME_TO_RESOLVE: Described = Described {
     name: "time_to_resolve",
     kind: Kind::Seconds,
-    help: "From the opening of an Incident until the assigned document was good, too; exemplar: its trace",
+    help: "From the first failed check of an Incident until the assigned document was good, too, unless a person closed it; exemplar: its trace",
     labels: &[],
 };
 /// Approval.

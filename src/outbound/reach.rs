@@ -48,6 +48,8 @@ pub(super) struct Reach(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     hosts: HashMap<String, (Instant, bool)>,
+    /// None could be reached lately, and none has been since, however long ago that was.
+    is_cut_off: bool,
     /// When one could be reached last after none could be.
     reached_again: Option<Instant>,
 }
@@ -67,7 +69,7 @@ impl Reach {
         let Some(host) = url.host_str() else { return false };
         let now = Instant::now();
         let mut known = self.lock();
-        let is_first = answered && unreachable(&known.heard(now)).is_some();
+        let is_first = answered && std::mem::take(&mut known.is_cut_off);
         if is_first {
             known.reached_again = Some(now);
         }
@@ -79,6 +81,7 @@ impl Reach {
             least.map(|least| hosts.remove(&least));
         }
         hosts.insert(host.to_owned(), (now, answered));
+        known.is_cut_off |= !answered && unreachable(&known.heard(now)).is_some();
         is_first
     }
 
@@ -121,8 +124,8 @@ mod tests {
         Url::parse(&format!("https://{host}/a")).unwrap()
     }
 
-    #[test]
-    fn the_last_result_of_each_host_is_remembered_and_no_more_hosts_than_so_many() {
+    #[tokio::test(start_paused = true)]
+    async fn the_last_result_of_each_host_is_remembered_and_no_more_hosts_than_so_many() {
         let reach = Reach::default();
         let failed = Err::<(), _>(OutboundError::Dns("https://a.test".to_owned()));
         assert!(!reach.note(&url("a.test"), &failed));
@@ -136,6 +139,7 @@ mod tests {
             reach.note(&url(host), &failed);
         }
         assert_eq!(reach.reached_again(), None);
+        tokio::time::advance(2 * LATELY.to_std()).await;
         assert!(reach.note(&url("a.test"), &Ok(())), "none could be reached before");
         assert!(!reach.note(&url("b.test"), &Ok(())), "one could");
         assert!(reach.reached_again().is_some());

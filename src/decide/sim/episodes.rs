@@ -364,6 +364,34 @@ fn what_a_person_closed_does_not_open_again_because_a_part_of_it_is_over() {
 }
 
 #[test]
+fn what_a_person_closed_hides_no_other_fault_however_many_places_it_had() {
+    let mut world = world(&json!({}), TWICE);
+    let many: Vec<Value> = (0..30)
+        .map(|nth| {
+            json!({"name": format!("a{nth}"), "cel": {
+        "expression": "self.title != 7"}})
+        })
+        .collect();
+    let rules: Vec<Value> = world.contract["rules"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default()
+        .into_iter()
+        .chain(many)
+        .collect();
+    world.contract["rules"] = json!(rules);
+    world.settle();
+    world.assign(&with(|document| document["title"] = json!(7)));
+    world.later(MINUTE).settle();
+    assert_eq!(world.incidents.last().unwrap().1.violations.len(), 20, "it shows no more");
+    world.incidents.last_mut().unwrap().1.close = true;
+    world.settle().run_for(Span::mins(10));
+    let opened = world.incidents.len();
+    hero(&mut world, Some(404));
+    assert_eq!(world.incidents.len(), opened + 1, "another fault of the same document");
+}
+
+#[test]
 fn what_a_person_closed_opens_again_for_another_document_than_the_last_that_it_was_about() {
     let published = |title: i32| with(|document| document["title"] = json!(title));
     let mut world = world(&json!({}), "incidents: {keepResolved: 0}");
