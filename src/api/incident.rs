@@ -256,6 +256,14 @@ pub struct RuleViolation {
     pub message: String,
 }
 
+impl RuleViolation {
+    /// Where it is: rule, path and keyword.
+    #[must_use]
+    pub fn place(&self) -> (&str, &str, &str) {
+        (&self.rule, &self.path, &self.keyword)
+    }
+}
+
 /// Why a contract is in trouble.
 #[derive(
     Clone,

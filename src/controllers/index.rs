@@ -34,7 +34,6 @@ use crate::{
     decide::{breakers::Calls, select::Policy, silence::Silence},
 };
 
-pub use census::Counts;
 pub use contracts::MOST_HELD;
 pub use served::{ServedBytes, ServedObject};
 

@@ -1,12 +1,11 @@
 //! What is counted of the work: plain values for [`crate::metrics`].
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use super::{Ctx, Error, index::Counts};
+use super::{Ctx, Error};
 use crate::{
     decide::{
         signal::{Reason, Signal},
@@ -40,15 +39,10 @@ fn census(ctx: &Ctx) -> Census {
         })
     });
     Census {
-        contracts: rows(ctx.index.count_contracts()),
-        incidents: rows(ctx.index.count_incidents()),
+        contracts: ctx.index.count_contracts(),
+        incidents: ctx.index.count_incidents(),
         queued: queued.collect(),
     }
-}
-
-fn rows(counts: Counts) -> BTreeMap<[String; 3], i64> {
-    let rows = counts.into_iter();
-    rows.map(|((namespace, one, two), count)| ([namespace.to_string(), one, two], count)).collect()
 }
 
 /// A look at a contract ended so after `took`; None where it panicked.

@@ -197,11 +197,10 @@ pub fn violations(failing: &[Failing]) -> Vec<RuleViolation> {
 
 /// Does nothing fail but at these places?
 pub(super) fn is_within(failing: &[Failing], places: &[RuleViolation]) -> bool {
-    let place = |k: &RuleViolation| (k.rule.clone(), k.keyword.clone(), k.path.clone());
-    let known: HashSet<_> = places.iter().map(place).collect();
+    let known: HashSet<_> = places.iter().map(RuleViolation::place).collect();
     failing.iter().all(|f| {
-        let place = |v: &Violation| (f.rule.clone(), v.keyword.clone(), v.path.clone());
-        f.violations.iter().all(|violation| known.contains(&place(violation)))
+        let is_known = |v: &Violation| known.contains(&(f.rule.as_str(), &*v.path, &*v.keyword));
+        f.violations.iter().all(is_known)
     })
 }
 

@@ -123,11 +123,8 @@ pub fn nothing_to_heal(view: &View, seen: &WidgetContractStatus, now: Timestamp)
 /// The same episode: the same places fail, or some of them.
 fn is_same(incident: &OpenIncident, trouble: &Episode) -> bool {
     let known = &incident.spec.violations;
-    let is_known = |violation: &RuleViolation| {
-        known.iter().any(|k| {
-            (&k.rule, &k.keyword, &k.path) == (&violation.rule, &violation.keyword, &violation.path)
-        })
-    };
+    let is_known =
+        |violation: &RuleViolation| known.iter().any(|known| known.place() == violation.place());
     trouble.fingerprint == incident.spec.fingerprint
         || episode::violations(&trouble.failing).iter().all(is_known)
 }

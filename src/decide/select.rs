@@ -242,12 +242,11 @@ fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool 
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
+pub(super) mod testing {
     use super::*;
 
-    fn policy(name: &str, created: i64, spec: &str) -> Policy {
+    /// A policy of one step, made at this second.
+    pub(in crate::decide) fn policy(name: &str, created: i64, spec: &str) -> Policy {
         let spec = format!("{spec}\nsteps: [{{name: a, restoreRevision: {{}}}}]");
         Policy {
             name: name.to_owned(),
@@ -257,6 +256,15 @@ mod tests {
             spec: serde_saphyr::from_str(&spec).unwrap(),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    use testing::policy;
 
     fn failure(labels: &BTreeMap<String, String>) -> Failure<'_> {
         Failure {

@@ -656,6 +656,19 @@ impl World {
         self
     }
 
+    /// How `story` ends, and for each of its writes how it ends where the process is killed right after it.
+    fn killed_after_each_write(&self, story: impl Fn(&mut Self)) -> (Self, Vec<(usize, Self)>) {
+        let mut smooth = self.clone();
+        story(&mut smooth);
+        let killed = (self.writes + 1..=smooth.writes).map(|nth| {
+            let mut crashing = Self { dies_after: Some(nth), ..self.clone() };
+            story(&mut crashing);
+            (nth, crashing)
+        });
+        let killed = killed.collect();
+        (smooth, killed)
+    }
+
     /// Lets time pass, as the timers ask, until `span` is over.
     fn run_for(&mut self, span: Span) -> &mut Self {
         let end = span.after(self.now);

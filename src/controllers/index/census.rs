@@ -1,12 +1,11 @@
 //! How many there are of what is remembered.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use super::Index;
-use crate::api::{Incident, incident::IncidentStatus};
+use super::{Index, parents::is_open};
 
-/// How many there are with these two words, by namespace.
-pub type Counts = BTreeMap<(Arc<str>, String, String), i64>;
+/// How many there are in a namespace with these two words.
+pub type Counts = BTreeMap<[String; 3], i64>;
 
 impl Index {
     /// Contracts by their health and by what is served.
@@ -14,8 +13,8 @@ impl Index {
         let state = self.lock();
         let mut counts = Counts::new();
         for (key, entry) in &state.contracts {
-            let (health, serving) = (entry.standing.health.to_string(), entry.standing.serving);
-            let row = (Arc::clone(&key.namespace), health, serving.as_str().to_owned());
+            let (health, serving) = (entry.standing.health, entry.standing.serving.as_str());
+            let row = [key.namespace.to_string(), health.to_string(), serving.to_owned()];
             *counts.entry(row).or_default() += 1;
         }
         counts
@@ -33,14 +32,10 @@ impl Index {
         for (namespace, object) in of_contracts.chain(parents.filter(|(_, object)| is_open(object)))
         {
             let incident_state = object.status.as_ref().and_then(|status| status.state);
-            let (incident_state, severity) =
-                (incident_state.unwrap_or_default().to_string(), object.spec.severity.to_string());
-            *counts.entry((Arc::clone(namespace), incident_state, severity)).or_default() += 1;
+            let incident_state = incident_state.unwrap_or_default().to_string();
+            let row = [namespace.to_string(), incident_state, object.spec.severity.to_string()];
+            *counts.entry(row).or_default() += 1;
         }
         counts
     }
-}
-
-fn is_open(object: &Incident) -> bool {
-    !object.status.as_ref().is_some_and(IncidentStatus::is_over)
 }

@@ -55,9 +55,7 @@ impl Index {
     pub fn shared_in(&self, namespace: &str) -> Vec<About> {
         let state = self.lock();
         let here = state.parents.iter().filter(|(key, _)| &*key.namespace == namespace);
-        let is_over =
-            |object: &Incident| object.status.as_ref().is_some_and(IncidentStatus::is_over);
-        let open = here.filter(|(_, object)| !is_over(object));
+        let open = here.filter(|(_, object)| is_open(object));
         open.filter_map(|(_, object)| object.spec.about.clone()).collect()
     }
 
@@ -141,6 +139,10 @@ impl super::State {
         let here = self.contracts.iter().filter(|(key, _)| &*key.namespace == namespace);
         here.filter(|(_, entry)| select::is_for(policy, &entry.widget, &entry.labels)).count()
     }
+}
+
+pub(super) fn is_open(object: &Incident) -> bool {
+    !object.status.as_ref().is_some_and(IncidentStatus::is_over)
 }
 
 fn version(object: &Arc<Incident>) -> u64 {

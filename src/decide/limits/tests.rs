@@ -3,20 +3,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use proptest::prelude::*;
 
 use super::*;
+use crate::decide::select::testing;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
 fn policy(spec: &str) -> Policy {
-    let steps = "default: true\nsteps: [{name: a, restoreRevision: {}}]\n";
-    Policy {
-        name: "heal".to_owned(),
-        generation: 1,
-        created: Timestamp::UNIX_EPOCH,
-        annotations: BTreeMap::default(),
-        spec: serde_saphyr::from_str(&format!("{steps}{spec}")).unwrap(),
-    }
+    testing::policy("heal", 0, &format!("default: true\n{spec}"))
 }
 
 fn fleet(matched: usize, troubles: &[(i64, Option<i64>)], in_flight: usize) -> Fleet {

@@ -46,9 +46,7 @@ impl<'a> Members<'a> {
         match self {
             Self::Incidents(specs) => {
                 let places = specs.iter().flat_map(|spec| &spec.violations);
-                most_frequent(
-                    places.map(|v| (v.rule.as_str(), v.path.as_str(), v.keyword.as_str())),
-                )
+                most_frequent(places.map(RuleViolation::place))
             }
             Self::Silences(silences) => {
                 most_frequent(silences.iter().map(|silence| (&*silence.rule, "", &*silence.reason)))

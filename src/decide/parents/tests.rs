@@ -1,21 +1,14 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::Severity;
+use crate::{decide::select::testing, domain::Severity};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
 fn policy(spec: &str) -> Policy {
-    let steps = "default: true\nsteps: [{name: a, restoreRevision: {}}]\n";
-    Policy {
-        name: "heal".to_owned(),
-        generation: 1,
-        created: Timestamp::UNIX_EPOCH,
-        annotations: BTreeMap::default(),
-        spec: serde_saphyr::from_str(&format!("{steps}{spec}")).unwrap(),
-    }
+    testing::policy("heal", 0, &format!("default: true\n{spec}"))
 }
 
 /// A namespace of ten contracts under one policy, and what its writes made of it.
@@ -30,6 +23,19 @@ impl Town {
     fn new(policy_spec: &str) -> Self {
         let family = Family { policies: vec![(policy(policy_spec), 10)], ..Family::default() };
         Self { family, now: 1_000, said: Vec::new(), look_again: Vec::new() }
+    }
+
+    /// Two hosts have given no answer for so long that it is said: it is us.
+    fn cut_off() -> Self {
+        let mut town = Self::new("");
+        let hosts = ["cdn.test", "other.test"];
+        for host in hosts {
+            town.silence(host, 1, Severity::Critical);
+        }
+        town.hears(&hosts.map(|host| (host, false)));
+        town.lasts(600);
+        town.settle();
+        town
     }
 
     /// So many contracts get into trouble at once.
@@ -377,13 +383,7 @@ fn it_is_us_and_not_the_hosts_while_none_can_be_reached() {
 
 #[test]
 fn who_closed_an_outage_of_ours_is_called_for_no_host_before_it_was_asked_again() {
-    let down: &[_] = &[("cdn.test", false), ("other.test", false)];
-    let mut town = Town::new("");
-    town.silence("cdn.test", 1, Severity::Critical);
-    town.silence("other.test", 1, Severity::Critical);
-    town.hears(down);
-    town.lasts(600);
-    town.settle();
+    let mut town = Town::cut_off();
     town.family.parents[0].incident.spec.close = true;
     town.settle();
     assert_eq!(town.states(), are(&[(EGRESS, State::Resolved)]));
@@ -401,12 +401,7 @@ fn who_closed_an_outage_of_ours_is_called_for_no_host_before_it_was_asked_again(
 
 #[test]
 fn what_nobody_has_asked_since_it_was_us_is_called_to_account_in_the_end() {
-    let mut town = Town::new("");
-    town.silence("cdn.test", 1, Severity::Critical);
-    town.silence("other.test", 1, Severity::Critical);
-    town.hears(&[("cdn.test", false), ("other.test", false)]);
-    town.lasts(600);
-    town.settle();
+    let mut town = Town::cut_off();
     town.hears(&[("third.test", true)]);
     town.settle();
     assert_eq!(town.states(), are(&[(EGRESS, State::Resolved)]));

@@ -423,14 +423,9 @@ fn a_crash_after_any_write_of_an_approved_effect_does_it_once() {
             world.settle().roll_out().run_for(Span::secs(20));
         }
     };
-    let mut smooth = asking_to_scale();
-    let (before, start) = (smooth.writes, smooth.clone());
-    story(&mut smooth);
+    let (smooth, killed) = asking_to_scale().killed_after_each_write(story);
     assert_eq!(smooth.state(), State::Mitigated);
-    for nth in before + 1..=smooth.writes {
-        let mut crashing = start.clone();
-        crashing.dies_after = Some(nth);
-        story(&mut crashing);
+    for (nth, crashing) in killed {
         assert_eq!(crashing.acts, smooth.acts, "killed after write {nth}");
         assert_eq!((crashing.state(), crashing.tries()), (State::Mitigated, 1), "write {nth}");
         assert_eq!(status(&crashing).effects[0].approved_by.as_deref(), Some("ann"));

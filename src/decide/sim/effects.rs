@@ -150,14 +150,9 @@ fn a_crash_after_any_write_deletes_the_same_pods() {
     let story = |world: &mut World| {
         world.settle().run_for(Span::secs(20)).roll_out().run_for(Span::secs(20));
     };
-    let mut smooth = with_failed_pods(3);
-    let (before, start) = (smooth.writes, smooth.clone());
-    story(&mut smooth);
+    let (smooth, killed) = with_failed_pods(3).killed_after_each_write(story);
     assert_eq!((smooth.deleted.len(), smooth.state()), (3, State::Mitigated));
-    for nth in before + 1..=smooth.writes {
-        let mut crashing = start.clone();
-        crashing.dies_after = Some(nth);
-        story(&mut crashing);
+    for (nth, crashing) in killed {
         assert_eq!(crashing.deleted, smooth.deleted, "killed after write {nth}");
         assert_eq!(crashing.served_value(), smooth.served_value());
         assert_eq!((crashing.state(), crashing.tries()), (smooth.state(), smooth.tries()));
@@ -261,16 +256,11 @@ fn a_crash_after_any_write_acts_as_often_and_ends_as_no_crash_does() {
         world.settle().run_for(Span::secs(20)).roll_out().run_for(Span::secs(20));
     };
     for (steps, wanted) in [(SCALE, 0), (RESTART, 1)] {
-        let mut smooth = down(steps);
-        smooth.workload.as_mut().unwrap().wanted = wanted;
-        let before = smooth.writes;
-        let start = smooth.clone();
-        story(&mut smooth);
+        let mut start = down(steps);
+        start.workload.as_mut().unwrap().wanted = wanted;
+        let (smooth, killed) = start.killed_after_each_write(story);
         assert_eq!((smooth.acts.len(), smooth.state()), (1, State::Mitigated));
-        for nth in before + 1..=smooth.writes {
-            let mut crashing = start.clone();
-            crashing.dies_after = Some(nth);
-            story(&mut crashing);
+        for (nth, crashing) in killed {
             assert_eq!(crashing.acts, smooth.acts, "killed after write {nth}");
             assert_eq!(crashing.served_value(), smooth.served_value());
             assert_eq!((crashing.state(), crashing.tries()), (smooth.state(), smooth.tries()));
@@ -546,15 +536,11 @@ fn a_crash_after_any_write_of_a_call_sends_no_other_key_and_ends_as_no_crash_doe
     let keys =
         |world: &World| world.calls.iter().cloned().collect::<std::collections::BTreeSet<_>>();
     for answers in [vec![answered(200)], vec![answered(503), answered(503), answered(200)]] {
-        let mut smooth = with_webhook(&answers);
-        smooth.roll_out();
-        let (before, start) = (smooth.writes, smooth.clone());
-        story(&mut smooth);
+        let mut start = with_webhook(&answers);
+        start.roll_out();
+        let (smooth, killed) = start.killed_after_each_write(story);
         assert_eq!(smooth.state(), State::Mitigated);
-        for nth in before + 1..=smooth.writes {
-            let mut crashing = start.clone();
-            crashing.dies_after = Some(nth);
-            story(&mut crashing);
+        for (nth, crashing) in killed {
             assert_eq!(keys(&crashing), keys(&smooth), "killed after write {nth}");
             assert!(crashing.calls.len() <= smooth.calls.len() + 1);
             assert_eq!(crashing.served_value(), smooth.served_value());
@@ -696,14 +682,9 @@ fn a_crash_after_any_write_makes_the_same_job_and_no_other() {
         world.settle().run_for(Span::secs(20));
         world.end_jobs(&JobEnd::Complete, "mended").roll_out().run_for(Span::secs(20));
     };
-    let mut smooth = with_job();
-    let (before, start) = (smooth.writes, smooth.clone());
-    story(&mut smooth);
+    let (smooth, killed) = with_job().killed_after_each_write(story);
     assert_eq!((smooth.made.len(), smooth.state()), (1, State::Mitigated));
-    for nth in before + 1..=smooth.writes {
-        let mut crashing = start.clone();
-        crashing.dies_after = Some(nth);
-        story(&mut crashing);
+    for (nth, crashing) in killed {
         assert_eq!(crashing.made, smooth.made, "killed after write {nth}");
         assert_eq!(crashing.served_value(), smooth.served_value());
         assert_eq!((crashing.state(), crashing.tries()), (smooth.state(), smooth.tries()));

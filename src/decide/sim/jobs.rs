@@ -228,14 +228,9 @@ fn a_crash_after_any_write_runs_no_job_beside_another() {
         world.end_jobs(&JobEnd::Complete, "").run_for(Span::secs(20));
         world.end_jobs(&JobEnd::Complete, "").roll_out().run_for(Span::secs(20));
     };
-    let mut smooth = with_job();
-    let (before, start) = (smooth.writes, smooth.clone());
-    story(&mut smooth);
+    let (smooth, killed) = with_job().killed_after_each_write(story);
     assert_eq!((smooth.made.len(), smooth.state()), (2, State::Mitigated));
-    for nth in before + 1..=smooth.writes {
-        let mut crashing = start.clone();
-        crashing.dies_after = Some(nth);
-        story(&mut crashing);
+    for (nth, crashing) in killed {
         assert_eq!(crashing.made, smooth.made, "killed after write {nth}");
         assert_eq!((crashing.state(), crashing.tries()), (smooth.state(), smooth.tries()));
     }
