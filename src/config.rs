@@ -67,6 +67,10 @@ pub struct Config {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
 
+    /// Count each contract by its name at /metrics, too, with its widget, health and what is served
+    #[arg(long, env = "KINTSUGI_CONTRACT_METRICS")]
+    pub contract_metrics: bool,
+
     /// Repair nothing anywhere: open Incidents with their cause, and no more
     #[arg(long, env = "KINTSUGI_OBSERVE_ONLY")]
     pub observe_only: bool,

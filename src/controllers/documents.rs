@@ -14,6 +14,7 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 use super::{
     Ctx, Error, Key, Seen,
     index::version_of,
+    measure,
     names::{REVISION_KEY, REVISION_KEY_GZ, revision_name},
     pool::{Late, Pool},
     write_back,
@@ -152,7 +153,8 @@ pub async fn fetch(
             let (namespace, field) = (&seen.key.namespace, "spec.document.configMapKeyRef");
             Ok(match config_map_key(ctx, namespace, at, field).await? {
                 Ok((object, bytes)) => {
-                    (from_bytes(bytes, field), Some(write_back::config_map(&object, &at.key)))
+                    let holder = write_back::config_map(&seen.object, &object, &at.key);
+                    (from_bytes(bytes, field), Some(holder))
                 }
                 Err(doubt) => (Fetched::Unavailable(doubt), None),
             })
@@ -382,14 +384,32 @@ pub async fn judge(
     now: Timestamp,
 ) -> (Judged, Probes) {
     if looks == Looks::Remembered {
-        let (judged, probes) = judge_once(ctx, rules, effective, looks, &document, now).await;
+        let once = judge_once(ctx, rules, effective, looks, &document, now).await;
+        let results = &once.judged.results;
         // Something may follow from anything but a pass, so it must be true now.
-        if judged.results.iter().all(|result| !result.world || result.verdict == Verdict::Pass) {
-            return (judged, probes);
+        if results.iter().all(|result| !result.world || result.verdict == Verdict::Pass) {
+            return once.counted(ctx, effective, looks);
         }
     }
     let looks = if looks == Looks::None { Looks::None } else { Looks::Fresh };
-    judge_once(ctx, rules, effective, looks, &document, now).await
+    judge_once(ctx, rules, effective, looks, &document, now).await.counted(ctx, effective, looks)
+}
+
+/// What came of judging a document once.
+struct Once {
+    judged: Judged,
+    probes: Probes,
+    /// Was it judged, or is it known that it cannot be?
+    was_made: bool,
+}
+
+impl Once {
+    fn counted(self, ctx: &Ctx, effective: &Effective, looks: Looks) -> (Judged, Probes) {
+        if self.was_made {
+            measure::judged(ctx, &effective.rules, &self.judged, looks != Looks::None);
+        }
+        (self.judged, self.probes)
+    }
 }
 
 async fn judge_once(
@@ -399,7 +419,7 @@ async fn judge_once(
     looks: Looks,
     document: &Arc<Document>,
     now: Timestamp,
-) -> (Judged, Probes) {
+) -> Once {
     let document = Arc::clone(document);
     let pair = (rules.digest.clone(), document.raw_digest().clone());
     let slow = Doubt::new(
@@ -411,7 +431,8 @@ async fn judge_once(
         ),
     );
     if ctx.documents.too_slow.contains_key(&pair) {
-        return (Rulebook::doubt(&effective.rules, document, &slow), Probes::new());
+        let judged = Rulebook::doubt(&effective.rules, document, &slow);
+        return Once { judged, probes: Probes::new(), was_made: false };
     }
     let mut wants: BTreeMap<_, Duration> = BTreeMap::new();
     for asset in rules.book.assets(&effective.rules, document.value()) {
@@ -427,15 +448,15 @@ async fn judge_once(
     let (book, list) = (Arc::clone(&rules.book), effective.rules.clone());
     let (kept, seen) = (Arc::clone(&document), probes.clone());
     let work = move || book.judge(&list, document, &seen, now);
-    let judged = match ctx.documents.pool.run(work).await {
-        Ok(judged) => judged,
+    let (judged, was_made) = match ctx.documents.pool.run(work).await {
+        Ok(judged) => (judged, true),
         Err(Late::Slow) => {
             ctx.documents.too_slow.insert(pair, ());
-            Rulebook::doubt(&effective.rules, kept, &slow)
+            (Rulebook::doubt(&effective.rules, kept, &slow), true)
         }
-        Err(Late::Busy) => Rulebook::doubt(&effective.rules, kept, &busy()),
+        Err(Late::Busy) => (Rulebook::doubt(&effective.rules, kept, &busy()), false),
     };
-    (judged, probes)
+    Once { judged, probes, was_made }
 }
 
 fn busy() -> Doubt {

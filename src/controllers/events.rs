@@ -32,7 +32,8 @@ pub async fn say(ctx: &Ctx, seen: &Seen, view: &View, signal: &Signal) {
     if let Some(open) = open {
         ctx.traces.say(open, signal, ctx.now());
     }
-    measure::happened(ctx, &seen.key.namespace, open, signal, trace_id);
+    let written_at = view.holder.as_ref().and_then(|holder| holder.written_at);
+    measure::happened(ctx, &seen.key.namespace, open, written_at, signal, trace_id);
     let incident = signal.incident.as_ref().map(|name| ObjectReference {
         name: Some(name.clone()),
         ..reference_to_kind::<Incident>(&seen.key.namespace)
@@ -51,7 +52,7 @@ pub async fn say_of_incident(ctx: &Ctx, incident: &Incident, signal: &Signal) {
     } else {
         info!(incident = %key, reason = %signal.reason, "{}", signal.note);
     }
-    measure::happened(ctx, &key.namespace, None, signal, "");
+    measure::happened(ctx, &key.namespace, None, None, signal, "");
     let mut event = event(ctx, reference(incident), signal);
     event.metadata.name = Some(name_in(&key.name, &incident.uid().unwrap_or_default(), signal));
     write(ctx, &key.namespace, &event).await;

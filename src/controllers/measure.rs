@@ -5,13 +5,18 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 use super::{Ctx, Error};
 use crate::{
     decide::{
+        detect,
+        effective::Rule,
         signal::{Reason, Signal},
+        validate::Judged,
         view::OpenIncident,
     },
-    domain::Span,
+    domain::{Span, Verdict},
     metrics::{Census, Took},
 };
 
@@ -38,10 +43,32 @@ fn census(ctx: &Ctx) -> Census {
             ([name.to_owned(), due.to_owned()], i64::try_from(waiting).unwrap_or(i64::MAX))
         })
     });
+    let limits = ctx.index.count_limits(ctx.now());
+    let servers = ctx.outbound.left_alone().into_iter().map(|(server, state)| {
+        ([String::new(), format!("assets {server}"), state.as_str().to_owned()], 1)
+    });
+    let each = ctx.config.contract_metrics.then(|| ctx.index.each_contract());
     Census {
         contracts: ctx.index.count_contracts(),
+        contract: each.unwrap_or_default(),
         incidents: ctx.index.count_incidents(),
+        breakers: limits.breakers.into_iter().chain(servers).collect(),
+        storms: limits.storms,
+        budget_left: limits.budget_left,
         queued: queued.collect(),
+    }
+}
+
+/// A document was judged by `rules`; `looked` says whether at what it points at, too: a rule about that had
+/// no chance to come to a verdict where nobody looked.
+pub fn judged(ctx: &Ctx, rules: &[Rule], judged: &Judged, looked: bool) {
+    for (rule, result) in rules.iter().zip(&judged.results).filter(|(_, r)| looked || !r.world) {
+        let verdict = match result.verdict {
+            Verdict::Pass => "Pass",
+            Verdict::Fail(_) => "Fail",
+            Verdict::Unknown(_) => "Unknown",
+        };
+        ctx.metrics.judged(rule.kind.rule_type().as_ref(), verdict);
     }
 }
 
@@ -55,11 +82,13 @@ pub fn looked<T>(ctx: &Ctx, took: Duration, outcome: Option<&Result<T, Error>>) 
     ctx.metrics.looked(took, failure);
 }
 
-/// Something happened, in the Incident `open` if in any; its trace is `trace_id`.
+/// Something happened, in the Incident `open` if in any, about a document that was written so; its trace
+/// is `trace_id`.
 pub fn happened(
     ctx: &Ctx,
     namespace: &str,
     open: Option<&OpenIncident>,
+    written_at: Option<Timestamp>,
     signal: &Signal,
     trace_id: &str,
 ) {
@@ -71,6 +100,11 @@ pub fn happened(
         let policy = policy.map_or("", |policy| policy.name.as_str());
         let outcome = tried.outcome.to_string();
         ctx.metrics.tried(namespace, policy, &tried.step, &outcome, trace_id);
+    }
+    if signal.reason == Reason::IncidentOpened
+        && let Some(took) = detect::took(&open.spec, written_at)
+    {
+        ctx.metrics.took(Took::Detect, took, trace_id);
     }
     let opened = open.spec.opened_at.0;
     let since = match signal.reason {

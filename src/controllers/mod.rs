@@ -20,6 +20,7 @@ pub mod policy;
 pub mod pool;
 pub mod queue;
 pub mod refusal;
+pub mod requests;
 pub mod run;
 pub mod secret;
 pub mod serve;

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use kube::{Client, Config as KubeConfig};
+use kube::{Client, Config as KubeConfig, client::ClientBuilder};
 use moka::sync::Cache;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -25,6 +25,7 @@ use super::{
     measure, observe, parents,
     policy::{self, Policies},
     queue::Queue,
+    requests::Requests,
     traces::Traces,
     watch, webhook,
 };
@@ -42,12 +43,12 @@ use crate::{
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
-    let client = client(config.watch_timeout.to_std()).await?;
+    let metrics = Arc::new(Metrics::default());
+    let client = client(config.watch_timeout.to_std(), Arc::clone(&metrics)).await?;
     let outbound = Arc::new(Outbound::new(config.outbound())?);
     let traces = Arc::new(Traces::new(config.otlp_endpoint.as_deref(), &config.identity)?);
     let leader = Arc::new(Leader::new(&config));
     let health = Arc::new(Health::default());
-    let metrics = Arc::new(Metrics::default());
     let said = (Arc::clone(&health), Arc::clone(&metrics));
     let server = http::serve(config.listen, said.0, said.1, shutdown.clone()).await?;
     let election = tokio::spawn({
@@ -90,14 +91,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn client(watch_timeout: Duration) -> anyhow::Result<Client> {
+async fn client(watch_timeout: Duration, metrics: Arc<Metrics>) -> anyhow::Result<Client> {
     let mut config = KubeConfig::infer().await.context(
         "no API server found: neither KUBECONFIG, ~/.kube/config nor a pod's ServiceAccount",
     )?;
     config.connect_timeout = Some(Duration::from_secs(5));
     // A list, or the opening of a watch, that is never answered; longer than a watch may be idle.
     config.read_timeout = Some(watch_timeout + Duration::from_secs(15));
-    Client::try_from(config).context("the API server's address or credentials cannot be used")
+    let builder = ClientBuilder::try_from(config)
+        .context("the API server's address or credentials cannot be used")?;
+    Ok(builder.with_layer(&Requests(metrics)).build())
 }
 
 /// One spell of leadership after the other, until `shutdown`.

@@ -4,6 +4,7 @@
 //! written back; that is `decide::write_back`.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::ConfigMap,
     apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry},
@@ -28,13 +29,16 @@ pub fn contract(object: &WidgetContract) -> Holder {
     holder(object, WRITTEN_BACK, &["f:spec", "f:document"])
 }
 
-/// A ConfigMap as the holder of the document in `key`.
+/// A ConfigMap as the holder of the document in `key`, to which `contract` refers.
 #[must_use]
-pub fn config_map(object: &ConfigMap, key: &str) -> Holder {
+pub fn config_map(contract: &WidgetContract, object: &ConfigMap, key: &str) -> Holder {
     let in_binary = object.binary_data.as_ref().is_some_and(|data| data.contains_key(key));
     let part = if in_binary { "f:binaryData" } else { "f:data" };
     let mut holder = holder(object, &annotation_of(key), &[part, &format!("f:{key}")]);
     holder.is_binary = in_binary;
+    let referred_at = written_at(contract, &["f:spec", "f:document"]);
+    // One of the two made this document the assigned one: the later, if both are known.
+    holder.written_at = holder.written_at.zip(referred_at).map(|(one, other)| one.max(other));
     holder
 }
 
@@ -47,7 +51,17 @@ fn holder<K: Resource>(object: &K, annotation: &str, field: &[&str]) -> Holder {
         gitops: tool.map(ToOwned::to_owned),
         written_back: object.annotations().get(annotation).and_then(|note| note.parse().ok()),
         is_binary: false,
+        written_at: written_at(object, field),
     }
+}
+
+/// When `field` was written last at the latest: the API server notes one time for all that a manager has
+/// written in one way.
+fn written_at<K: Resource>(object: &K, field: &[&str]) -> Option<Timestamp> {
+    let owners = object.managed_fields().iter().filter(|entry| owns(entry, field));
+    // One without a time may be the last one.
+    let times: Option<Vec<_>> = owners.map(|entry| entry.time.as_ref().map(|at| at.0)).collect();
+    times?.into_iter().max()
 }
 
 fn owns(entry: &ManagedFieldsEntry, field: &[&str]) -> bool {

@@ -305,6 +305,30 @@ fn held(
     Held { reason: BREAKER_OPEN, message: text::message(&message), until: Some(until.max(now)) }
 }
 
+/// What of `asked` did not answer last, and who may ask it now.
+pub fn standing<'a>(
+    terms: Terms,
+    asked: impl Iterator<Item = &'a str>,
+    calls: &Calls,
+    now: Timestamp,
+) -> impl Iterator<Item = (&'a str, State)> {
+    asked.filter_map(move |dependency| {
+        let breaker = Breaker::of(terms, calls.get(dependency)?);
+        breaker.since.map(|_| (dependency, breaker.state(terms, now)))
+    })
+}
+
+/// Of two breakers of one thing, by two policies, the state that lets fewer ask.
+#[must_use]
+pub fn stricter(one: State, other: State) -> State {
+    let rank = |state: State| match state {
+        State::Closed => 0,
+        State::HalfOpen { .. } => 1,
+        State::Open { .. } => 2,
+    };
+    if rank(other) > rank(one) { other } else { one }
+}
+
 /// The breakers that a policy's status shows: of what its Incidents, which made these calls, depend on.
 #[must_use]
 pub fn shown(terms: Terms, asked: &BTreeSet<String>, calls: &Calls) -> Vec<BreakerShown> {

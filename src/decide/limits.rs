@@ -270,14 +270,35 @@ fn budget_of(policy: &Policy) -> (u32, Span) {
     (limit.unwrap_or(BUDGET), window.unwrap_or(BUDGET_WINDOW))
 }
 
+/// The repairs of `troubles` that a budget with this window counts.
+fn recent<'a>(
+    window: Span,
+    troubles: impl Iterator<Item = &'a Trouble>,
+    now: Timestamp,
+) -> Vec<Timestamp> {
+    let repairs = troubles.flat_map(|trouble| trouble.repairs.iter().copied());
+    repairs.filter(|at| window.after(*at) > now).collect()
+}
+
+/// How many more repairs the budget of `policy`, whose troubles these are, allows now.
+#[must_use]
+pub fn budget_left<'a>(
+    policy: &Policy,
+    troubles: impl Iterator<Item = &'a Trouble>,
+    now: Timestamp,
+) -> u32 {
+    let (limit, window) = budget_of(policy);
+    let spent = recent(window, troubles, now).len();
+    limit.saturating_sub(u32::try_from(spent).unwrap_or(u32::MAX))
+}
+
 fn budget<'a>(
     policy: &Policy,
     troubles: impl Iterator<Item = &'a Trouble>,
     now: Timestamp,
 ) -> Result<(), Held> {
     let (limit, window) = budget_of(policy);
-    let repairs = troubles.flat_map(|trouble| trouble.repairs.iter().copied());
-    let mut recent: Vec<Timestamp> = repairs.filter(|at| window.after(*at) > now).collect();
+    let mut recent = recent(window, troubles, now);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if recent.len() < limit {
         return Ok(());

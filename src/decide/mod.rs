@@ -10,6 +10,7 @@ pub mod busy;
 pub mod conflicts;
 pub mod contract;
 pub mod delivered;
+pub mod detect;
 pub mod diagnose;
 pub mod drift;
 pub mod effective;

@@ -299,6 +299,7 @@ impl World {
                 gitops: self.gitops.clone(),
                 written_back: self.written_back.clone(),
                 is_binary: false,
+                written_at: None,
             }),
             served_document: None,
             revisions: BTreeMap::new(),

@@ -275,6 +275,8 @@ pub struct Holder {
     pub written_back: Option<WrittenBack>,
     /// Is the document in a ConfigMap's `binaryData`?
     pub is_binary: bool,
+    /// When the document was written last, or what refers to it, as far as that is known.
+    pub written_at: Option<Timestamp>,
 }
 
 /// What is noted on the holder of a document that was written back: `<digest> <effect>`.

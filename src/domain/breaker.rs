@@ -61,6 +61,18 @@ pub enum State {
     },
 }
 
+impl State {
+    /// One word for it. In the order of how many may ask.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen { .. } => "half-open",
+            Self::Open { .. } => "open",
+        }
+    }
+}
+
 impl Breaker {
     /// What comes of `calls`, in whatever order they are given.
     #[must_use]

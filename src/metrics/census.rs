@@ -25,8 +25,16 @@ type Rows<const LABELS: usize> = BTreeMap<[String; LABELS], i64>;
 pub struct Census {
     /// Contracts by namespace, health and what is served.
     pub contracts: Rows<3>,
+    /// Each contract by namespace, name, widget, health and what is served; none unless it is asked for.
+    pub contract: Rows<5>,
     /// Open Incidents by namespace, state and severity.
     pub incidents: Rows<3>,
+    /// What did not answer last, by namespace, name and state of its breaker.
+    pub breakers: Rows<3>,
+    /// The policies in a storm.
+    pub storms: Rows<2>,
+    /// What is left of each policy's budget.
+    pub budget_left: Rows<2>,
     /// What waits, by queue, and whether it is due.
     pub queued: Rows<2>,
 }
@@ -65,7 +73,11 @@ impl Collector for Counted {
         rows(&mut encoder, &table::LEADER, leads)?;
         let census = census.unwrap_or_default();
         rows(&mut encoder, &table::CONTRACTS, census.contracts)?;
+        rows(&mut encoder, &table::CONTRACT, census.contract)?;
         rows(&mut encoder, &table::INCIDENTS, census.incidents)?;
+        rows(&mut encoder, &table::BREAKERS, census.breakers)?;
+        rows(&mut encoder, &table::STORMS, census.storms)?;
+        rows(&mut encoder, &table::BUDGET_LEFT, census.budget_left)?;
         rows(&mut encoder, &table::QUEUED, census.queued)
     }
 }

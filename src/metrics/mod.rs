@@ -59,6 +59,8 @@ const EPISODE_SECONDS: [f64; 9] =
 /// How long something about an Incident took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Took {
+    /// From the write that broke a document until its first failed check.
+    Detect,
     /// From its first failed check until a good document was served.
     Mitigate,
     /// From its first failed check until the assigned document was good, too.
@@ -76,7 +78,10 @@ pub struct Metrics {
     look_failures: Rows<Counter>,
     happened: Rows<Counter>,
     steps: Rows<CounterWithExemplar<Trace>>,
+    verdicts: Rows<Counter>,
+    requests: Rows<Counter>,
     events_dropped: Counter,
+    detect: HistogramWithExemplars<Trace>,
     mitigate: HistogramWithExemplars<Trace>,
     resolve: HistogramWithExemplars<Trace>,
     approve: HistogramWithExemplars<Trace>,
@@ -88,7 +93,8 @@ impl Default for Metrics {
         let census = Source::default();
         registry.register_collector(Box::new(Counted(census.clone())));
         let episode = || HistogramWithExemplars::new(EPISODE_SECONDS.into_iter());
-        let (mitigate, resolve, approve) = (episode(), episode(), episode());
+        let (detect, mitigate, resolve, approve) = (episode(), episode(), episode(), episode());
+        register(&mut registry, &table::TIME_TO_DETECT, detect.clone());
         register(&mut registry, &table::TIME_TO_MITIGATE, mitigate.clone());
         register(&mut registry, &table::TIME_TO_RESOLVE, resolve.clone());
         register(&mut registry, &table::APPROVAL_WAIT, approve.clone());
@@ -99,9 +105,12 @@ impl Default for Metrics {
             look_failures: Rows::new(&mut registry, &table::LOOK_FAILURES, Counter::default),
             happened: Rows::new(&mut registry, &table::HAPPENED, Counter::default),
             steps: Rows::new(&mut registry, &table::STEPS, CounterWithExemplar::default),
+            verdicts: Rows::new(&mut registry, &table::RULE_RESULTS, Counter::default),
+            requests: Rows::new(&mut registry, &table::API_REQUESTS, Counter::default),
             registry,
             census,
             events_dropped,
+            detect,
             mitigate,
             resolve,
             approve,
@@ -148,11 +157,22 @@ impl Metrics {
     /// Something about an Incident took so long.
     pub fn took(&self, what: Took, span: Span, trace_id: &str) {
         let histogram = match what {
+            Took::Detect => &self.detect,
             Took::Mitigate => &self.mitigate,
             Took::Resolve => &self.resolve,
             Took::Approve => &self.approve,
         };
         histogram.observe(span.to_std().as_secs_f64(), exemplar(trace_id), None);
+    }
+
+    /// A rule of this type came to this result.
+    pub fn judged(&self, rule_type: &str, result: &str) {
+        self.verdicts.with(&[rule_type, result], Counter::inc);
+    }
+
+    /// The API server was asked for `resource` and answered with `code`.
+    pub fn asked(&self, method: &str, resource: &str, code: &str) {
+        self.requests.with(&[method, resource, code], Counter::inc);
     }
 
     /// An Event could not be written.

@@ -70,6 +70,60 @@ pub const INCIDENTS: Described = Described {
         ("severity", "`Critical`, `Warning`, `Info`"),
     ],
 };
+/// Contracts one by one.
+pub const CONTRACT: Described = Described {
+    name: "contract",
+    kind: Kind::Gauge,
+    help: "1 for each contract; only with `--contract-metrics`",
+    labels: &[
+        ("namespace", "of the contract"),
+        ("contract", "its name"),
+        ("widget", "its `spec.widget`"),
+        ("health", "as above"),
+        ("serving", "as above"),
+    ],
+};
+/// Verdicts.
+pub const RULE_RESULTS: Described = Described {
+    name: "rule_results",
+    kind: Kind::Counter,
+    help: "Verdicts of rules, once for each judgement that was made of a document: the assigned one, the served one, a stored one; not of what steps only try",
+    labels: &[
+        ("type", "of the rule: `Schema`, `CEL`, `Asset`, `Metadata`, `Freshness`"),
+        ("result", "`Pass`, `Fail`, `Unknown`"),
+    ],
+};
+/// Breakers.
+pub const BREAKERS: Described = Described {
+    name: "breakers",
+    kind: Kind::Gauge,
+    help: "1 for each thing that others depend on and that did not answer when it was asked last",
+    labels: &[
+        ("namespace", "whose contracts ask it; empty for servers of assets, which all share"),
+        (
+            "dependency",
+            "as in a policy's `status.breakers`, or `assets` and a server: of a URL scheme, host and port at most",
+        ),
+        (
+            "state",
+            "`closed`: it is asked; `open`: it is left alone; `half-open`: one may try; of several policies' breakers the one that lets the fewest ask",
+        ),
+    ],
+};
+/// Storms.
+pub const STORMS: Described = Described {
+    name: "storms",
+    kind: Kind::Gauge,
+    help: "1 for each policy whose repairs are held by a storm of its contracts, or by the cooldown after it",
+    labels: OF_POLICY,
+};
+/// Budgets.
+pub const BUDGET_LEFT: Described = Described {
+    name: "budget_left",
+    kind: Kind::Gauge,
+    help: "Attempts that a policy's budget allows now",
+    labels: OF_POLICY,
+};
 /// Queues.
 pub const QUEUED: Described = Described {
     name: "queued",
@@ -133,6 +187,27 @@ pub const EVENTS_DROPPED: Described = Described {
     help: "Events that could not be written; Incidents and the log have what they would have said",
     labels: &[],
 };
+/// Requests to the API server.
+pub const API_REQUESTS: Described = Described {
+    name: "api_requests",
+    kind: Kind::Counter,
+    help: "Requests to the API server; a watch is counted when it begins",
+    labels: &[
+        ("method", "of HTTP"),
+        (
+            "resource",
+            "such as `widgetcontracts` or `widgetcontracts/status`; `other` for no resource",
+        ),
+        ("code", "of the answer; `none` where there was none in time"),
+    ],
+};
+/// Detection.
+pub const TIME_TO_DETECT: Described = Described {
+    name: "time_to_detect",
+    kind: Kind::Seconds,
+    help: "From the write of a document until the first failed check of the Incident with the cause DocumentChanged that it led to; exemplar: its trace. The time of the write is the one that the API server noted in managedFields, whole seconds by its clock, of whoever owns the document or what refers to it, the later one; where none is known, as of a URL, nothing is observed",
+    labels: &[],
+};
 /// Mitigation.
 pub const TIME_TO_MITIGATE: Described = Described {
     name: "time_to_mitigate",
@@ -155,19 +230,28 @@ pub const APPROVAL_WAIT: Described = Described {
     labels: &[],
 };
 
+const OF_POLICY: &[(&str, &str)] = &[("namespace", "of the policy"), ("policy", "its name")];
+
 /// All of them.
-pub const ALL: [&Described; 12] = [
+pub const ALL: [&Described; 19] = [
     &CONTRACTS,
+    &CONTRACT,
+    &RULE_RESULTS,
     &INCIDENTS,
     &STEPS,
+    &TIME_TO_DETECT,
     &TIME_TO_MITIGATE,
     &TIME_TO_RESOLVE,
     &APPROVAL_WAIT,
+    &BREAKERS,
+    &STORMS,
+    &BUDGET_LEFT,
     &HAPPENED,
     &EVENTS_DROPPED,
     &LOOKS,
     &LOOK_FAILURES,
     &QUEUED,
+    &API_REQUESTS,
     &LEADER,
 ];
 

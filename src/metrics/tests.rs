@@ -7,7 +7,11 @@ fn counted() -> Metrics {
     let metrics = Metrics::default();
     metrics.count_by(Some(Box::new(|| Census {
         contracts: [(["shop", "Healthy", "Assigned"].map(str::to_owned), 3)].into(),
+        contract: [(["shop", "uk", "finder", "Healthy", "Assigned"].map(str::to_owned), 1)].into(),
         incidents: [(["shop", "Held", "Critical"].map(str::to_owned), 2)].into(),
+        breakers: [(["shop", "source https://cms.test", "open"].map(str::to_owned), 1)].into(),
+        storms: [(["shop", "heal"].map(str::to_owned), 1)].into(),
+        budget_left: [(["shop", "heal"].map(str::to_owned), 99)].into(),
         queued: [(["contracts", "now"].map(str::to_owned), 1)].into(),
     })));
     metrics.looked(Duration::from_millis(7), None);
@@ -15,7 +19,9 @@ fn counted() -> Metrics {
     metrics.happened("IncidentOpened");
     metrics.tried("shop", "heal", "restore", "Changed", "4bf92f35");
     metrics.event_dropped();
-    for what in [Took::Mitigate, Took::Resolve, Took::Approve] {
+    metrics.judged("CEL", "Fail");
+    metrics.asked("GET", "widgetcontracts", "200");
+    for what in [Took::Detect, Took::Mitigate, Took::Resolve, Took::Approve] {
         metrics.took(what, Span::secs(20), "4bf92f35");
     }
     metrics

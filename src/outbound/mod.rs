@@ -32,7 +32,7 @@ use ipnet::IpNet;
 use moka::sync::Cache;
 use url::{Host, Url};
 
-use crate::domain::{Heard, Span};
+use crate::domain::{Heard, Span, breaker::State};
 
 pub use error::OutboundError;
 pub use fetch::{Request, Response};
@@ -147,6 +147,12 @@ impl Outbound {
     #[must_use]
     pub fn reached_again(&self) -> Option<Span> {
         self.reach.reached_again()
+    }
+
+    /// The servers of assets that could not be reached when they were asked last, and who may ask them.
+    #[must_use]
+    pub fn left_alone(&self) -> Vec<(String, State)> {
+        self.quiet.all()
     }
 
     /// Waits for a slot to the host of `url`.

@@ -112,6 +112,16 @@ impl Quiet {
         servers.insert(asked, Known { breaker, last: now, why: why.clone(), tried_at: None });
     }
 
+    /// The servers that are remembered, and who may ask them.
+    pub(super) fn all(&self) -> Vec<(String, State)> {
+        let now = self.time(Instant::now());
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = |(server, known): (&String, &Known)| {
+            (server.clone(), known.breaker.state(self.terms, now))
+        };
+        servers.iter().map(state).collect()
+    }
+
     /// What could not be reached was not the servers' fault: each is asked again.
     pub(super) fn forget(&self) {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -160,10 +170,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_is_gone_is_left_alone_then_tried_by_one_look_and_asked_by_all_once_back()
     {
-        let a = url("https://cdn.test/a");
+        let a = url("https://cdn.test/a?token=canary");
         let quiet = open(&a);
         assert_eq!(quiet.admit(&url("https://cdn.test:8443/a")), Ok(()), "another server");
+        let known = |state| vec![("https://cdn.test".to_owned(), state)];
+        let shown = || quiet.all().into_iter().map(|(at, state)| (at, state.as_str())).collect();
+        let shown = || -> Vec<(String, &'static str)> { shown() };
+        assert_eq!(shown(), known("open"));
         tokio::time::advance(OPEN_FOR).await;
+        assert_eq!(shown(), known("half-open"));
         assert_eq!(quiet.admit(&a), Ok(()), "one tries");
         assert_eq!(quiet.admit(&url("https://cdn.test/b")), gone(&a), "and no other");
         quiet.note(&a, &gone(&a));
@@ -174,6 +189,9 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(quiet.admit(&a), Ok(()), "it is back");
         }
+        assert_eq!(shown(), []);
+        quiet.note(&a, &gone(&a));
+        assert_eq!(shown(), known("closed"));
     }
 
     #[tokio::test(start_paused = true)]

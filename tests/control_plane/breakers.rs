@@ -83,6 +83,13 @@ async fn a_source_that_fails_is_left_alone_also_by_another_process_tried_by_one_
     let shown = &shown.status.unwrap().breakers[0];
     assert_eq!(shown.dependency, format!("source {}", web.url("")));
     assert!(shown.next_probe.is_some());
+    let row = |state: &str| {
+        let (name, at) = (&namespace.name, web.url(""));
+        format!(
+            "kintsugi_breakers{{namespace=\"{name}\",dependency=\"source {at}\",state=\"{state}\"}} 1"
+        )
+    };
+    operator.scrape(&[&row("open")]).await;
     let list = kubectl(&cluster, &namespace, &["get", "incidents"]);
     let held = list.lines().filter(|line| line.contains("Held") && line.contains("BreakerOpen"));
     assert_eq!(held.count(), NAMES.len(), "{list}");
@@ -100,6 +107,7 @@ async fn a_source_that_fails_is_left_alone_also_by_another_process_tried_by_one_
     let good = Answer::Text(200, "application/json".to_owned(), good);
     web.set("/shop.json", Answer::Once(begins, Box::new(good)));
     web.asked_in_all("/shop.json", before + 1).await;
+    operator.scrape(&[&row("half-open")]).await;
     looked_at(&cluster, &namespace, NAMES.len() - 1, "while-one-tries").await;
     assert_eq!(web.asked("/shop.json").len(), before + 1);
 
@@ -110,4 +118,6 @@ async fn a_source_that_fails_is_left_alone_also_by_another_process_tried_by_one_
         policy.and_then(|policy| policy.status.as_ref()).is_some_and(|s| s.breakers.is_empty())
     };
     namespace.when::<RemediationPolicy>("heal", "shows no breaker", is_closed).await;
+    let text = operator.scrape(&["kintsugi_leader"]).await;
+    assert!(!text.contains("kintsugi_breakers{"), "{text}");
 }

@@ -3,13 +3,15 @@
 use serde_json::{Value, json};
 
 use crate::{
-    healing::{edit, incident_when, policy, shop, world},
-    support::{has, storefinder},
+    healing::{edit, incident_when, policy, shop},
+    support::{Cluster, Namespace, Operator, has, storefinder},
 };
 
 #[tokio::test]
 async fn a_scrape_shows_what_is_broken_and_then_what_healed_it_with_the_trace_to_look_at() {
-    let (_cluster, namespace, operator) = world("metrics").await;
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "metrics").await;
+    let operator = Operator::start(&cluster, &namespace, &["--contract-metrics"]);
     let restore = json!([{"name": "restore", "restoreRevision": {}}]);
     policy(&namespace, &restore, &json!({"mode": "Observe"})).await;
     let good = shop();
@@ -21,7 +23,23 @@ async fn a_scrape_shows_what_is_broken_and_then_what_healed_it_with_the_trace_to
             "kintsugi_contracts{{namespace=\"{name}\",health=\"{health}\",serving=\"{serving}\"}} 1"
         )
     };
-    operator.scrape(&["kintsugi_leader", &contracts("Healthy", "Assigned")]).await;
+    let contract = |health: &str, serving: &str| {
+        let name = &namespace.name;
+        format!(
+            "kintsugi_contract{{namespace=\"{name}\",contract=\"uk\",widget=\"storefinder\",\
+             health=\"{health}\",serving=\"{serving}\"}} 1"
+        )
+    };
+    let budget = |left: u32| {
+        let name = &namespace.name;
+        format!("kintsugi_budget_left{{namespace=\"{name}\",policy=\"heal\"}} {left}")
+    };
+    let asked = "kintsugi_api_requests_total{method=\"PATCH\",resource=\"widgetcontracts/status\",\
+                 code=\"200\"}";
+    let rows = [contracts("Healthy", "Assigned"), contract("Healthy", "Assigned"), budget(100)];
+    let rows = rows.each_ref().map(String::as_str);
+    let passes = "kintsugi_rule_results_total{type=\"Schema\",result=\"Pass\"} ";
+    operator.scrape(&[&rows[..], &["kintsugi_leader", asked, passes]].concat()).await;
 
     let bad = edit(&good, |document: &mut Value| drop(document["title"].take()));
     namespace.apply(&storefinder("uk", &bad)).await;
@@ -30,17 +48,32 @@ async fn a_scrape_shows_what_is_broken_and_then_what_healed_it_with_the_trace_to
     let held = format!(
         "kintsugi_incidents{{namespace=\"{name}\",state=\"Held\",severity=\"Critical\"}} 1"
     );
-    operator.scrape(&[&contracts("Degraded", "Withheld"), &held]).await;
+    let trace = incident.spec.traceparent.as_deref().unwrap();
+    let trace = trace.split('-').nth(1).unwrap();
+    let degraded = [contracts("Degraded", "Withheld"), contract("Degraded", "Withheld")];
+    let fails = "kintsugi_rule_results_total{type=\"Schema\",result=\"Fail\"} ";
+    let text = operator
+        .scrape(&[
+            &degraded[0],
+            &degraded[1],
+            &held,
+            fails,
+            "kintsugi_time_to_detect_seconds_count 1",
+        ])
+        .await;
+    let detect =
+        text.lines().find(|row| row.starts_with("kintsugi_time_to_detect") && row.contains('#'));
+    assert!(detect.is_some_and(|row| row.contains(trace)), "{text}");
 
     policy(&namespace, &restore, &json!({"mode": "Auto"})).await;
     incident_when(&namespace, "uk", "Mitigated").await;
-    let trace = incident.spec.traceparent.unwrap();
-    let trace = trace.split('-').nth(1).unwrap();
     let step = format!(
         "kintsugi_steps_total{{namespace=\"{name}\",policy=\"heal\",step=\"restore\",\
          outcome=\"Changed\"}} 1 # {{trace_id=\"{trace}\"}} 1.0"
     );
-    operator.scrape(&[&step, "kintsugi_happenings_total{reason=\"StepSucceeded\"} 1"]).await;
+    operator
+        .scrape(&[&step, &budget(99), "kintsugi_happenings_total{reason=\"StepSucceeded\"} 1"])
+        .await;
     namespace.apply(&storefinder("uk", &good)).await;
     let took =
         ["mitigate", "resolve"].map(|what| format!("kintsugi_time_to_{what}_seconds_count 1"));

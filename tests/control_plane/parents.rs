@@ -134,6 +134,9 @@ async fn a_storm_is_held_under_one_incident_and_is_over_when_its_owners_act() {
         about(&namespace, name, held).await;
     }
     let parent = about(&namespace, "policy/heal", is("Escalated")).await;
+    let name = &namespace.name;
+    let row = format!("kintsugi_storms{{namespace=\"{name}\",policy=\"heal\"}} 1");
+    operator.scrape(&[&row]).await;
     let status = parent.status.as_ref().unwrap();
     assert_eq!(parent.spec.cause, Cause::Storm);
     assert!(status.message.starts_with("4 of the 4 contracts"), "{}", status.message);
@@ -143,7 +146,7 @@ async fn a_storm_is_held_under_one_incident_and_is_over_when_its_owners_act() {
     events_until(&namespace, "Escalated").await;
     operator.signal("KILL");
     operator.wait();
-    let _operator = Operator::start(&cluster, &namespace, &[]);
+    let operator = Operator::start(&cluster, &namespace, &[]);
     for name in names {
         let served = namespace.served_when(name, |_| true).await;
         assert_eq!(served, good, "what was served stays served");
@@ -155,6 +158,8 @@ async fn a_storm_is_held_under_one_incident_and_is_over_when_its_owners_act() {
         namespace.contract_when(name, "Ready", has("Ready", "True", "Assigned")).await;
     }
     about(&namespace, "policy/heal", is("Resolved")).await;
+    let text = operator.scrape(&["kintsugi_leader"]).await;
+    assert!(!text.contains("kintsugi_storms{"), "{text}");
     let all = incidents(&namespace).await;
     assert_eq!(all.iter().filter(|incident| incident.spec.about.is_some()).count(), 1);
     let tried = all.iter().filter_map(|incident| incident.status.as_ref()?.tries);

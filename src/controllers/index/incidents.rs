@@ -32,7 +32,7 @@ pub(super) struct IncidentEntry {
     /// What its policies are measured by.
     account: Account,
     /// What it depended on, and whether that answered.
-    calls: Box<[(Box<str>, Call)]>,
+    pub(super) calls: Box<[(Box<str>, Call)]>,
     /// The object while it is open, since every look at its contract needs it; else its end.
     pub(super) state: Result<Arc<Incident>, EndedIncident>,
 }
@@ -236,7 +236,7 @@ impl State {
 
     /// The calls on record in a namespace, as far as they still say something. Put together once for
     /// all looks until one of its Incidents says something else.
-    fn calls(&mut self, namespace: &Arc<str>) -> Arc<Calls> {
+    pub(super) fn calls(&mut self, namespace: &Arc<str>) -> Arc<Calls> {
         if let Some(known) = self.calls.get(namespace) {
             return Arc::clone(known);
         }

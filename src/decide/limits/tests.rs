@@ -247,7 +247,10 @@ proptest! {
         let fleet = fleet(50, &repaired, 0);
         let young =
             |second: i64| repairs.iter().filter(|at| **at + window > second).count();
-        match budget(&policy, fleet.troubles.iter().map(|trouble| &**trouble), at(NOW)) {
+        let troubles = || fleet.troubles.iter().map(|trouble| &**trouble);
+        let left = limit.saturating_sub(young(NOW));
+        prop_assert_eq!(usize::try_from(budget_left(&policy, troubles(), at(NOW))).unwrap(), left);
+        match budget(&policy, troubles(), at(NOW)) {
             Ok(()) => prop_assert!(young(NOW) < limit),
             Err(held) => {
                 prop_assert!(young(NOW) >= limit);
