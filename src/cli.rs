@@ -68,12 +68,16 @@ impl Cli {
 
 fn run(config: Config) -> anyhow::Result<()> {
     config.check().map_err(anyhow::Error::msg)?;
-    telemetry::init(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    let logs = {
+        let _inside = runtime.enter();
+        telemetry::init(&config)?
+    };
     let outcome = runtime.block_on(controllers::run::run(config));
+    logs.shutdown();
     // A validation that overran its time must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(2));
     outcome

@@ -63,9 +63,14 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_ALLOW_HTTP")]
     pub allow_http: bool,
 
-    /// Where traces go, by OTLP over gRPC, such as <http://collector:4317>; nowhere by default
+    /// Where traces, metrics and logs go, by OTLP over gRPC, such as <http://collector:4317>; nowhere by
+    /// default
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
+
+    /// How often metrics go there, in milliseconds
+    #[arg(long, env = "OTEL_METRIC_EXPORT_INTERVAL", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(100..=3_600_000))]
+    pub otlp_metrics_interval: u32,
 
     /// Count each contract by its name at /metrics, too, with its widget, health and what is served
     #[arg(long, env = "KINTSUGI_CONTRACT_METRICS")]
@@ -192,7 +197,7 @@ mod tests {
             let variable = flag.get_env().unwrap_or_else(|| panic!("--{name} has no variable"));
             let variable = variable.to_str().unwrap();
             let expected = format!("KINTSUGI_{}", name.replace('-', "_").to_uppercase());
-            let known = ["OTEL_EXPORTER_OTLP_ENDPOINT", "POD_NAME"];
+            let known = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_METRIC_EXPORT_INTERVAL", "POD_NAME"];
             assert!(variable == expected || known.contains(&variable), "--{name}: {variable}");
             assert!(variables.insert(variable.to_owned()), "{variable} is given twice");
         }

@@ -10,7 +10,7 @@
 //! decide        all decisions, pure: merge, judge, publish, plan, Incidents, status
 //! outbound      the only HTTP client for what is not the API server: guard, limits, probes
 //! config  telemetry   settings and logs; traces are in `controllers`
-//! metrics       what is counted, for Prometheus
+//! metrics       what is counted, for Prometheus and for OpenTelemetry
 //! http          liveness, readiness, metrics
 //! controllers   observe -> decide -> perform: the only room that talks to the API server
 //! cli  main     the command line

@@ -1,17 +1,65 @@
-//! Logs: structured, on standard error, for people or for machines.
+//! Logs: structured, on standard error, for people or for machines; and to an OpenTelemetry collector, where
+//! one is set.
+//!
+//! Knows: the log filter, the collector, by what name it knows us. Must not know: what happens.
+
+use std::time::Duration;
 
 use anyhow::Context as _;
+use opentelemetry::{
+    InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId,
+    logs::{AnyValue, LogRecord as _},
+};
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_otlp::{LogExporter, WithExportConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    logs::{BatchConfigBuilder, BatchLogProcessor, LogProcessor, SdkLogRecord, SdkLoggerProvider},
+};
 use tracing_subscriber::{
-    EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 use crate::config::{Config, LogFormat};
 
-/// Starts logging.
+/// How long one request with lines may take, and the last ones together.
+const SEND: Duration = Duration::from_secs(3);
+/// Most lines that wait to be sent; what is beyond is on standard error alone.
+const MOST_WAITING: usize = 2_048;
+const BATCH: usize = 512;
+
+/// By what name a collector knows us.
+#[must_use]
+pub fn resource(identity: &str) -> Resource {
+    Resource::builder()
+        .with_service_name("kintsugi")
+        .with_attribute(KeyValue::new("service.instance.id", identity.to_owned()))
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// Lines on their way to a collector, if there is one.
+#[derive(Debug)]
+pub struct Logs(Option<SdkLoggerProvider>);
+
+impl Logs {
+    /// Sends what is left.
+    pub fn shutdown(self) {
+        if let Some(provider) = self.0
+            && provider.shutdown_with_timeout(SEND).is_err()
+        {
+            tracing::warn!("the last lines could not be sent");
+        }
+    }
+}
+
+/// Starts logging; inside a runtime, where there is a collector.
 ///
 /// # Errors
-/// When `--log` is not a filter.
-pub fn init(config: &Config) -> anyhow::Result<()> {
+/// When `--log` is not a filter, or `--otlp-endpoint` not a URL.
+pub fn init(config: &Config) -> anyhow::Result<Logs> {
     let filter = EnvFilter::try_new(&config.log)
         .with_context(|| format!("--log: {:?} is not a filter such as info", config.log))?;
     let layer = fmt::layer().with_writer(std::io::stderr);
@@ -19,6 +67,88 @@ pub fn init(config: &Config) -> anyhow::Result<()> {
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => layer.with_target(false).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(layer).init();
-    Ok(())
+    let provider = provider(config)?;
+    let sent = provider.as_ref().map(|provider| {
+        let filter = filter_fn(|line| is_told(line.target()));
+        OpenTelemetryTracingBridge::new(provider).with_filter(filter)
+    });
+    tracing_subscriber::registry().with(filter).with(layer).with(sent).init();
+    Ok(Logs(provider))
+}
+
+/// What we and the client of the API server say. Not what the way to the collector is made of: each line that
+/// is sent would make others.
+fn is_told(target: &str) -> bool {
+    let from = target.split("::").next().unwrap_or_default();
+    matches!(from, "kintsugi" | "kube" | "kube_client" | "kube_runtime")
+}
+
+fn provider(config: &Config) -> anyhow::Result<Option<SdkLoggerProvider>> {
+    let Some(endpoint) = &config.otlp_endpoint else { return Ok(None) };
+    let exporter = LogExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .with_timeout(SEND)
+        .build()
+        .context("--otlp-endpoint is not usable")?;
+    let bounds = BatchConfigBuilder::default()
+        .with_max_queue_size(MOST_WAITING)
+        .with_max_export_batch_size(BATCH)
+        .build();
+    let batches = BatchLogProcessor::builder(exporter).with_batch_config(bounds).build();
+    let provider = SdkLoggerProvider::builder()
+        .with_resource(resource(&config.identity))
+        .with_log_processor(Traced)
+        .with_log_processor(batches)
+        .build();
+    Ok(Some(provider))
+}
+
+/// A line that names a trace is part of it.
+#[derive(Debug)]
+struct Traced;
+
+impl LogProcessor for Traced {
+    fn emit(&self, line: &mut SdkLogRecord, _: &InstrumentationScope) {
+        let named = line.attributes_iter().find_map(|(key, value)| match value {
+            AnyValue::String(id) if key.as_str() == "trace_id" => {
+                TraceId::from_hex(id.as_str()).ok()
+            }
+            _ => None,
+        });
+        if let Some(trace) = named.filter(|trace| *trace != TraceId::INVALID) {
+            // Of no span: it is told when the trace's spans may long be over.
+            line.set_trace_context(trace, SpanId::INVALID, Some(TraceFlags::SAMPLED));
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_carries_lines_to_the_collector_makes_none() {
+        for told in ["kintsugi", "kintsugi::controllers::events", "kube_client::client", "kube"] {
+            assert!(is_told(told), "{told}");
+        }
+        for silent in [
+            "h2::codec",
+            "hyper",
+            "hyper_util::client",
+            "tonic::transport",
+            "tower::buffer",
+            "opentelemetry_sdk",
+            "opentelemetry_otlp",
+            "rustls",
+            "kintsugi_other",
+            "",
+        ] {
+            assert!(!is_told(silent), "{silent}");
+        }
+    }
 }

@@ -22,7 +22,18 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("http", &["metrics"]),
     (
         "controllers",
-        &["domain", "rules", "steps", "api", "decide", "outbound", "config", "metrics", "http"],
+        &[
+            "domain",
+            "rules",
+            "steps",
+            "api",
+            "decide",
+            "outbound",
+            "config",
+            "telemetry",
+            "metrics",
+            "http",
+        ],
     ),
     ("cli", &["api", "config", "controllers", "metrics", "telemetry"]),
 ];

@@ -99,12 +99,12 @@ pub fn happened(
         let policy = segment.and_then(|segment| segment.policy_ref.as_ref());
         let policy = policy.map_or("", |policy| policy.name.as_str());
         let outcome = tried.outcome.to_string();
-        ctx.metrics.tried(namespace, policy, &tried.step, &outcome, trace_id);
+        ctx.metrics.tried(namespace, policy, &tried.step, &outcome, trace_id, ctx.now());
     }
     if signal.reason == Reason::IncidentOpened
         && let Some(took) = detect::took(&open.spec, written_at)
     {
-        ctx.metrics.took(Took::Detect, took, trace_id);
+        ctx.metrics.took(Took::Detect, took, trace_id, ctx.now());
     }
     let opened = open.spec.opened_at.0;
     let since = match signal.reason {
@@ -116,6 +116,6 @@ pub fn happened(
         _ => None,
     };
     if let Some((what, since)) = since {
-        ctx.metrics.took(what, Span::between(since, ctx.now()), trace_id);
+        ctx.metrics.took(what, Span::between(since, ctx.now()), trace_id, ctx.now());
     }
 }

@@ -8,6 +8,7 @@ pub mod contract;
 pub mod documents;
 pub mod echo;
 pub mod events;
+pub mod export;
 pub mod index;
 pub mod job;
 pub mod leader;
@@ -146,10 +147,14 @@ pub struct Ctx {
 impl Ctx {
     /// The clock: asked here and passed on, so that decisions stay functions.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
     pub fn now(&self) -> Timestamp {
-        Timestamp::now()
+        now()
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// What went wrong, by what it means for the look at hand.

@@ -20,6 +20,7 @@ use super::{
     Ctx, contract,
     documents::Documents,
     echo::Echoes,
+    export,
     index::Index,
     leader::Leader,
     measure, observe, parents,
@@ -49,6 +50,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let traces = Arc::new(Traces::new(config.otlp_endpoint.as_deref(), &config.identity)?);
     let leader = Arc::new(Leader::new(&config));
     let health = Arc::new(Health::default());
+    let exported = CancellationToken::new();
+    let export = export::start(&config, Arc::clone(&metrics), exported.clone())?;
     let said = (Arc::clone(&health), Arc::clone(&metrics));
     let server = http::serve(config.listen, said.0, said.1, shutdown.clone()).await?;
     let election = tokio::spawn({
@@ -82,10 +85,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     let by_itself = election.await.context("the election ended")?;
     server.await.context("the HTTP server ended")?;
+    exported.cancel();
     // Sending blocks, and must not hold up the runtime's other threads.
-    tokio::task::spawn_blocking(move || traces.shutdown())
-        .await
-        .context("sending the last spans")?;
+    let spans = tokio::task::spawn_blocking(move || traces.shutdown());
+    if let Some(export) = export {
+        export.await.context("sending the last metrics")?;
+    }
+    spans.await.context("sending the last spans")?;
     info!("stopped");
     anyhow::ensure!(!by_itself, "a worker or a watch ended by itself; see the log");
     Ok(())
@@ -144,7 +150,7 @@ async fn work(
         measure::begin(&ctx);
         let lead = lead(&ctx, &health, &spell);
         tokio::select! {
-            () = lead => return,
+            () = lead => return measure::end(&ctx),
             _ = leading.wait_for(|leading| !*leading) => {
                 warn!("leadership was lost; all work is dropped");
                 health.listed(false);

@@ -33,10 +33,7 @@ use opentelemetry::{
     },
 };
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
-use opentelemetry_sdk::{
-    Resource,
-    trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider},
-};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider};
 
 use crate::{
     api::incident::{IncidentSpec, StepOutcome},
@@ -45,6 +42,7 @@ use crate::{
         view::OpenIncident,
     },
     domain::text,
+    telemetry,
 };
 
 /// How long the last spans may take to be sent at the end.
@@ -73,13 +71,8 @@ impl Traces {
             .with_timeout(FLUSH)
             .build()
             .context("--otlp-endpoint is not usable")?;
-        let resource = Resource::builder()
-            .with_service_name("kintsugi")
-            .with_attribute(KeyValue::new("service.instance.id", identity.to_owned()))
-            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-            .build();
         let provider = SdkTracerProvider::builder()
-            .with_resource(resource)
+            .with_resource(telemetry::resource(identity))
             .with_id_generator(Identities::default())
             .with_batch_exporter(exporter)
             .build();

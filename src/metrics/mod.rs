@@ -7,18 +7,21 @@
 //! table.rs     each family with its help and its labels: docs/metrics.md is made from it
 //! census.rs    what is counted anew at each scrape, from what is remembered of the cluster
 //! mod.rs       what is counted when it happens
+//! otlp.rs      all of it for a collector, read from the text
 //! ```
 
 mod census;
+pub mod otlp;
 pub mod table;
 
 use std::{
     collections::HashSet,
     fmt,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{
@@ -148,21 +151,31 @@ impl Metrics {
         self.happened.with(&[reason], Counter::inc);
     }
 
-    /// A step of an attempt came to an end.
-    pub fn tried(&self, namespace: &str, policy: &str, step: &str, outcome: &str, trace_id: &str) {
+    /// A step of an attempt came to an end, at this time.
+    pub fn tried(
+        &self,
+        namespace: &str,
+        policy: &str,
+        step: &str,
+        outcome: &str,
+        trace_id: &str,
+        at: Timestamp,
+    ) {
         let labels = [namespace, policy, step, outcome];
-        self.steps.with(&labels, |steps| steps.inc_by(1, exemplar(trace_id), None));
+        let at = Some(SystemTime::from(at));
+        self.steps.with(&labels, |steps| steps.inc_by(1, exemplar(trace_id), at));
     }
 
-    /// Something about an Incident took so long.
-    pub fn took(&self, what: Took, span: Span, trace_id: &str) {
+    /// Something about an Incident took so long, until this time.
+    pub fn took(&self, what: Took, span: Span, trace_id: &str, at: Timestamp) {
         let histogram = match what {
             Took::Detect => &self.detect,
             Took::Mitigate => &self.mitigate,
             Took::Resolve => &self.resolve,
             Took::Approve => &self.approve,
         };
-        histogram.observe(span.to_std().as_secs_f64(), exemplar(trace_id), None);
+        let (took, at) = (span.to_std().as_secs_f64(), Some(SystemTime::from(at)));
+        histogram.observe(took, exemplar(trace_id), at);
     }
 
     /// A rule of this type came to this result.

@@ -265,8 +265,8 @@ pub(super) fn labelled(described: &Described, values: &[impl AsRef<str>]) -> Lab
 #[must_use]
 pub fn markdown() -> String {
     let mut page = String::from(
-        "# Metrics\n\nMade from the code by `make docs`. The operator serves them at `/metrics` as OpenMetrics. \
-         Counters begin at 0 with each process; a replica that does not lead counts nothing that is there. A \
+        "# Metrics\n\nMade from the code by `make docs`. The operator serves them at `/metrics` as OpenMetrics, \
+         and with `--otlp-endpoint` sends them to a collector by the same names. Counters begin at 0 with each process; a replica that does not lead counts nothing that is there. A \
          family has at most 1000 rows: what is beyond is counted under the value `other`.\n\n\
          | metric | kind | counts | labels |\n|---|---|---|---|\n",
     );

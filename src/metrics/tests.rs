@@ -2,8 +2,11 @@ use std::collections::BTreeSet;
 
 use super::*;
 
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const AT: Timestamp = Timestamp::UNIX_EPOCH;
+
 /// Each family has been counted once.
-fn counted() -> Metrics {
+pub(super) fn counted() -> Metrics {
     let metrics = Metrics::default();
     metrics.count_by(Some(Box::new(|| Census {
         contracts: [(["shop", "Healthy", "Assigned"].map(str::to_owned), 3)].into(),
@@ -17,12 +20,12 @@ fn counted() -> Metrics {
     metrics.looked(Duration::from_millis(7), None);
     metrics.looked(Duration::from_millis(7), Some("Timeout"));
     metrics.happened("IncidentOpened");
-    metrics.tried("shop", "heal", "restore", "Changed", "4bf92f35");
+    metrics.tried("shop", "heal", "restore", "Changed", TRACE, AT);
     metrics.event_dropped();
     metrics.judged("CEL", "Fail");
     metrics.asked("GET", "widgetcontracts", "200");
     for what in [Took::Detect, Took::Mitigate, Took::Resolve, Took::Approve] {
-        metrics.took(what, Span::secs(20), "4bf92f35");
+        metrics.took(what, Span::secs(20), TRACE, AT);
     }
     metrics
 }
@@ -83,9 +86,13 @@ fn a_step_and_a_time_lead_to_the_trace_of_their_incident() {
     let text = counted().text().unwrap();
     let of =
         |name: &str| text.lines().find(|line| line.contains(name) && line.contains(" # ")).unwrap();
-    assert!(of("kintsugi_steps_total").ends_with(" # {trace_id=\"4bf92f35\"} 1.0"), "{text}");
     assert!(
-        of("time_to_resolve_seconds_bucket{le=\"30.0\"}").contains("trace_id=\"4bf92f35\"} 20.0")
+        of("kintsugi_steps_total").ends_with(&format!(" # {{trace_id=\"{TRACE}\"}} 1.0 0.0")),
+        "{text}"
+    );
+    assert!(
+        of("time_to_resolve_seconds_bucket{le=\"30.0\"}")
+            .contains(&format!("trace_id=\"{TRACE}\"}} 20.0 0.0"))
     );
 }
 
@@ -93,9 +100,9 @@ fn a_step_and_a_time_lead_to_the_trace_of_their_incident() {
 fn names_of_objects_fill_no_more_than_so_many_rows() {
     let metrics = Metrics::default();
     for nth in 0..MOST_ROWS + 50 {
-        metrics.tried("shop", &format!("policy-{nth}"), "restore", "Changed", "");
+        metrics.tried("shop", &format!("policy-{nth}"), "restore", "Changed", "", AT);
     }
-    metrics.tried("shop", "policy-3", "restore", "Changed", "");
+    metrics.tried("shop", "policy-3", "restore", "Changed", "", AT);
     let contracts = (0..MOST_ROWS + 50)
         .map(|nth| ([format!("shop-{nth}"), "Healthy".to_owned(), "Assigned".to_owned()], 1));
     let contracts: std::collections::BTreeMap<_, _> = contracts.collect();

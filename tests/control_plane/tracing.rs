@@ -1,5 +1,5 @@
-//! One trace for each Incident, exported to a real OpenTelemetry collector, and the same trace
-//! after a restart of the operator.
+//! What a real OpenTelemetry collector is sent: one trace for each Incident, the same after a restart of the
+//! operator, metrics and logs; and what becomes of the work where nobody takes it.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use crate::{
 struct Collector {
     child: Child,
     endpoint: String,
-    file: PathBuf,
+    folder: PathBuf,
 }
 
 /// A span as the collector has it: identities in hex, the parent empty at the root.
@@ -56,14 +56,17 @@ impl Collector {
         // The port is free when asked for; nothing else on this machine listens on loopback ports
         // by chance.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let file = folder.join("traces.jsonl");
+        let (mut exporters, mut pipelines) = (json!({}), json!({}));
+        for signal in ["traces", "metrics", "logs"] {
+            let exporter = format!("file/{signal}");
+            let file = folder.join(signal).with_extension("jsonl");
+            exporters[&exporter] = json!({"path": file, "flush_interval": "100ms"});
+            pipelines[signal] = json!({"receivers": ["otlp"], "exporters": [exporter]});
+        }
         let config = json!({
             "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": format!("127.0.0.1:{port}")}}}},
-            "exporters": {"file": {"path": file, "flush_interval": "100ms"}},
-            "service": {
-                "telemetry": {"metrics": {"level": "none"}},
-                "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["file"]}},
-            },
+            "exporters": exporters,
+            "service": {"telemetry": {"metrics": {"level": "none"}}, "pipelines": pipelines},
         });
         let mut child = Command::new(program)
             .arg(format!("--config=yaml:{config}"))
@@ -81,14 +84,44 @@ impl Collector {
             assert!(child.try_wait().unwrap().is_none(), "the collector has ended: {log}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Self { child, endpoint: format!("http://127.0.0.1:{port}"), file }
+        Self { child, endpoint: format!("http://127.0.0.1:{port}"), folder: folder.to_owned() }
+    }
+
+    /// What has arrived: traces, metrics or logs, one value for each batch.
+    fn arrived(&self, signal: &str) -> Vec<Value> {
+        let file = self.folder.join(signal).with_extension("jsonl");
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        // The last line may still be being written.
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// The metrics of each batch that has arrived, by name.
+    fn metrics(&self) -> Vec<BTreeMap<String, Value>> {
+        let metrics = |batch: &Value| {
+            let all = parts(batch, "resourceMetrics").flat_map(|r| parts(r, "scopeMetrics"));
+            let all = all.flat_map(|s| parts(s, "metrics"));
+            all.map(|m| (m["name"].as_str().unwrap().to_owned(), m.clone())).collect()
+        };
+        self.arrived("metrics").iter().map(metrics).collect()
+    }
+
+    /// The lines of logs that have arrived, each with its scope: the module that it is from.
+    fn lines(&self) -> Vec<(String, Value)> {
+        let lines = |batch: &Value| -> Vec<(String, Value)> {
+            let scopes = parts(batch, "resourceLogs").flat_map(|r| parts(r, "scopeLogs"));
+            let of = |scope: &Value| {
+                let name = scope["scope"]["name"].as_str().unwrap_or_default().to_owned();
+                parts(scope, "logRecords").map(|l| (name.clone(), l.clone())).collect::<Vec<_>>()
+            };
+            scopes.flat_map(of).collect()
+        };
+        self.arrived("logs").iter().flat_map(lines).collect()
     }
 
     /// The spans that have arrived.
     fn spans(&self) -> Vec<Span> {
-        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         let mut spans = Vec::new();
-        for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        for line in self.arrived("traces") {
             for span in parts(&line, "resourceSpans")
                 .flat_map(|r| parts(r, "scopeSpans"))
                 .flat_map(|s| parts(s, "spans"))
@@ -116,14 +149,26 @@ impl Collector {
         spans
     }
 
-    /// Waits until a span of that name has arrived: the file has no watch, so it is read again.
+    /// Waits until a span of that name has arrived.
     async fn has(&self, name: &str) {
+        let has = || self.spans().iter().any(|span| span.name == name);
+        self.until(has, || format!("no span {name} in {:?}", self.spans())).await;
+    }
+
+    /// Waits until `has`: the files have no watch, so they are read again.
+    async fn until(&self, has: impl Fn() -> bool, missing: impl Fn() -> String) {
         let start = Instant::now();
-        while !self.spans().iter().any(|span| span.name == name) {
-            assert!(start.elapsed() < PATIENCE, "no span {name} in {:?}", self.spans());
+        while !has() {
+            assert!(start.elapsed() < PATIENCE, "{}", missing());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// The value of an attribute in the form of OTLP, as text.
+fn attribute<'a>(of: &'a Value, name: &str) -> Option<&'a str> {
+    let attribute = parts(of, "attributes").find(|attribute| attribute["key"] == name)?;
+    attribute["value"]["stringValue"].as_str()
 }
 
 fn parts<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
@@ -232,4 +277,96 @@ async fn each_step_of_an_attempt_that_fails_is_a_span_and_so_is_the_call_for_a_p
     let said = ["step", "outcome", "attempt"].map(|attribute| escalate.of(attribute));
     assert_eq!(said, ["repair", "Escalated", "2"]);
     assert!(escalate.is_about("uk", "NeverValid"), "{escalate:?}");
+}
+
+#[tokio::test]
+async fn metrics_and_logs_arrive_with_the_trace_of_the_incident_that_they_are_about() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "otlp").await;
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start(folder.path()).await;
+    let endpoint = format!("--otlp-endpoint={}", collector.endpoint);
+    let args = [endpoint.as_str(), "--otlp-metrics-interval=200"];
+    let mut operator = Operator::start(&cluster, &namespace, &args);
+    policy(&namespace, &json!([{"name": "restore", "restoreRevision": {}}]), &json!({})).await;
+    namespace.apply(&storefinder("uk", &json!({"title": "Shops"}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let is_there = |name: &str| collector.metrics().iter().any(|batch| batch.contains_key(name));
+    let missing = || format!("{:?}", collector.metrics());
+    // While it works, and not only at the end.
+    collector.until(|| is_there("kintsugi_contracts"), missing).await;
+    let broken = json!({"title": 4711, "note": "canary-value"});
+    namespace.apply(&storefinder("uk", &broken)).await;
+    let contract =
+        namespace.contract_when("uk", "mitigated", has("Serving", "True", "Repaired")).await;
+    let incident = contract.status.unwrap().incident_ref.unwrap().name;
+    let scraped = operator.scrape(&["kintsugi_steps_total{"]).await;
+    operator.signal("TERM");
+    assert!(operator.wait().success(), "{}", operator.log());
+
+    let incident: Incident = namespace.api().get(&incident).await.unwrap();
+    let traceparent = incident.spec.traceparent.unwrap();
+    let trace = &traceparent[3..35];
+    // The last words.
+    let is_last = |batch: &BTreeMap<String, Value>| {
+        batch.get("kintsugi_leader").is_some_and(|leader| {
+            leader["gauge"]["dataPoints"][0]["asInt"] == "0"
+                && batch.contains_key("kintsugi_steps_total")
+        })
+    };
+    collector.until(|| collector.metrics().iter().any(is_last), missing).await;
+    let has_stopped =
+        || collector.lines().iter().any(|(_, line)| line["body"]["stringValue"] == "stopped");
+    collector.until(has_stopped, || format!("{:?}", collector.lines())).await;
+
+    let batches = collector.metrics();
+    let last = batches.iter().rfind(|batch| is_last(batch)).unwrap();
+    let families: Vec<&str> = scraped.lines().filter_map(|l| l.strip_prefix("# TYPE ")).collect();
+    let counters = families.iter().filter_map(|family| family.strip_suffix(" counter"));
+    for name in counters.filter(|name| scraped.contains(&format!("\n{name}_total"))) {
+        assert!(last.contains_key(&format!("{name}_total")), "{name} is not in {:?}", last.keys());
+    }
+    let step = &last["kintsugi_steps_total"]["sum"]["dataPoints"][0];
+    let about = ["namespace", "policy", "step", "outcome"].map(|name| attribute(step, name));
+    let expected = [namespace.name.as_str(), "heal", "restore", "Changed"].map(Some);
+    assert_eq!((about, &step["asInt"]), (expected, &json!("1")));
+    assert_eq!(step["exemplars"][0]["traceId"], trace, "{step}");
+    let mitigated = &last["kintsugi_time_to_mitigate_seconds"]["histogram"]["dataPoints"][0];
+    assert_eq!(mitigated["count"], "1", "{mitigated}");
+    let from = parts(&collector.arrived("metrics")[0], "resourceMetrics").next().unwrap().clone();
+    assert_eq!(attribute(&from["resource"], "service.name"), Some("kintsugi"));
+
+    let lines = collector.lines();
+    let opened = lines.iter().map(|(_, line)| line);
+    let opened = opened.into_iter().find(|l| attribute(l, "reason") == Some("IncidentOpened"));
+    let opened = opened.unwrap();
+    assert_eq!((&opened["traceId"], &opened["severityText"]), (&json!(trace), &json!("WARN")));
+    for (scope, line) in &lines {
+        let is_told =
+            ["kintsugi", "kube_client", "kube_runtime"].iter().any(|own| scope.starts_with(own));
+        assert!(is_told, "{scope}: {line}");
+    }
+    let all = format!("{batches:?} {lines:?}");
+    assert!(!all.contains("canary") && !all.contains("4711"), "no payload: {all}");
+}
+
+#[tokio::test]
+async fn a_collector_that_takes_nothing_holds_up_neither_repairs_nor_the_end() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "mute").await;
+    // It lets itself be connected to, and never says a word.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("--otlp-endpoint=http://{}", mute.local_addr().unwrap());
+    let args = [endpoint.as_str(), "--otlp-metrics-interval=100"];
+    let mut operator = Operator::start(&cluster, &namespace, &args);
+    policy(&namespace, &json!([{"name": "restore", "restoreRevision": {}}]), &json!({})).await;
+    namespace.apply(&storefinder("uk", &json!({"title": "Shops"}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    operator.logs("metrics could not be sent");
+    namespace.apply(&storefinder("uk", &json!({"title": 7, "note": "new"}))).await;
+    namespace.contract_when("uk", "mitigated", has("Serving", "True", "Repaired")).await;
+    operator.signal("TERM");
+    assert!(operator.wait().success(), "{}", operator.log());
+    let said = operator.log();
+    assert_eq!(said.matches("metrics could not be sent").count(), 1, "{said}");
 }
