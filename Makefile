@@ -11,7 +11,7 @@ help: ## List the targets
 build: ## Build the release binary
 	cargo build --release
 
-test: ## Run all tests, on a real control plane that is started and stopped (first time: about 12 minutes to build it)
+test: ## Run all tests, on a real control plane that is started and stopped (first time: about a quarter of an hour to build what it needs)
 	tests/run.sh
 
 crash: ## Kill the operator after each of its writes, and see that it comes to the same end

@@ -10,9 +10,9 @@ use crate::{
     support::{Cluster, Namespace, Operator, PATIENCE, has, storefinder},
 };
 
-const SHORT_LEASE: [&str; 2] = ["--lease-duration=5s", "--api-timeout=1s"];
+pub const SHORT_LEASE: [&str; 2] = ["--lease-duration=5s", "--api-timeout=1s"];
 
-fn held_by(identity: &'static str) -> impl Fn(Option<&Lease>) -> bool {
+pub fn held_by(identity: &'static str) -> impl Fn(Option<&Lease>) -> bool {
     move |lease| {
         lease
             .and_then(|lease| lease.spec.as_ref()?.holder_identity.as_deref())

@@ -7,6 +7,7 @@
 mod support;
 
 mod admission;
+mod alerting;
 mod approvals;
 mod assets;
 mod bad_input;

@@ -405,6 +405,11 @@ impl Operator {
         self.asked_until("/metrics", has_all, &rows.join("\n")).await
     }
 
+    /// Where its own HTTP server listens.
+    pub fn address(&self) -> String {
+        self.logs("serving /livez")["address"].as_str().unwrap().to_owned()
+    }
+
     #[expect(clippy::disallowed_methods, reason = "what is asked is the operator itself")]
     async fn asked_until(
         &self,
@@ -412,8 +417,7 @@ impl Operator {
         is_it: impl Fn(&(u16, String)) -> bool,
         expected: &str,
     ) -> String {
-        let listens = self.logs("serving /livez");
-        let url = format!("http://{}{path}", listens["address"].as_str().unwrap());
+        let url = format!("http://{}{path}", self.address());
         let mut last = (0, String::new());
         let asking = async {
             loop {
