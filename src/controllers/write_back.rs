@@ -162,3 +162,57 @@ async fn into_config_map(
     let params = patch_as_us();
     ctx.write(&attempted, config_maps.patch(&at.name, &params, &patch)).await.map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// A contract and the ConfigMap with its document; each was written so, by two managers at most.
+    fn written(contract: &[Option<i64>], config_map: &[Option<i64>]) -> Holder {
+        let managed = |times: &[Option<i64>], fields: &Value| -> Vec<Value> {
+            let entry = |second: &Option<i64>| {
+                json!({"manager": "test", "operation": "Update", "fieldsV1": fields,
+                    "time": second.map(at)})
+            };
+            // Who wrote something else says nothing of the document.
+            let other = json!({"manager": "test", "operation": "Update", "time": at(9_000),
+                "fieldsV1": {"f:metadata": {"f:labels": {}}}});
+            times.iter().map(entry).chain([other]).collect()
+        };
+        let refers = json!({"f:spec": {"f:document": {"f:configMapKeyRef": {}}}});
+        let contract: WidgetContract = serde_json::from_value(json!({
+            "apiVersion": "kintsugi.dev/v1alpha1", "kind": "WidgetContract",
+            "metadata": {"name": "uk", "managedFields": managed(contract, &refers)},
+            "spec": {"widget": "w", "document": {"configMapKeyRef": {"name": "c", "key": "a.json"}}},
+        }))
+        .unwrap();
+        let holds = json!({"f:data": {"f:a.json": {}}});
+        let object: ConfigMap = serde_json::from_value(json!({
+            "metadata": {"name": "c", "managedFields": managed(config_map, &holds)},
+            "data": {"a.json": "{}", "b.json": "{}"},
+        }))
+        .unwrap();
+        super::config_map(&contract, &object, "a.json")
+    }
+
+    #[test]
+    fn a_document_was_written_when_it_or_what_refers_to_it_was_written_last() {
+        for (contract, config_map, expected) in [
+            (&[Some(1)][..], &[Some(2)][..], Some(2)),
+            (&[Some(3)], &[Some(2)], Some(3)),
+            (&[Some(1)], &[Some(2), Some(5)], Some(5)),
+            // One of which the time is not known may be the last.
+            (&[Some(1)], &[Some(2), None], None),
+            (&[None], &[Some(2)], None),
+            (&[], &[Some(2)], None),
+            (&[Some(1)], &[], None),
+        ] {
+            let found = written(contract, config_map).written_at;
+            assert_eq!(found, expected.map(at), "{contract:?} {config_map:?}");
+        }
+    }
+}
