@@ -9,8 +9,9 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
 
-use crate::{api, config::Config, controllers, metrics, telemetry};
+use crate::{api, config::Config, controllers::run::Operator, http, metrics, telemetry};
 
 /// Keeps the JSON documents of UI widgets healthy.
 #[derive(Debug, Parser)]
@@ -76,11 +77,20 @@ fn run(config: Config) -> anyhow::Result<()> {
         let _inside = runtime.enter();
         telemetry::init(&config)?
     };
-    let outcome = runtime.block_on(controllers::run::run(config));
+    let outcome = runtime.block_on(operate(config));
     logs.shutdown();
     // A validation that overran its time must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(2));
     outcome
+}
+
+async fn operate(config: Config) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    let operator = Operator::new(config.clone(), shutdown.clone()).await?;
+    // Listening comes first: an address that is taken is found out before anything is done.
+    let served = http::serve(&config, &operator.desk(), shutdown.clone()).await?;
+    operator.run().await?;
+    served.await.context("the HTTP server ended")
 }
 
 fn crds(out: Option<&Path>) -> anyhow::Result<()> {

@@ -101,6 +101,14 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 
+    /// Where the dashboard and its JSON API are served, such as 0.0.0.0:8081; nowhere by default
+    #[arg(long, env = "KINTSUGI_DASHBOARD_LISTEN")]
+    pub dashboard_listen: Option<SocketAddr>,
+
+    /// Which audience the tokens of its users must be for; empty: the API server's own
+    #[arg(long, env = "KINTSUGI_DASHBOARD_AUDIENCE", default_value = "kintsugi")]
+    pub dashboard_audience: String,
+
     /// Namespace of the Lease that elects the leader
     #[arg(long, env = "KINTSUGI_LEASE_NAMESPACE", default_value = "kintsugi-system")]
     pub lease_namespace: String,

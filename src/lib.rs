@@ -11,8 +11,8 @@
 //! outbound      the only HTTP client for what is not the API server: guard, limits, probes
 //! config  telemetry   settings and logs; traces are in `controllers`
 //! metrics       what is counted, for Prometheus and for OpenTelemetry
-//! http          liveness, readiness, metrics
 //! controllers   observe -> decide -> perform: the only room that talks to the API server
+//! http          liveness, readiness, metrics; the JSON API for people
 //! cli  main     the command line
 //! ```
 //!
@@ -43,6 +43,8 @@
 //! - what may be connected to: [`outbound`]
 //! - who leads: [`controllers::leader`]
 //! - what is counted: [`metrics::table`]
+//! - how all of it stands, in one word: [`decide::platform`]
+//! - who sees what: [`controllers::desk`]; at which paths: [`http::api`]
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

@@ -19,7 +19,6 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("config", &["domain", "outbound"]),
     ("telemetry", &["config"]),
     ("metrics", &["domain"]),
-    ("http", &["metrics"]),
     (
         "controllers",
         &[
@@ -32,10 +31,10 @@ const ROOMS: [(&str, &[&str]); 12] = [
             "config",
             "telemetry",
             "metrics",
-            "http",
         ],
     ),
-    ("cli", &["api", "config", "controllers", "metrics", "telemetry"]),
+    ("http", &["domain", "api", "decide", "config", "metrics", "controllers"]),
+    ("cli", &["api", "config", "controllers", "http", "metrics", "telemetry"]),
 ];
 
 const PURE: [&str; 5] = ["domain", "rules", "steps", "api", "decide"];

@@ -511,6 +511,8 @@ pub struct SharedRequests {
     Debug,
     PartialEq,
     Eq,
+    PartialOrd,
+    Ord,
     Hash,
     Serialize,
     Deserialize,

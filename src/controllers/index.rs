@@ -14,6 +14,7 @@ mod contracts;
 mod incidents;
 mod parents;
 mod served;
+mod shown;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -36,6 +37,7 @@ use crate::{
 
 pub use contracts::MOST_HELD;
 pub use served::{ServedBytes, ServedObject};
+pub use shown::Listed;
 
 /// How many bytes of contracts are kept although nothing happens to them.
 const RECENT_BYTES: u64 = 2 * 1024 * 1024;

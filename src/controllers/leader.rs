@@ -27,10 +27,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{
-    config::Config,
-    http::{Election, Health},
-};
+use super::health::{Election, Health};
+use crate::config::Config;
 
 /// This replica's claim to be the leader.
 #[derive(Debug)]

@@ -5,10 +5,12 @@
 
 pub mod candidate;
 pub mod contract;
+pub mod desk;
 pub mod documents;
 pub mod echo;
 pub mod events;
 pub mod export;
+pub mod health;
 pub mod index;
 pub mod job;
 pub mod leader;
@@ -142,6 +144,8 @@ pub struct Ctx {
     pub prober: Prober,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What the operator says of itself.
+    pub health: Arc<health::Health>,
 }
 
 impl Ctx {
@@ -245,7 +249,9 @@ impl Ctx {
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Error> {
         let after = self.config.api_timeout.to_std();
-        match tokio::time::timeout(after, request).await {
+        let outcome = tokio::time::timeout(after, request).await;
+        self.health.api_server(answered(&outcome));
+        match outcome {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(Error::from_kube(attempted, error)),
             Err(_) => Err(Error::Timeout { attempted: attempted.to_owned(), after }),
@@ -289,6 +295,15 @@ impl Ctx {
         let written = self.write(attempted, request).await?;
         writing.answered(index::version_of(written.resource_version().as_deref()));
         Ok(written)
+    }
+}
+
+/// Did the API server answer, whatever it said? That it has too much to do is no answer.
+fn answered<T>(outcome: &Result<Result<T, kube::Error>, tokio::time::error::Elapsed>) -> bool {
+    match outcome {
+        Ok(Ok(_)) => true,
+        Ok(Err(kube::Error::Api(status))) => status.code < 500 && status.code != 429,
+        Ok(Err(_)) | Err(_) => false,
     }
 }
 

@@ -18,9 +18,11 @@ use tracing::{error, info, warn};
 
 use super::{
     Ctx, contract,
+    desk::Desk,
     documents::Documents,
     echo::Echoes,
     export,
+    health::Health,
     index::Index,
     leader::Leader,
     measure, observe, parents,
@@ -32,69 +34,78 @@ use super::{
 };
 use crate::{
     config::Config,
-    http::{self, Health},
     metrics::Metrics,
     outbound::{Outbound, Prober},
 };
 
-/// Runs the operator until SIGTERM or SIGINT.
-///
-/// # Errors
-/// When it cannot start: no API server to be found, the listening address is taken.
-pub async fn run(config: Config) -> anyhow::Result<()> {
-    let shutdown = CancellationToken::new();
-    stop_on_signals(shutdown.clone())?;
-    let metrics = Arc::new(Metrics::default());
-    let client = client(config.watch_timeout.to_std(), Arc::clone(&metrics)).await?;
-    let outbound = Arc::new(Outbound::new(config.outbound())?);
-    let traces = Arc::new(Traces::new(config.otlp_endpoint.as_deref(), &config.identity)?);
-    let leader = Arc::new(Leader::new(&config));
-    let health = Arc::new(Health::default());
-    let exported = CancellationToken::new();
-    let export = export::start(&config, Arc::clone(&metrics), exported.clone())?;
-    let said = (Arc::clone(&health), Arc::clone(&metrics));
-    let server = http::serve(config.listen, said.0, said.1, shutdown.clone()).await?;
-    let election = tokio::spawn({
-        let (leader, client) = (Arc::clone(&leader), client.clone());
+/// The operator, ready to run.
+pub struct Operator {
+    config: Config,
+    client: Client,
+    outbound: Arc<Outbound>,
+    traces: Arc<Traces>,
+    desk: Arc<Desk>,
+    shutdown: CancellationToken,
+}
+
+impl Operator {
+    /// Everything that it needs; it stops with `shutdown`, which SIGTERM and SIGINT cancel.
+    ///
+    /// # Errors
+    /// When it cannot start: no API server to be found, a flag that says nothing usable.
+    pub async fn new(config: Config, shutdown: CancellationToken) -> anyhow::Result<Self> {
+        stop_on_signals(shutdown.clone())?;
+        let metrics = Arc::new(Metrics::default());
+        let client = client(config.watch_timeout.to_std(), Arc::clone(&metrics)).await?;
+        Ok(Self {
+            outbound: Arc::new(Outbound::new(config.outbound())?),
+            traces: Arc::new(Traces::new(config.otlp_endpoint.as_deref(), &config.identity)?),
+            desk: Arc::new(Desk::new(client.clone(), &config, metrics)),
+            client,
+            config,
+            shutdown,
+        })
+    }
+
+    /// Where people are answered.
+    #[must_use]
+    pub fn desk(&self) -> Arc<Desk> {
+        Arc::clone(&self.desk)
+    }
+
+    /// Works, whenever it leads, until it is to stop.
+    ///
+    /// # Errors
+    /// When something that should go on for ever ended by itself.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let leader = Arc::new(Leader::new(&self.config));
+        let exported = CancellationToken::new();
+        let metrics = Arc::clone(&self.desk.metrics);
+        let export = export::start(&self.config, metrics, exported.clone())?;
         // The lease is given up only after the last write, so it has a token of its own.
         let released = CancellationToken::new();
-        let stop = released.clone();
-        let standing = Arc::clone(&health);
-        let ending = shutdown.clone();
-        let work = work(
-            client.clone(),
-            config.clone(),
-            Arc::clone(&leader),
-            outbound,
-            Arc::clone(&traces),
-            (health, metrics),
-            shutdown.clone(),
-        );
-        async move {
-            let election = leader.run(client, &config, &standing, stop);
-            let work = async move {
-                work.await;
-                // Work that ended by itself ends the process: a live one that does nothing is worse.
-                let by_itself = !ending.is_cancelled();
-                ending.cancel();
-                released.cancel();
-                by_itself
-            };
-            tokio::join!(election, work).1
+        let election =
+            leader.run(self.client.clone(), &self.config, &self.desk.health, released.clone());
+        let work = async {
+            self.work(&leader).await;
+            // Work that ended by itself ends the process: a live one that does nothing is worse.
+            let by_itself = !self.shutdown.is_cancelled();
+            self.shutdown.cancel();
+            released.cancel();
+            by_itself
+        };
+        let ((), by_itself) = tokio::join!(election, work);
+        exported.cancel();
+        // Sending blocks, and must not hold up the runtime's other threads.
+        let spans = tokio::task::spawn_blocking(move || self.traces.shutdown());
+        if let Some(export) = export {
+            export.await.context("sending the last metrics")?;
         }
-    });
-    let by_itself = election.await.context("the election ended")?;
-    server.await.context("the HTTP server ended")?;
-    exported.cancel();
-    // Sending blocks, and must not hold up the runtime's other threads.
-    let spans = tokio::task::spawn_blocking(move || traces.shutdown());
-    if let Some(export) = export {
-        export.await.context("sending the last metrics")?;
+        spans.await.context("sending the last spans")?;
+        info!("stopped");
+        anyhow::ensure!(!by_itself, "a worker or a watch ended by itself; see the log");
+        Ok(())
     }
-    spans.await.context("sending the last spans")?;
-    info!("stopped");
-    anyhow::ensure!(!by_itself, "a worker or a watch ended by itself; see the log");
-    Ok(())
 }
 
 async fn client(watch_timeout: Duration, metrics: Arc<Metrics>) -> anyhow::Result<Client> {
@@ -109,26 +120,38 @@ async fn client(watch_timeout: Duration, metrics: Arc<Metrics>) -> anyhow::Resul
     Ok(builder.with_layer(&Requests(metrics)).build())
 }
 
-/// One spell of leadership after the other, until `shutdown`.
-async fn work(
-    client: Client,
-    config: Config,
-    leader: Arc<Leader>,
-    outbound: Arc<Outbound>,
-    traces: Arc<Traces>,
-    (health, metrics): (Arc<Health>, Arc<Metrics>),
-    shutdown: CancellationToken,
-) {
-    let mut leading = leader.watch();
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            waited = leading.wait_for(|leading| *leading) => if waited.is_err() { return },
+impl Operator {
+    /// One spell of leadership after the other, until it is to stop.
+    async fn work(&self, leader: &Arc<Leader>) {
+        let mut leading = leader.watch();
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                waited = leading.wait_for(|leading| *leading) => if waited.is_err() { return },
+            }
+            let ctx = Arc::new(self.ctx(leader));
+            let spell = self.shutdown.child_token();
+            measure::begin(&ctx);
+            self.desk.begin(&ctx);
+            let lead = lead(&ctx, &self.desk.health, &spell);
+            tokio::select! {
+                () = lead => return measure::end(&ctx),
+                _ = leading.wait_for(|leading| !*leading) => {
+                    warn!("leadership was lost; all work is dropped");
+                    self.desk.health.listed(false);
+                    measure::end(&ctx);
+                    self.desk.end();
+                    spell.cancel();
+                }
+            }
         }
-        let ctx = Arc::new(Ctx {
-            client: client.clone(),
-            documents: Documents::new(&config),
-            config: config.clone(),
+    }
+
+    fn ctx(&self, leader: &Arc<Leader>) -> Ctx {
+        Ctx {
+            client: self.client.clone(),
+            documents: Documents::new(&self.config),
+            config: self.config.clone(),
             index: Index::default(),
             max_modes: Cache::builder()
                 .max_capacity(10_000)
@@ -140,23 +163,12 @@ async fn work(
             queue: Queue::default(),
             policies: Policies::default(),
             families: Queue::default(),
-            leader: Arc::clone(&leader),
-            traces: Arc::clone(&traces),
-            prober: Prober::new(Arc::clone(&outbound)),
-            outbound: Arc::clone(&outbound),
-            metrics: Arc::clone(&metrics),
-        });
-        let spell = shutdown.child_token();
-        measure::begin(&ctx);
-        let lead = lead(&ctx, &health, &spell);
-        tokio::select! {
-            () = lead => return measure::end(&ctx),
-            _ = leading.wait_for(|leading| !*leading) => {
-                warn!("leadership was lost; all work is dropped");
-                health.listed(false);
-                measure::end(&ctx);
-                spell.cancel();
-            }
+            leader: Arc::clone(leader),
+            traces: Arc::clone(&self.traces),
+            prober: Prober::new(Arc::clone(&self.outbound)),
+            outbound: Arc::clone(&self.outbound),
+            metrics: Arc::clone(&self.desk.metrics),
+            health: Arc::clone(&self.desk.health),
         }
     }
 }

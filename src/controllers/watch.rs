@@ -203,7 +203,10 @@ async fn one<W, S>(
     config.label_selector = labels;
     let api = api_in::<W>(&ctx.client, scope.as_deref());
     let mut events = watcher::watcher(api, config)
-        .inspect_err(|error| warn!(kind = %W::kind(&()), %error, "a watch broke; it is resumed"))
+        .inspect_err(|error| {
+            warn!(kind = %W::kind(&()), %error, "a watch broke; it is resumed");
+            ctx.health.watch_broke();
+        })
         .default_backoff()
         .take_until(shutdown.cancelled_owned())
         .boxed();

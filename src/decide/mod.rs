@@ -34,6 +34,7 @@ pub mod parents;
 pub mod pause;
 pub mod pin;
 pub mod plan;
+pub mod platform;
 pub mod policy;
 pub mod publish;
 mod record;

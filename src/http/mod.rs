@@ -1,145 +1,151 @@
-//! What is served over HTTP: liveness, readiness, metrics.
+//! What is served over HTTP: to machines liveness, readiness and metrics, to people a JSON API.
 //!
-//! Knows: the router and how it stops. Must not know: anything that writes.
+//! Knows: the router and how it stops. Must not know: the API server; what people see and do goes
+//! through [`Desk`]. The two have an address each, since whoever may scrape need not see the rest.
+//!
+//! ```text
+//! caller.rs    who calls
+//! api.rs       the JSON API
+//! name.rs      names in what is asked for
+//! openapi.rs   the document that describes it
+//! problem.rs   errors
+//! ```
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+pub mod api;
+mod caller;
+mod name;
+mod openapi;
+mod problem;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{
     Router,
-    extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    extract::{DefaultBodyLimit, Request, State},
+    http::{
+        HeaderName, HeaderValue, StatusCode,
+        header::{
+            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+            X_CONTENT_TYPE_OPTIONS,
+        },
+    },
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::metrics::{MEDIA_TYPE, Metrics};
+use self::problem::Problem;
+use crate::{config::Config, controllers::desk::Desk, metrics::MEDIA_TYPE};
 
-/// How the last round of the election ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Election {
-    /// There was none yet.
-    #[default]
-    Starting,
-    /// The API server did not answer, or refused.
-    Failed,
-    /// Another replica leads.
-    Follows,
-    /// This one does.
-    Leads,
-}
-
-/// What the operator says of itself.
-#[derive(Debug, Default)]
-pub struct Health(Mutex<Known>);
-
-#[derive(Debug, Default)]
-struct Known {
-    election: Election,
-    listed: bool,
-}
-
-impl Health {
-    /// Whether every first list is in, while this replica leads.
-    pub fn listed(&self, listed: bool) {
-        self.lock().listed = listed;
-    }
-
-    /// How a round of the election ended.
-    pub fn election(&self, election: Election) {
-        self.lock().election = election;
-    }
-
-    /// Ready or not, and why.
-    fn ready(&self) -> (StatusCode, &'static str) {
-        let Known { election, listed } = *self.lock();
-        let not_ready = StatusCode::SERVICE_UNAVAILABLE;
-        match (election, listed) {
-            (Election::Starting, _) => (not_ready, "starting"),
-            (Election::Failed, _) => {
-                (not_ready, "the lease cannot be claimed or renewed; see the log")
-            }
-            (Election::Follows, _) => (StatusCode::OK, "standing by: another replica leads"),
-            (Election::Leads, false) => (not_ready, "leading: the first lists are not in yet"),
-            (Election::Leads, true) => (StatusCode::OK, "leading: every list is in"),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        // No code that can panic runs under this lock, so poison carries no broken state.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The routes.
-pub fn router(health: Arc<Health>, metrics: Arc<Metrics>) -> Router {
+/// What machines ask for: no token, no names but those in metrics.
+fn machines(desk: Arc<Desk>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
-        .with_state(health)
-        .merge(Router::new().route("/metrics", get(scrape)).with_state(metrics))
+        .route("/metrics", get(scrape))
+        .with_state(desk)
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
-    match metrics.text() {
+/// The most bytes of a request's body.
+const MAX_BODY: usize = 16 * 1024;
+/// The longest path with its query, in bytes.
+const MAX_URI: usize = 8 * 1024;
+/// How long somebody may wait for an answer; each request to the API server has its own, shorter time.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What each answer says, whatever it is.
+const HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
+    ),
+];
+
+/// What people ask for: nothing without a token.
+fn people(desk: Arc<Desk>) -> Router {
+    let nothing = || async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path") };
+    let not_so =
+        || async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method") };
+    api::router()
+        .fallback(nothing)
+        .method_not_allowed_fallback(not_so)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(guarded))
+        .with_state(desk)
+}
+
+/// Ends what takes too long, and says to browsers what they must not do.
+async fn guarded(request: Request, next: Next) -> Response {
+    let late = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there was no answer in time");
+    let asked = request.uri().path_and_query().map_or(0, |asked| asked.as_str().len());
+    let mut response = if asked > MAX_URI {
+        Problem::new(StatusCode::URI_TOO_LONG, "the path and its query are too long")
+            .into_response()
+    } else {
+        let answer = tokio::time::timeout(PATIENCE, next.run(request)).await;
+        answer.unwrap_or_else(|_| late().into_response())
+    };
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(value);
+    }
+    response
+}
+
+async fn scrape(State(desk): State<Arc<Desk>>) -> Response {
+    match desk.metrics.text() {
         Ok(text) => ([(CONTENT_TYPE, MEDIA_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
-    health.ready()
+async fn readyz(State(desk): State<Arc<Desk>>) -> (StatusCode, &'static str) {
+    match desk.health.ready() {
+        Ok(why) => (StatusCode::OK, why),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+    }
 }
 
-/// Serves the routes until `shutdown`.
+/// Serves until `shutdown`.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// When an address cannot be listened on.
 pub async fn serve(
-    listen: SocketAddr,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
+    config: &Config,
+    desk: &Arc<Desk>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("--listen: cannot listen on {listen}"))?;
-    let address = listener.local_addr().context("--listen: no address")?;
+    let (listener, address) = bind("--listen", config.listen).await?;
     info!(%address, "serving /livez, /readyz and /metrics");
-    Ok(tokio::spawn(async move {
-        let server = axum::serve(listener, router(health, metrics))
-            .with_graceful_shutdown(shutdown.cancelled_owned());
-        if let Err(error) = server.await {
-            warn!(%error, "the HTTP server failed");
-        }
-    }))
+    let mut servers = JoinSet::new();
+    servers.spawn(one(listener, machines(Arc::clone(desk)), shutdown.clone()));
+    if let Some(listen) = config.dashboard_listen {
+        let (listener, address) = bind("--dashboard-listen", listen).await?;
+        info!(%address, "serving people");
+        servers.spawn(one(listener, people(Arc::clone(desk)), shutdown));
+    }
+    Ok(tokio::spawn(async move { while servers.join_next().await.is_some() {} }))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_is_ready_when_another_leads_or_when_it_leads_with_every_list_in() {
-        let cases = [
-            (Election::Starting, false, false),
-            (Election::Failed, false, false),
-            (Election::Failed, true, false),
-            (Election::Follows, false, true),
-            (Election::Leads, false, false),
-            (Election::Leads, true, true),
-        ];
-        for (election, listed, is_ready) in cases {
-            let health = Health::default();
-            health.election(election);
-            health.listed(listed);
-            assert_eq!(health.ready().0.is_success(), is_ready, "{election:?} {listed}");
-        }
+async fn one(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
+    if let Err(error) = server.await {
+        warn!(%error, "the HTTP server failed");
     }
+}
+
+async fn bind(flag: &str, listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("{flag}: cannot listen on {listen}"))?;
+    let address = listener.local_addr().with_context(|| format!("{flag}: no address"))?;
+    Ok((listener, address))
 }

@@ -14,6 +14,7 @@ mod bad_input;
 mod breakers;
 mod chart;
 mod demo;
+mod desk;
 mod diagnosis;
 mod documents;
 mod effects;

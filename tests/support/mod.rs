@@ -3,6 +3,7 @@
 //!
 //! `make test` starts the control plane, installs the CRDs and the chart, and says where they are.
 
+pub mod desk;
 pub mod people;
 pub mod web;
 pub mod workload;
@@ -90,6 +91,11 @@ impl Cluster {
 
     pub fn admin_kubeconfig(&self) -> PathBuf {
         self.state.join("admin.kubeconfig")
+    }
+
+    /// The key that signs the tokens of service accounts, in PEM.
+    pub fn signing_key(&self) -> PathBuf {
+        self.state.join("certs/apiserver.key")
     }
 
     pub fn operator_kubeconfig(&self) -> PathBuf {

@@ -37,6 +37,13 @@ pub(super) struct IncidentEntry {
     pub(super) state: Result<Arc<Incident>, EndedIncident>,
 }
 
+impl IncidentEntry {
+    /// Its name while it is open.
+    pub(super) fn open_name(&self) -> Option<&str> {
+        self.state.is_ok().then_some(self.name.as_str())
+    }
+}
+
 impl Index {
     /// Takes in an Incident; returns its contract, when it is news.
     pub fn saw_incident(&self, object: &Incident) -> Option<Key> {

@@ -13,6 +13,11 @@ use crate::{
     domain::{Digest, Span, text},
 };
 
+/// The reason of an Incident that waits for a person's word on its plan.
+pub const AWAITING_APPROVAL: &str = "AwaitingApproval";
+/// The same where nothing sees to whose word that is.
+pub const UNPROTECTED: &str = "ApprovalUnprotected";
+
 const TTL: Span = Span::mins(24 * 60);
 /// Less would be asked for anew before anybody has read it.
 const TTL_MIN: Span = Span::mins(1);
@@ -68,7 +73,7 @@ pub fn guarded(view: &View, segments: &[Segment]) -> Result<Result<(), Held>, Ne
                 "the mode is {mode} by {by}, and nothing sees to it that whoever approves may: \
                  {why}; install it with the chart (approvals.install), or use Auto or DryRun"
             );
-            Err(Held { reason: "ApprovalUnprotected", message, until: None })
+            Err(Held { reason: UNPROTECTED, message, until: None })
         }
     })
 }
@@ -93,7 +98,7 @@ pub fn answer(_: Asks, asked: &Question<'_>) -> Answer {
     let given = asked.incident.spec.approval.as_ref();
     let (reason, why) = match given {
         Some(given) if given.plan_digest == *asked.digest => return decided(given),
-        None => ("AwaitingApproval", String::new()),
+        None => (AWAITING_APPROVAL, String::new()),
         Some(_) if asked.lapsed => {
             ("Expired", "the plan that was decided on has expired; ".to_owned())
         }
@@ -107,7 +112,7 @@ pub fn answer(_: Asks, asked: &Question<'_>) -> Answer {
         ),
     };
     let message = format!("{why}until {}: {}", asked.expires, command(asked));
-    let held = Held { reason: "AwaitingApproval", message, until: Some(asked.expires) };
+    let held = Held { reason: AWAITING_APPROVAL, message, until: Some(asked.expires) };
     Answer::No { reason, held }
 }
 

@@ -1,0 +1,135 @@
+//! Where people are answered: what they may see of the operator and ask of it, through whichever door.
+//!
+//! Knows: the API server's word on who somebody is and what they may do, and what is remembered while
+//! this replica leads. Must not know: HTTP. Nothing is shown or done without a [`Person`], and of a
+//! person only what Kubernetes' own rules allow: there are no rights of our own.
+//!
+//! ```text
+//! person.rs   whose token is this?       TokenReview
+//! rights.rs   may they do that?          SubjectAccessReview
+//! shown.rs    what there is to see
+//! ```
+
+pub mod person;
+pub mod rights;
+pub mod shown;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use kube::Client;
+use moka::sync::Cache;
+use tokio::time::timeout;
+
+pub use self::{person::Person, rights::Ask};
+use super::{Ctx, answered, health::Health};
+use crate::{config::Config, metrics::Metrics};
+
+/// Why somebody gets no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Nobody is known by this token: it is forged, has expired, or is for somebody else.
+    #[error("{0}")]
+    Unknown(&'static str),
+    /// They lack a right.
+    #[error("{0}")]
+    Forbidden(String),
+    /// There is none.
+    #[error("{0}")]
+    NotFound(String),
+    /// Not now: ask again after so long.
+    #[error("{why}")]
+    Unavailable {
+        /// What is missing.
+        why: String,
+        /// When to ask again.
+        after: Duration,
+    },
+}
+
+/// The desk.
+pub struct Desk {
+    /// What the operator says of itself.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    client: Client,
+    api_timeout: Duration,
+    audience: String,
+    people: Cache<person::Fingerprint, Arc<Person>>,
+    rights: Cache<rights::Question, bool>,
+    spell: Mutex<Weak<Ctx>>,
+}
+
+impl Desk {
+    /// A desk at which nobody leads yet.
+    #[must_use]
+    pub fn new(client: Client, config: &Config, metrics: Arc<Metrics>) -> Self {
+        Self {
+            health: Arc::default(),
+            metrics,
+            client,
+            api_timeout: config.api_timeout.to_std(),
+            audience: config.dashboard_audience.clone(),
+            people: person::memory(),
+            rights: rights::memory(),
+            spell: Mutex::default(),
+        }
+    }
+
+    /// From now on this replica leads, and remembers in `ctx`.
+    pub fn begin(&self, ctx: &Arc<Ctx>) {
+        self.now_leads(Arc::downgrade(ctx));
+    }
+
+    /// It leads no more.
+    pub fn end(&self) {
+        self.now_leads(Weak::new());
+    }
+
+    fn now_leads(&self, ctx: Weak<Ctx>) {
+        // No code that can panic runs under this lock, so poison carries no broken state.
+        *self.spell.lock().unwrap_or_else(PoisonError::into_inner) = ctx;
+    }
+
+    /// What is remembered: only the replica that leads knows all of it.
+    fn ctx(&self) -> Result<Arc<Ctx>, Refused> {
+        let spell = self.spell.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let why = match (spell, self.health.ready()) {
+            (Some(ctx), Ok(_)) => return Ok(ctx),
+            (Some(_), Err(why)) => why,
+            (None, _) => "this replica does not lead",
+        };
+        Err(Refused::Unavailable { why: why.to_owned(), after: Duration::from_secs(2) })
+    }
+
+    /// One request to the API server for somebody.
+    async fn ask<T>(
+        &self,
+        attempted: &str,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Refused> {
+        let unavailable = |why: String| Refused::Unavailable { why, after: Duration::from_secs(5) };
+        let outcome = timeout(self.api_timeout, request).await;
+        self.health.api_server(answered(&outcome));
+        match outcome {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) if status.is_not_found() => {
+                Err(Refused::NotFound(format!("{attempted}: there is none")))
+            }
+            Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
+                Err(unavailable(format!("{attempted}: the operator itself may not do that")))
+            }
+            // What the API server says is about the operator, not about whoever asked.
+            Ok(Err(error)) => {
+                tracing::warn!(%error, attempted, "somebody could not be answered");
+                Err(unavailable(format!("{attempted}: the API server gave no usable answer")))
+            }
+            Err(_) => {
+                Err(unavailable(format!("{attempted}: the API server did not answer in time")))
+            }
+        }
+    }
+}

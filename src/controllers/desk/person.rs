@@ -1,0 +1,91 @@
+//! Whose token is this? The API server says (`TokenReview`), and only for tokens that are meant for us:
+//! one for another audience could have been passed on by whoever runs that one.
+//!
+//! A token is never kept: what is remembered for a while is its digest and whose it is.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use kube::{Api, api::PostParams};
+use moka::sync::Cache;
+use sha2::{Digest as _, Sha256};
+
+use super::{Desk, Refused};
+
+/// How long the API server's word on a token is taken: so long a token that was revoked still works.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// Most tokens that are remembered.
+const MOST: u64 = 1_000;
+/// The longest token that is asked about, in bytes: those of Kubernetes have about one KiB.
+const LONGEST: usize = 16 * 1024;
+
+/// The digest of a token.
+pub type Fingerprint = [u8; 32];
+
+/// Somebody, as the API server knows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Person {
+    /// The name, such as `ann@example.com` or `system:serviceaccount:shop:ci`.
+    pub name: String,
+    /// The UID, where there is one.
+    pub uid: Option<String>,
+    /// The groups.
+    pub groups: Vec<String>,
+    /// What else an authorizer may want to know.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+pub(super) fn memory() -> Cache<Fingerprint, Arc<Person>> {
+    Cache::builder().max_capacity(MOST).time_to_live(REMEMBERED).build()
+}
+
+impl Desk {
+    /// Whose token this is.
+    ///
+    /// # Errors
+    /// [`Refused::Unknown`] where the API server does not accept it for our audience.
+    pub async fn person(&self, token: &str) -> Result<Arc<Person>, Refused> {
+        const NOBODY: Refused = Refused::Unknown(
+            "the token is not accepted: it has expired, is for another audience, or is none",
+        );
+        if token.is_empty() || token.len() > LONGEST || !token.bytes().all(|b| b.is_ascii_graphic())
+        {
+            return Err(NOBODY);
+        }
+        let fingerprint: Fingerprint = Sha256::digest(token).into();
+        if let Some(known) = self.people.get(&fingerprint) {
+            return Ok(known);
+        }
+        let audience = (!self.audience.is_empty()).then(|| self.audience.clone());
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                token: Some(token.to_owned()),
+                audiences: audience.clone().map(|audience| vec![audience]),
+            },
+            ..TokenReview::default()
+        };
+        let reviews: Api<TokenReview> = Api::all(self.client.clone());
+        let params = PostParams::default();
+        let asked = self.ask("asking whose token this is", reviews.create(&params, &review));
+        let status = asked.await?.status.unwrap_or_default();
+        // An authenticator that knows nothing of audiences answers without one: that is no yes.
+        let is_for_us = audience.is_none_or(|audience| {
+            status.audiences.as_ref().is_some_and(|meant| meant.contains(&audience))
+        });
+        let user = status.user.filter(|_| status.authenticated == Some(true) && is_for_us);
+        let Some((user, name)) = user.and_then(|mut user| {
+            let name = user.username.take()?;
+            (!name.is_empty()).then_some((user, name))
+        }) else {
+            return Err(NOBODY);
+        };
+        let person = Arc::new(Person {
+            name,
+            uid: user.uid,
+            groups: user.groups.unwrap_or_default(),
+            extra: user.extra.unwrap_or_default(),
+        });
+        self.people.insert(fingerprint, Arc::clone(&person));
+        Ok(person)
+    }
+}

@@ -1,0 +1,166 @@
+//! May they do that? The API server says (`SubjectAccessReview`), as of whoever asks with `kubectl`.
+//!
+//! What may be seen is remembered for a few seconds, since a page is many questions; what is done is
+//! asked about each time.
+
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use kube::{Api, api::PostParams};
+use moka::sync::Cache;
+
+use super::{Desk, Person, Refused};
+
+const REMEMBERED: Duration = Duration::from_secs(5);
+const MOST: u64 = 10_000;
+/// Most namespaces that are asked about one by one, for somebody who may not see all of them.
+const MOST_NAMESPACES: usize = 200;
+/// How many of them at the same time.
+const AT_A_TIME: usize = 8;
+
+/// What somebody would do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ask {
+    /// The verb, as in a Role.
+    pub verb: &'static str,
+    /// The resource, one of ours.
+    pub resource: &'static str,
+    /// The namespace; all of them by default.
+    pub namespace: Option<Arc<str>>,
+    /// The object; all of them by default.
+    pub name: Option<Arc<str>>,
+}
+
+/// Who would do what.
+pub type Question = (Arc<Person>, Ask);
+
+/// The namespaces of which somebody may see something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All.
+    All,
+    /// These.
+    Only(BTreeSet<Arc<str>>),
+}
+
+impl Scope {
+    /// Is `namespace` one of them?
+    #[must_use]
+    pub fn has(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(some) => some.contains(namespace),
+        }
+    }
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}.kintsugi.dev", self.verb, self.resource)?;
+        if let Some(name) = &self.name {
+            write!(f, " {name}")?;
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " in namespace {namespace}"),
+            None => write!(f, " in all namespaces"),
+        }
+    }
+}
+
+pub(super) fn memory() -> Cache<Question, bool> {
+    Cache::builder().max_capacity(MOST).time_to_live(REMEMBERED).build()
+}
+
+impl Desk {
+    /// Sees to it that `person` may see what `ask` says.
+    ///
+    /// # Errors
+    /// [`Refused::Forbidden`], by the right that is missing.
+    pub async fn shows(&self, person: &Arc<Person>, ask: Ask) -> Result<(), Refused> {
+        if self.may_see(person, &ask).await? { Ok(()) } else { Err(forbidden(person, &ask)) }
+    }
+
+    /// The namespaces of which `person` may list `resource`: the one that they name, or of those in
+    /// which there is anything at all.
+    ///
+    /// # Errors
+    /// [`Refused::Forbidden`] where there is none.
+    pub async fn scope(
+        &self,
+        person: &Arc<Person>,
+        resource: &'static str,
+        namespace: Option<&str>,
+    ) -> Result<Scope, Refused> {
+        let list = |namespace: Option<&Arc<str>>| Ask {
+            verb: "list",
+            resource,
+            namespace: namespace.cloned(),
+            name: None,
+        };
+        if let Some(namespace) = namespace {
+            let namespace: Arc<str> = namespace.into();
+            self.shows(person, list(Some(&namespace))).await?;
+            return Ok(Scope::Only([namespace].into()));
+        }
+        if self.may_see(person, &list(None)).await? {
+            return Ok(Scope::All);
+        }
+        let ctx = self.ctx()?;
+        let mut known = ctx.index.namespaces();
+        known.extend(ctx.config.namespaces.iter().map(|name| name.as_str().into()));
+        if known.len() > MOST_NAMESPACES {
+            return Err(forbidden(person, &list(None)));
+        }
+        let asked = stream::iter(known).map(|namespace| async {
+            let may = self.may_see(person, &list(Some(&namespace))).await?;
+            Ok::<_, Refused>(may.then_some(namespace))
+        });
+        let some: Vec<Option<Arc<str>>> = asked.buffered(AT_A_TIME).try_collect().await?;
+        let some: BTreeSet<Arc<str>> = some.into_iter().flatten().collect();
+        if some.is_empty() { Err(forbidden(person, &list(None))) } else { Ok(Scope::Only(some)) }
+    }
+
+    async fn may_see(&self, person: &Arc<Person>, ask: &Ask) -> Result<bool, Refused> {
+        let question = (Arc::clone(person), ask.clone());
+        if let Some(known) = self.rights.get(&question) {
+            return Ok(known);
+        }
+        let may = self.may(person, ask).await?;
+        self.rights.insert(question, may);
+        Ok(may)
+    }
+
+    /// May `person` do it, as of now?
+    async fn may(&self, person: &Person, ask: &Ask) -> Result<bool, Refused> {
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(person.name.clone()),
+                uid: person.uid.clone(),
+                groups: Some(person.groups.clone()),
+                extra: Some(person.extra.clone()),
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some("kintsugi.dev".to_owned()),
+                    resource: Some(ask.resource.to_owned()),
+                    verb: Some(ask.verb.to_owned()),
+                    namespace: ask.namespace.as_deref().map(str::to_owned),
+                    name: ask.name.as_deref().map(str::to_owned),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        let params = PostParams::default();
+        let asked = self.ask("asking for somebody's rights", reviews.create(&params, &review));
+        let status = asked.await?.status;
+        Ok(status.is_some_and(|status| status.allowed && status.denied != Some(true)))
+    }
+}
+
+fn forbidden(person: &Person, ask: &Ask) -> Refused {
+    Refused::Forbidden(format!("{} may not {ask}", person.name))
+}

@@ -1,0 +1,89 @@
+//! What is remembered, for those who look at all of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{Index, Key, parents::is_open};
+use crate::{
+    api::{Incident, contract::Health},
+    decide::standing::Standing,
+};
+
+/// A contract in a list.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its key.
+    pub key: Key,
+    /// The type of its widget.
+    pub widget: String,
+    /// How it stands.
+    pub standing: Standing,
+    /// Its open Incident.
+    pub incident: Option<String>,
+}
+
+impl Index {
+    /// The namespaces in which there are contracts or Incidents.
+    pub fn namespaces(&self) -> BTreeSet<Arc<str>> {
+        let state = self.lock();
+        let contracts = state.contracts.keys().chain(state.incidents.keys());
+        contracts.chain(state.parents.keys()).map(|key| Arc::clone(&key.namespace)).collect()
+    }
+
+    /// The contracts that `wanted` is true of, by their keys in order: `limit` of them after `after`.
+    pub fn list_contracts(
+        &self,
+        after: Option<&Key>,
+        limit: usize,
+        wanted: impl Fn(&Key, &str, Standing) -> bool,
+    ) -> Vec<Listed> {
+        let state = self.lock();
+        let mut keys: Vec<&Key> = state
+            .contracts
+            .iter()
+            .filter(|(key, _)| after.is_none_or(|after| *key > after))
+            .filter(|(key, entry)| wanted(key, &entry.widget, entry.standing))
+            .map(|(key, _)| key)
+            .collect();
+        keys.sort_unstable();
+        keys.truncate(limit);
+        let listed = keys.into_iter().filter_map(|key| {
+            let entry = state.contracts.get(key)?;
+            let incidents = state.incidents.get(key).into_iter().flat_map(|all| all.values());
+            let mut open = incidents.filter_map(|entry| entry.open_name());
+            Some(Listed {
+                key: key.clone(),
+                widget: entry.widget.to_string(),
+                standing: entry.standing,
+                incident: open.next_back().map(str::to_owned),
+            })
+        });
+        listed.collect()
+    }
+
+    /// How many contracts of the namespaces that `wanted` is true of there are, by their health.
+    pub fn count_health(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<Health, usize> {
+        let state = self.lock();
+        let mut counts = BTreeMap::new();
+        for (_, entry) in state.contracts.iter().filter(|(key, _)| wanted(&key.namespace)) {
+            *counts.entry(entry.standing.health).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The open Incidents of the namespaces that `wanted` is true of, those about what several
+    /// contracts share included.
+    pub fn open_incidents(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Incident>> {
+        let state = self.lock();
+        let of_contracts =
+            state.incidents.iter().filter(|(contract, _)| wanted(&contract.namespace));
+        let of_contracts = of_contracts
+            .flat_map(|(_, all)| all.values())
+            .filter_map(|entry| entry.state.as_ref().ok());
+        let parents = state.parents.iter().filter(|(key, _)| wanted(&key.namespace));
+        let parents = parents.map(|(_, object)| object).filter(|object| is_open(object));
+        of_contracts.chain(parents).cloned().collect()
+    }
+}

@@ -1,0 +1,281 @@
+//! What people see over the JSON API: by their own rights, and by nobody else's.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::{rand::SystemRandom, signature};
+use serde_json::{Value, json};
+
+use crate::{
+    healing::{edit, incident_when, policy, shop},
+    support::{
+        Cluster, Namespace, Operator, PATIENCE,
+        desk::{self, Answer, DESK, Visitor},
+        has, storefinder,
+    },
+};
+
+/// All that there is to see.
+fn sees_all() -> Value {
+    json!([{"apiGroups": ["kintsugi.dev"], "resources": ["widgetcontracts", "incidents"],
+            "verbs": ["get", "list"]}])
+}
+
+async fn world(prefix: &str) -> (Cluster, Namespace, Operator) {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, prefix).await;
+    let operator = Operator::start(&cluster, &namespace, &[DESK]);
+    (cluster, namespace, operator)
+}
+
+/// A contract that is served, and held in a trouble that a policy could mend.
+async fn trouble(namespace: &Namespace) -> String {
+    let restore = json!([{"name": "restore", "restoreRevision": {}}]);
+    policy(namespace, &restore, &json!({"mode": "Observe"})).await;
+    namespace.apply(&storefinder("uk", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let bad = edit(&shop(), |document: &mut Value| document["title"] = json!(7));
+    namespace.apply(&storefinder("uk", &bad)).await;
+    incident_when(namespace, "uk", "Held").await.metadata.name.unwrap()
+}
+
+/// Asks until the answer is as expected: what is remembered follows the watch.
+async fn until(visitor: &Visitor, path: &str, is_it: impl Fn(&Answer) -> bool) -> Answer {
+    let mut last = None;
+    let asking = async {
+        loop {
+            let answer = visitor.get(path).await;
+            if is_it(&answer) {
+                return answer;
+            }
+            last = Some(answer);
+            // There is nothing to watch that would tell when to ask again.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let came = tokio::time::timeout(PATIENCE, asking).await.ok();
+    came.unwrap_or_else(|| panic!("{path} answers {last:?}"))
+}
+
+fn refused(answer: &Answer, status: u16, says: &str) {
+    assert_eq!(
+        (answer.status, &*answer.media_type),
+        (status, "application/problem+json"),
+        "{answer:?}"
+    );
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(answer.body["status"] == status && detail.contains(says), "{answer:?}");
+}
+
+#[tokio::test]
+async fn whoever_may_see_finds_what_is_broken_why_and_what_it_waits_for() {
+    let (cluster, namespace, operator) = world("desk").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    let incident = trouble(&namespace).await;
+    let name = &namespace.name;
+
+    let health =
+        until(&ann, "/api/v1/health", |answer| answer.body["incidents"]["Held"] == 1).await;
+    assert_eq!(health.body["state"], "degraded", "{health:?}");
+    assert_eq!(health.body["why"][0], "1 contract: not served as asked for");
+    assert_eq!(health.body["contracts"], json!({"Degraded": 1}));
+    let parts = health.body["parts"].as_array().unwrap();
+    let kinds: Vec<_> = parts.iter().map(|part| (&part["kind"], &part["state"])).collect();
+    for kind in ["ApiServer", "Watches", "Lease"] {
+        assert!(kinds.contains(&(&json!(kind), &json!("healthy"))), "{kinds:?}");
+    }
+    let listed = ann.get("/api/v1/contracts").await;
+    let row = json!({"namespace": name, "name": "uk", "widget": "storefinder",
+        "health": "Degraded", "serving": "Withheld", "incident": incident});
+    assert_eq!(listed.body, json!({"items": [row]}));
+    assert_eq!(ann.get("/api/v1/contracts?health=Healthy").await.body, json!({"items": []}));
+
+    let listed = ann.get("/api/v1/incidents?state=Held&waitsForPeople=false").await;
+    let row = &listed.body["items"][0];
+    assert_eq!((&row["name"], &row["waiting"]), (&json!(incident), &json!("ObserveOnly")), "{row}");
+    let one = ann.get(&format!("/api/v1/namespaces/{name}/incidents/{incident}")).await;
+    assert_eq!(one.body["spec"]["violations"][0]["path"], "/title", "{one:?}");
+    let one = ann.get(&format!("/api/v1/namespaces/{name}/contracts/uk")).await;
+    assert_eq!(one.body["status"]["health"], "Degraded", "{one:?}");
+    refused(
+        &ann.get(&format!("/api/v1/namespaces/{name}/contracts/fr")).await,
+        404,
+        "WidgetContract",
+    );
+    assert!(!format!("{health:?} {listed:?} {one:?}").contains("Shops"), "no value of a document");
+}
+
+#[tokio::test]
+async fn nobody_sees_more_than_their_own_rights_allow() {
+    let (cluster, namespace, operator) = world("deskrights").await;
+    let incident = trouble(&namespace).await;
+    let name = &namespace.name;
+    let only = |resource: &str, verb: &str| json!([{"apiGroups": ["kintsugi.dev"], "resources": [resource], "verbs": [verb]}]);
+    let bob =
+        desk::visitor(&cluster, &namespace, &operator, "bob", &only("incidents", "get")).await;
+    let one = bob.get(&format!("/api/v1/namespaces/{name}/incidents/{incident}")).await;
+    assert_eq!(one.status, 200, "{one:?}");
+    for (path, right) in [
+        ("/api/v1/incidents".to_owned(), "list incidents.kintsugi.dev in all namespaces"),
+        (format!("/api/v1/incidents?namespace={name}"), "list incidents.kintsugi.dev in namespace"),
+        ("/api/v1/health".to_owned(), "list widgetcontracts"),
+        ("/api/v1/contracts".to_owned(), "list widgetcontracts"),
+        (format!("/api/v1/namespaces/{name}/contracts/uk"), "get widgetcontracts.kintsugi.dev uk"),
+        // Whether there is one is not told either.
+        (format!("/api/v1/namespaces/{name}/contracts/none"), "get widgetcontracts"),
+        ("/api/v1/namespaces/kube-system/incidents/x".to_owned(), "in namespace kube-system"),
+    ] {
+        refused(&bob.get(&path).await, 403, right);
+    }
+    refused(&bob.get("/api/v1/incidents").await, 403, &bob.name);
+}
+
+#[tokio::test]
+async fn a_forged_token_is_refused() {
+    let (cluster, namespace, operator) = world("forged").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    let (signed, _) = ann.token.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", URL_SAFE_NO_PAD.encode([7; 256]));
+    let long = "x".repeat(20_000);
+    for token in [&forged, "abc", "", "a b", &long] {
+        refused(&ann.with(token).get("/api/v1/health").await, 401, "token");
+    }
+    let anonymous = reqwest::Client::new().get(format!("{}/api/v1/health", ann.url));
+    refused(&ann.send(anonymous).await, 401, "no token");
+    assert!(!operator.log().contains(&forged), "no token is logged");
+}
+
+/// The claims of a token, changed, and signed with the cluster's own key.
+fn signed(cluster: &Cluster, token: &str, change: impl Fn(&mut Value)) -> String {
+    let (header, rest) = token.split_once('.').unwrap();
+    let claims = rest.split('.').next().unwrap();
+    let mut claims: Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    change(&mut claims);
+    let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let pem = std::fs::read_to_string(cluster.signing_key()).unwrap();
+    let der: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let der = base64::engine::general_purpose::STANDARD.decode(der).unwrap();
+    let key = signature::RsaKeyPair::from_der(&der).unwrap();
+    let mut bytes = vec![0; key.public().modulus_len()];
+    let random = SystemRandom::new();
+    key.sign(&signature::RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut bytes).unwrap();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[tokio::test]
+async fn an_expired_token_is_refused() {
+    let (cluster, namespace, operator) = world("expired").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    let health = "/api/v1/health";
+    let again = signed(&cluster, &ann.token, |_| {});
+    // Signed as the API server does it.
+    until(&ann.with(&again), health, |answer| answer.status == 200).await;
+    let expired = signed(&cluster, &ann.token, |claims| {
+        let ended = claims["iat"].as_i64().unwrap() - 60;
+        (claims["exp"], claims["iat"]) = (json!(ended), json!(ended - 600));
+        claims["nbf"] = json!(ended - 600);
+    });
+    refused(&ann.with(&expired).get(health).await, 401, "expired");
+}
+
+#[tokio::test]
+async fn a_token_for_somebody_else_is_refused() {
+    let (cluster, namespace, operator) = world("audience").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    for audience in ["https://kubernetes.default.svc", "vault"] {
+        let token = desk::token(&namespace, "ann", audience).await;
+        refused(&ann.with(&token).get("/api/v1/health").await, 401, "audience");
+    }
+    let api_server = Operator::start(&cluster, &namespace, &[DESK, "--dashboard-audience="]);
+    let direct = Visitor { url: desk::address(&api_server), ..ann.with(&ann.token) };
+    refused(&direct.get("/api/v1/health").await, 401, "audience");
+    let token = desk::token(&namespace, "ann", "https://kubernetes.default.svc").await;
+    let known = direct.with(&token).get("/api/v1/openapi.json").await;
+    assert_eq!(known.status, 200);
+    // It stands by, so it has nothing to show; but it knows who asks.
+    assert_ne!(direct.with(&token).get("/api/v1/health").await.status, 401);
+}
+
+#[tokio::test]
+async fn a_path_that_leads_elsewhere_is_refused() {
+    let (cluster, namespace, operator) = world("traversal").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    let name = &namespace.name;
+    for path in [
+        format!("/api/v1/namespaces/{name}/contracts/..%2F..%2Fsecrets"),
+        format!("/api/v1/namespaces/{name}%2Fsecrets/contracts/uk"),
+        format!("/api/v1/namespaces/{name}/contracts/.%2e%2fuk"),
+        format!("/api/v1/namespaces/{name}/contracts/uk%3Fwatch=1"),
+        format!("/api/v1/namespaces/{name}/contracts/uk%00"),
+    ] {
+        refused(&ann.get(&path).await, 400, "name");
+    }
+    for path in ["/../etc/passwd", "/api/v1/../../metrics", "/metrics", "/api/v1/secrets"] {
+        refused(&ann.get(path).await, 404, "nothing at this path");
+    }
+    let asked = cluster.requests(&namespace);
+    assert!(!asked.iter().any(|request| request.contains("secrets")), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_or_cannot_be_read_is_refused() {
+    let (cluster, namespace, operator) = world("oversized").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    for (path, says) in [
+        ("/api/v1/contracts?limit=0", "limit"),
+        ("/api/v1/contracts?limit=100000", "limit"),
+        ("/api/v1/contracts?limit=many", "limit"),
+        ("/api/v1/contracts?colour=red", "colour"),
+        (&format!("/api/v1/contracts?widget={}", "x".repeat(64)), "widget"),
+        ("/api/v1/contracts?continue=nowhere", "continue"),
+        ("/api/v1/contracts?health=Sick", "Sick"),
+        ("/api/v1/incidents?continue=nowhere", "continue"),
+        ("/api/v1/incidents?namespace=..", "name"),
+        ("/api/v1/health?namespace=a/b", "name"),
+    ] {
+        refused(&ann.get(path).await, 400, says);
+    }
+    refused(&ann.send(ann.request("DELETE", "/api/v1/health")).await, 405, "method");
+    let long = format!("/api/v1/contracts?widget={}", "x".repeat(60_000));
+    refused(&ann.get(&long).await, 414, "too long");
+    let crowded = ann.request("GET", "/api/v1/health").header("x-long", "y".repeat(500_000));
+    let status = crowded.send().await.map_or(400, |response| response.status().as_u16());
+    assert!((400..500).contains(&status), "{status}");
+    assert_eq!(ann.get("/api/v1/health").await.status, 200, "and it goes on");
+}
+
+#[tokio::test]
+async fn each_operation_of_the_document_answers_as_the_document_says() {
+    let (cluster, namespace, operator) = world("openapi").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    let incident = trouble(&namespace).await;
+    until(&ann, "/api/v1/incidents", |answer| {
+        answer.body["items"].as_array().is_some_and(|all| all.len() == 1)
+    })
+    .await;
+    let document = ann.with("none").get("/api/v1/openapi.json").await.body;
+    let conforms = |schema: &Value, body: &Value| {
+        let schema = json!({"allOf": [schema], "components": document["components"]});
+        let validator = jsonschema::draft202012::new(&schema).unwrap();
+        let errors: Vec<_> = validator.iter_errors(body).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}\n{body}");
+    };
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 5, "{paths:?}");
+    for (path, operations) in paths {
+        let object = if path.contains("incidents") { &incident } else { "uk" };
+        let path = path.replace("{namespace}", &namespace.name).replace("{name}", object);
+        let responses = &operations["get"]["responses"];
+        let answer = ann.get(&path).await;
+        assert_eq!(
+            (answer.status, &*answer.media_type),
+            (200, "application/json"),
+            "{path} {answer:?}"
+        );
+        conforms(&responses["200"]["content"]["application/json"]["schema"], &answer.body);
+        let nobody = ann.with("none").get(&path).await;
+        let named = responses["401"]["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+        let problem = &document["components"]["responses"][named]["content"];
+        conforms(&problem["application/problem+json"]["schema"], &nobody.body);
+        assert_eq!(nobody.status, 401, "{path}");
+    }
+}
