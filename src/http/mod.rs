@@ -57,6 +57,8 @@ fn machines(desk: Arc<Desk>) -> Router {
 const MAX_BODY: usize = 16 * 1024;
 /// The longest path with its query, in bytes.
 const MAX_URI: usize = 8 * 1024;
+/// All headers together, in bytes; a token is in one of them.
+const MAX_HEADERS: usize = 32 * 1024;
 /// How long somebody may wait for an answer; each request to the API server has its own, shorter time.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What each answer says, whatever it is.
@@ -83,16 +85,29 @@ fn people(desk: Arc<Desk>) -> Router {
         .with_state(desk)
 }
 
+/// The HTTP library has limits of its own, which are far above what anybody needs here.
+fn oversized(request: &Request) -> Option<Problem> {
+    let uri = request.uri().path_and_query().map_or(0, |asked| asked.as_str().len());
+    let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    let headers: usize = request.headers().iter().map(header).sum();
+    if uri > MAX_URI {
+        let detail = format!("the path and its query have at most {MAX_URI} bytes");
+        return Some(Problem::new(StatusCode::URI_TOO_LONG, detail));
+    }
+    let detail = format!("all headers have at most {MAX_HEADERS} bytes");
+    (headers > MAX_HEADERS)
+        .then(|| Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail))
+}
+
 /// Ends what takes too long, and says to browsers what they must not do.
 async fn guarded(request: Request, next: Next) -> Response {
     let late = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there was no answer in time");
-    let asked = request.uri().path_and_query().map_or(0, |asked| asked.as_str().len());
-    let mut response = if asked > MAX_URI {
-        Problem::new(StatusCode::URI_TOO_LONG, "the path and its query are too long")
-            .into_response()
-    } else {
-        let answer = tokio::time::timeout(PATIENCE, next.run(request)).await;
-        answer.unwrap_or_else(|_| late().into_response())
+    let mut response = match oversized(&request) {
+        Some(problem) => problem.into_response(),
+        None => {
+            let answer = tokio::time::timeout(PATIENCE, next.run(request)).await;
+            answer.unwrap_or_else(|_| late().into_response())
+        }
     };
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(value);
