@@ -102,12 +102,11 @@ fn oversized(request: &Request) -> Option<Problem> {
 /// Ends what takes too long, and says to browsers what they must not do.
 async fn guarded(request: Request, next: Next) -> Response {
     let late = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there was no answer in time");
-    let mut response = match oversized(&request) {
-        Some(problem) => problem.into_response(),
-        None => {
-            let answer = tokio::time::timeout(PATIENCE, next.run(request)).await;
-            answer.unwrap_or_else(|_| late().into_response())
-        }
+    let mut response = if let Some(problem) = oversized(&request) {
+        problem.into_response()
+    } else {
+        let answer = tokio::time::timeout(PATIENCE, next.run(request)).await;
+        answer.unwrap_or_else(|_| late().into_response())
     };
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(value);
