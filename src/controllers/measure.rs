@@ -33,12 +33,12 @@ pub fn end(ctx: &Ctx) {
 }
 
 fn census(ctx: &Ctx) -> Census {
-    let waiting = [
+    let lanes = [
         ("contracts", ctx.queue.waiting()),
         ("policies", ctx.policies.waiting()),
         ("namespaces", ctx.families.waiting()),
     ];
-    let queued = waiting.into_iter().flat_map(|(name, (now, later))| {
+    let queued = lanes.into_iter().flat_map(|(name, (now, later))| {
         [("now", now), ("later", later)].map(|(due, waiting)| {
             ([name.to_owned(), due.to_owned()], i64::try_from(waiting).unwrap_or(i64::MAX))
         })
@@ -52,6 +52,7 @@ fn census(ctx: &Ctx) -> Census {
         contracts: ctx.index.count_contracts(),
         contract: each.unwrap_or_default(),
         incidents: ctx.index.count_incidents(),
+        waiting: ctx.index.count_waiting(),
         breakers: limits.breakers.into_iter().chain(servers).collect(),
         storms: limits.storms,
         budget_left: limits.budget_left,

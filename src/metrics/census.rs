@@ -29,6 +29,8 @@ pub struct Census {
     pub contract: Rows<5>,
     /// Open Incidents by namespace, state and severity.
     pub incidents: Rows<3>,
+    /// Open Incidents that wait by namespace and what they wait for.
+    pub waiting: Rows<2>,
     /// What did not answer last, by namespace, name and state of its breaker.
     pub breakers: Rows<3>,
     /// The policies in a storm.
@@ -75,6 +77,7 @@ impl Collector for Counted {
         rows(&mut encoder, &table::CONTRACTS, census.contracts)?;
         rows(&mut encoder, &table::CONTRACT, census.contract)?;
         rows(&mut encoder, &table::INCIDENTS, census.incidents)?;
+        rows(&mut encoder, &table::WAITING, census.waiting)?;
         rows(&mut encoder, &table::BREAKERS, census.breakers)?;
         rows(&mut encoder, &table::STORMS, census.storms)?;
         rows(&mut encoder, &table::BUDGET_LEFT, census.budget_left)?;

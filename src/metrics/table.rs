@@ -70,6 +70,19 @@ pub const INCIDENTS: Described = Described {
         ("severity", "`Critical`, `Warning`, `Info`"),
     ],
 };
+/// What is waited for.
+pub const WAITING: Described = Described {
+    name: "waiting",
+    kind: Kind::Gauge,
+    help: "Open Incidents that wait, by what they wait for",
+    labels: &[
+        ("namespace", "of the Incidents"),
+        (
+            "waiting",
+            "`AwaitingApproval`, `ApprovalUnprotected`, `BudgetSpent`, `Backoff`, …: their `status.waiting`",
+        ),
+    ],
+};
 /// Contracts one by one.
 pub const CONTRACT: Described = Described {
     name: "contract",
@@ -233,11 +246,12 @@ pub const APPROVAL_WAIT: Described = Described {
 const OF_POLICY: &[(&str, &str)] = &[("namespace", "of the policy"), ("policy", "its name")];
 
 /// All of them.
-pub const ALL: [&Described; 19] = [
+pub const ALL: [&Described; 20] = [
     &CONTRACTS,
     &CONTRACT,
     &RULE_RESULTS,
     &INCIDENTS,
+    &WAITING,
     &STEPS,
     &TIME_TO_DETECT,
     &TIME_TO_MITIGATE,

@@ -12,6 +12,7 @@ pub(super) fn counted() -> Metrics {
         contracts: [(["shop", "Healthy", "Assigned"].map(str::to_owned), 3)].into(),
         contract: [(["shop", "uk", "finder", "Healthy", "Assigned"].map(str::to_owned), 1)].into(),
         incidents: [(["shop", "Held", "Critical"].map(str::to_owned), 2)].into(),
+        waiting: [(["shop", "AwaitingApproval"].map(str::to_owned), 2)].into(),
         breakers: [(["shop", "source https://cms.test", "open"].map(str::to_owned), 1)].into(),
         storms: [(["shop", "heal"].map(str::to_owned), 1)].into(),
         budget_left: [(["shop", "heal"].map(str::to_owned), 99)].into(),

@@ -48,6 +48,7 @@ async fn a_scrape_shows_what_is_broken_and_then_what_healed_it_with_the_trace_to
     let held = format!(
         "kintsugi_incidents{{namespace=\"{name}\",state=\"Held\",severity=\"Critical\"}} 1"
     );
+    let waits = format!("kintsugi_waiting{{namespace=\"{name}\",waiting=\"ObserveOnly\"}} 1");
     let trace = incident.spec.traceparent.as_deref().unwrap();
     let trace = trace.split('-').nth(1).unwrap();
     let degraded = [contracts("Degraded", "Withheld"), contract("Degraded", "Withheld")];
@@ -57,6 +58,7 @@ async fn a_scrape_shows_what_is_broken_and_then_what_healed_it_with_the_trace_to
             &degraded[0],
             &degraded[1],
             &held,
+            &waits,
             fails,
             "kintsugi_time_to_detect_seconds_count 1",
         ])

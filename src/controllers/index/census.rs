@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{Index, State, incidents::IncidentEntry, parents::is_open};
 use crate::{
+    api::Incident,
     decide::{breakers, fleet::Trouble, limits},
     domain::breaker,
 };
@@ -99,14 +100,8 @@ impl Index {
     /// Open Incidents by state and severity, those about what several contracts share included.
     pub fn count_incidents(&self) -> Counts {
         let state = self.lock();
-        let of_contracts = state.incidents.iter().flat_map(|(contract, all)| {
-            let open = all.values().filter_map(|entry| entry.state.as_ref().ok());
-            open.map(|object| (&contract.namespace, &**object))
-        });
-        let parents = state.parents.iter().map(|(key, object)| (&key.namespace, &**object));
         let mut counts = Counts::new();
-        for (namespace, object) in of_contracts.chain(parents.filter(|(_, object)| is_open(object)))
-        {
+        for (namespace, object) in state.open() {
             let incident_state = object.status.as_ref().and_then(|status| status.state);
             let incident_state = incident_state.unwrap_or_default().to_string();
             let row = [namespace.to_string(), incident_state, object.spec.severity.to_string()];
@@ -114,9 +109,32 @@ impl Index {
         }
         counts
     }
+
+    /// The same by what they wait for, those that wait for nothing left out.
+    pub fn count_waiting(&self) -> BTreeMap<[String; 2], i64> {
+        let state = self.lock();
+        let mut counts = BTreeMap::new();
+        for (namespace, object) in state.open() {
+            let Some(status) = object.status.as_ref().filter(|s| !s.waiting.is_empty()) else {
+                continue;
+            };
+            *counts.entry([namespace.to_string(), status.waiting.clone()]).or_default() += 1;
+        }
+        counts
+    }
 }
 
 impl State {
+    /// The open Incidents and their namespaces, those about what several contracts share included.
+    fn open(&self) -> impl Iterator<Item = (&Arc<str>, &Incident)> {
+        let of_contracts = self.incidents.iter().flat_map(|(contract, all)| {
+            let open = all.values().filter_map(|entry| entry.state.as_ref().ok());
+            open.map(|object| (&contract.namespace, &**object))
+        });
+        let parents = self.parents.iter().map(|(key, object)| (&key.namespace, &**object));
+        of_contracts.chain(parents.filter(|(_, object)| is_open(object)))
+    }
+
     /// The troubles of each policy, and what it asked.
     fn by_policy(&self) -> (ByPolicy<'_, Vec<&Trouble>>, ByPolicy<'_, BTreeSet<&str>>) {
         let mut troubles: ByPolicy<'_, Vec<&Trouble>> = HashMap::new();
@@ -236,6 +254,26 @@ mod tests {
         assert!(counted.storms.is_empty());
         let found: Vec<_> = counted.breakers.into_keys().map(|[_, _, state]| state).collect();
         assert_eq!(found, ["closed"], "the other policy is more patient");
+    }
+
+    #[test]
+    fn open_incidents_are_counted_by_what_they_wait_for_if_they_wait() {
+        let index = Index::default();
+        for (name, state, waiting) in [
+            ("a", "Held", "AwaitingApproval"),
+            ("b", "Held", "AwaitingApproval"),
+            ("c", "Remediating", ""),
+            ("d", "Resolved", "AwaitingOwner"),
+        ] {
+            let mut incident = incident(name, 0);
+            let status = incident.status.as_mut().unwrap();
+            status.state = serde_json::from_value(json!(state)).unwrap();
+            status.waiting = waiting.to_owned();
+            index.saw_contract(contract(name));
+            index.saw_incident(&incident);
+        }
+        let row = ["ns", "AwaitingApproval"].map(str::to_owned);
+        assert_eq!(index.count_waiting(), [(row, 2)].into());
     }
 
     #[test]
