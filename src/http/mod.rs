@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! caller.rs    who calls
-//! api.rs       the JSON API
+//! api/         the JSON API
 //! name.rs      names in what is asked for
 //! openapi.rs   the document that describes it
 //! problem.rs   errors

@@ -7,7 +7,7 @@ use schemars::{JsonSchema as _, Schema, SchemaGenerator, generate::SchemaSetting
 use serde_json::{Map, Value, json};
 
 use super::{
-    api::{OPERATIONS, Operation},
+    api::{Operation, operations},
     name::Name,
     problem::{self, Problem},
 };
@@ -20,11 +20,9 @@ pub fn document() -> Value {
     });
     let mut generator = settings.into_generator();
     let mut paths = Map::new();
-    for operation in &OPERATIONS {
-        paths.insert(
-            operation.path.to_owned(),
-            json!({"get": described(operation, &mut generator)}),
-        );
+    for operation in operations() {
+        let at = paths.entry(operation.path).or_insert_with(|| json!({}));
+        at[operation.method] = described(operation, &mut generator);
     }
     let problem = generator.subschema_for::<Problem>();
     let refusal = |description: &str| json!({"description": description, "content": {problem::MEDIA_TYPE: {"schema": problem}}});
@@ -57,7 +55,7 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let mut parameters = in_path(operation.path);
     parameters.extend(in_query((operation.query)(generator), generator));
     let refused = |name: &str| json!({"$ref": format!("#/components/responses/{name}")});
-    json!({
+    let mut described = json!({
         "operationId": operation.id,
         "summary": operation.summary,
         "description": format!("Needs the right to {}.", operation.right),
@@ -70,7 +68,12 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
             "404": refused("NotFound"),
             "503": refused("Unavailable"),
         },
-    })
+    });
+    if let Some(body) = operation.body {
+        let content = json!({"application/json": {"schema": body(generator)}});
+        described["requestBody"] = json!({"required": true, "content": content});
+    }
+    described
 }
 
 fn in_path(path: &str) -> Vec<Value> {

@@ -1,0 +1,121 @@
+//! The JSON API: each operation once, for the router and for the document that describes it.
+//!
+//! Knows: paths, parameters, and which right each asks for. Must not know: what is behind the desk.
+//!
+//! ```text
+//! reads.rs   what is shown
+//! ```
+
+pub mod reads;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{FromRequestParts, Path, Query},
+    http::request::Parts,
+    routing::{MethodRouter, get},
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{name::Name, openapi, problem::Problem};
+use crate::controllers::{
+    Key,
+    desk::{Ask, Desk},
+};
+
+/// A type, as the document has it.
+type Described = fn(&mut SchemaGenerator) -> Schema;
+
+/// What is asked for at one path.
+pub struct Operation {
+    /// The method, as the document has it: `get` or `post`.
+    pub method: &'static str,
+    /// The path; what is in braces is the name of a namespace or an object.
+    pub path: &'static str,
+    /// Its name in the document.
+    pub id: &'static str,
+    /// What it does.
+    pub summary: &'static str,
+    /// The right that it asks for.
+    pub right: &'static str,
+    /// The query's parameters.
+    pub query: Described,
+    /// The body, for those that take one.
+    pub body: Option<Described>,
+    /// What is answered.
+    pub answer: Described,
+    handler: fn() -> MethodRouter<Arc<Desk>>,
+}
+
+const MOST: usize = 500;
+const USUAL: usize = 100;
+
+/// All of them.
+pub fn operations() -> impl Iterator<Item = &'static Operation> {
+    reads::OPERATIONS.iter()
+}
+
+fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// The routes of all operations, and of the document.
+pub fn router() -> Router<Arc<Desk>> {
+    let document = Router::new().route("/api/v1/openapi.json", get(document));
+    operations()
+        .fold(document, |router, operation| router.route(operation.path, (operation.handler)()))
+}
+
+/// Says nothing about the cluster, so it needs no token.
+async fn document() -> Json<serde_json::Value> {
+    Json(openapi::document())
+}
+
+/// No parameters.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// Extractor of a query, whose refusal is a [`Problem`].
+struct Asked<T>(T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Desk>> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Problem> {
+        let Query(query) = Query::<T>::from_request_parts(parts, desk).await?;
+        Ok(Self(query))
+    }
+}
+
+/// Extractor of the object in the path.
+struct Named(Key);
+
+impl FromRequestParts<Arc<Desk>> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Problem> {
+        let Path((namespace, name)) = Path::<(Name, Name)>::from_request_parts(parts, desk).await?;
+        let _: Asked<Nothing> = Asked::from_request_parts(parts, desk).await?;
+        Ok(Self(Key::new(namespace.as_str(), name.as_str())))
+    }
+}
+
+fn bounded(limit: Option<usize>) -> Result<usize, Problem> {
+    match limit.unwrap_or(USUAL) {
+        limit @ 1..=MOST => Ok(limit),
+        _ => Err(Problem::invalid(format!("limit: must be between 1 and {MOST}"))),
+    }
+}
+
+/// The right to see one object.
+fn see(resource: &'static str, key: &Key) -> Ask {
+    Ask {
+        verb: "get",
+        resource,
+        namespace: Some(Arc::clone(&key.namespace)),
+        name: Some(Arc::clone(&key.name)),
+    }
+}
