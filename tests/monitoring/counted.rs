@@ -1,6 +1,6 @@
 //! Does an expression name only metrics, labels and values that there are?
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock};
 
 use kintsugi::{
     api::{contract::Health, incident::State},
@@ -34,12 +34,31 @@ fn is_value(label: &str, value: &str) -> bool {
     let is_known = match label {
         "health" => one_of(Health::iter().map(|health| health.to_string()).collect()),
         "state" => one_of(State::iter().map(|state| state.to_string()).collect()),
+        // The page lists some; these words are no enumeration.
+        "waiting" => return value == "other" || is_said(value),
         "reason" => one_of(Reason::iter().map(|reason| reason.to_string()).collect()),
         _ => false,
     };
     // What these hold is made by users, or a pattern of numbers.
     let is_free = ["namespace", "code"].contains(&label);
     listed || is_known || is_free || value == "other"
+}
+
+/// Does any decision say this word?
+fn is_said(word: &str) -> bool {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/decide")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                // Simulations only say what they expect.
+                folders.extend((!path.ends_with("sim")).then_some(path));
+            } else if fs::read_to_string(&path).unwrap().contains(&format!("\"{word}\"")) {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// Everything that an expression names is counted, with these labels and values.
