@@ -89,8 +89,10 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let operator = Operator::new(config.clone(), shutdown.clone()).await?;
     // Listening comes first: an address that is taken is found out before anything is done.
     let served = http::serve(&config, &operator.desk(), shutdown.clone()).await?;
-    operator.run().await?;
-    served.await.context("the HTTP server ended")
+    let outcome = operator.run().await;
+    shutdown.cancel();
+    served.await.context("the HTTP server ended")?;
+    outcome
 }
 
 fn crds(out: Option<&Path>) -> anyhow::Result<()> {

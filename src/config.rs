@@ -1,6 +1,6 @@
 //! Every limit, duration and switch of `kintsugi run`, from flags and environment, checked once.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
@@ -108,6 +108,15 @@ pub struct Config {
     /// Which audience the tokens of its users must be for; empty: the API server's own
     #[arg(long, env = "KINTSUGI_DASHBOARD_AUDIENCE", default_value = "kintsugi")]
     pub dashboard_audience: String,
+
+    /// A file of at least 32 random bytes that all replicas share, to sign what logged-in browsers carry;
+    /// without it each process has its own
+    #[arg(long, env = "KINTSUGI_DASHBOARD_KEY_FILE")]
+    pub dashboard_key_file: Option<PathBuf>,
+
+    /// Show whoever brings no token what Kubernetes' own user system:anonymous may see
+    #[arg(long, env = "KINTSUGI_DASHBOARD_ANONYMOUS")]
+    pub dashboard_anonymous: bool,
 
     /// Namespace of the Lease that elects the leader
     #[arg(long, env = "KINTSUGI_LEASE_NAMESPACE", default_value = "kintsugi-system")]

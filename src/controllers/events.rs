@@ -15,8 +15,11 @@ use super::{Ctx, Error, Key, Seen, measure};
 use crate::{
     api::Incident,
     decide::{signal::Signal, view::View},
-    domain::Digest,
+    domain::{Digest, text},
 };
+
+/// As long a note may be, by the API server's own rule.
+const NOTE_MAX: usize = 1_024;
 
 /// Says it in the log and as an Event. An Event that cannot be written is not worth a retry: the
 /// Incident is the record.
@@ -58,6 +61,18 @@ pub async fn say_of_incident(ctx: &Ctx, incident: &Incident, signal: &Signal) {
     write(ctx, &key.namespace, &event).await;
 }
 
+/// A person asked for something of an object, whose version now is `object`.
+pub async fn say_asked<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K, by: &str, what: &str) {
+    let note = text::bounded(&format!("{by} {what}"), NOTE_MAX);
+    let version = object.resource_version().unwrap_or_default();
+    let hash = Digest::of_bytes(format!("{version}/{note}").as_bytes());
+    let hex = hash.as_str().trim_start_matches("sha256:");
+    let mut event = plain(ctx, reference(object), "Requested", &note);
+    event.metadata.name = Some(format!("{}.{}", object.name_any(), &hex[..16]));
+    let namespace = object.namespace().unwrap_or_default();
+    write(ctx, &namespace, &event).await;
+}
+
 async fn write(ctx: &Ctx, namespace: &str, event: &Event) {
     let attempted = format!("writing Event {}", event.metadata.name.clone().unwrap_or_default());
     let events: Api<Event> = Api::namespaced(ctx.client.clone(), namespace);
@@ -71,14 +86,22 @@ async fn write(ctx: &Ctx, namespace: &str, event: &Event) {
 }
 
 fn event(ctx: &Ctx, regarding: ObjectReference, signal: &Signal) -> Event {
+    let mut event = plain(ctx, regarding, signal.reason.as_ref(), &signal.note);
+    if signal.reason.is_warning() {
+        event.type_ = Some("Warning".to_owned());
+    }
+    event
+}
+
+fn plain(ctx: &Ctx, regarding: ObjectReference, reason: &str, note: &str) -> Event {
     let mut event = Event {
-        action: Some(signal.reason.to_string()),
+        action: Some(reason.to_owned()),
         event_time: Some(MicroTime(ctx.now())),
-        note: Some(signal.note.clone()),
-        reason: Some(signal.reason.to_string()),
+        note: Some(note.to_owned()),
+        reason: Some(reason.to_owned()),
         reporting_controller: Some("kintsugi.dev/kintsugi".to_owned()),
         reporting_instance: Some(ctx.config.identity.clone()),
-        type_: Some(if signal.reason.is_warning() { "Warning" } else { "Normal" }.to_owned()),
+        type_: Some("Normal".to_owned()),
         ..Event::default()
     };
     event.metadata.namespace.clone_from(&regarding.namespace);

@@ -60,7 +60,7 @@ impl Operator {
         Ok(Self {
             outbound: Arc::new(Outbound::new(config.outbound())?),
             traces: Arc::new(Traces::new(config.otlp_endpoint.as_deref(), &config.identity)?),
-            desk: Arc::new(Desk::new(client.clone(), &config, metrics)),
+            desk: Arc::new(Desk::new(client.clone(), &config, metrics)?),
             client,
             config,
             shutdown,

@@ -1,14 +1,32 @@
 //! Who calls: nothing is answered before that is known.
+//!
+//! A token is sent by whoever means to; a cookie, and the right to be nobody, are sent along by any page that a
+//! browser has open. So without a token only a page of ours may do something, as browsers say of each request
+//! (Fetch Metadata, a W3C draft, and the header Origin, RFC 6454); what says neither may not.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
-    extract::FromRequestParts,
-    http::{StatusCode, header::AUTHORIZATION, request::Parts},
+    extract::{ConnectInfo, FromRequestParts},
+    http::{
+        HeaderMap, HeaderName, Method, StatusCode, Uri,
+        header::{AUTHORIZATION, COOKIE, HOST, ORIGIN},
+        request::Parts,
+        uri::Authority,
+    },
 };
 
 use super::problem::Problem;
 use crate::controllers::desk::{Desk, Person};
+
+/// The cookie of a browser that is logged in. By its prefix browsers take it only with `Secure`, for this host
+/// alone and for all of its paths (RFC 6265bis).
+pub const COOKIE_NAME: &str = "__Host-kintsugi";
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whoever sends a request.
 #[derive(Clone, Debug)]
@@ -18,26 +36,89 @@ impl FromRequestParts<Arc<Desk>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Problem> {
-        let token = bearer(parts).ok_or_else(|| {
-            Problem::new(StatusCode::UNAUTHORIZED, "no token: send `Authorization: Bearer <token>`")
+        if parts.headers.contains_key(AUTHORIZATION) {
+            let token = bearer(&parts.headers).ok_or_else(|| {
+                Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "no token: send `Authorization: Bearer <token>`",
+                )
+            })?;
+            return Ok(Self(desk.person(token, peer(parts)).await?));
+        }
+        let holder = pass(&parts.headers).and_then(|pass| desk.holder(pass));
+        let person = holder.or_else(|| desk.anybody()).ok_or_else(|| {
+            Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "no token: send `Authorization: Bearer <token>`, or log in at /login",
+            )
         })?;
-        Ok(Self(desk.person(token).await?))
+        if !is_safe(&parts.method) {
+            of_our_own(&parts.headers)?;
+        }
+        Ok(Self(person))
     }
 }
 
+/// Sees to it that a page of ours sends this, and no other that the same browser has open.
+///
+/// # Errors
+/// Where another one does, or nobody says which.
+pub fn of_our_own(headers: &HeaderMap) -> Result<(), Problem> {
+    let refused = || {
+        let detail =
+            "another page sent this: a browser does something here only from our own pages";
+        Err(Problem::new(StatusCode::FORBIDDEN, detail))
+    };
+    if let Some(site) = headers.get(FETCH_SITE) {
+        return if site == "same-origin" { Ok(()) } else { refused() };
+    }
+    let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()?.parse::<Uri>().ok());
+    let from = origin.as_ref().and_then(Uri::authority).map(Authority::as_str);
+    match (from, headers.get(HOST)) {
+        (Some(from), Some(to)) if to.as_bytes() == from.as_bytes() => Ok(()),
+        _ => refused(),
+    }
+}
+
+/// The address that a request comes from; what is in front of us, where there is something.
+pub fn peer(parts: &Parts) -> IpAddr {
+    let known = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    known.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip())
+}
+
+fn is_safe(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
 /// The token of the one Authorization header. Two of them are none: a proxy may judge the other one.
-fn bearer(parts: &Parts) -> Option<&str> {
-    let mut all = parts.headers.get_all(AUTHORIZATION).iter();
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
     let (Some(only), None) = (all.next(), all.next()) else { return None };
     let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
+/// The pass in our cookie; two of them are none.
+fn pass(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get_all(COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+    let pairs =
+        all.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut ours = pairs.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, pass)| pass);
+    let (only, None) = (ours.next()?, ours.next()) else { return None };
+    Some(only)
+}
+
 #[cfg(test)]
 mod tests {
-    use axum::http::Request;
-
     use super::*;
+
+    fn headers(all: &[(HeaderName, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in all {
+            headers.append(name.clone(), value.parse().unwrap());
+        }
+        headers
+    }
 
     #[test]
     fn a_token_is_read_from_one_bearer_header_and_nothing_else() {
@@ -49,12 +130,45 @@ mod tests {
             (&["Bearer abc", "Bearer def"], None),
             (&[], None),
         ];
-        for (headers, expected) in cases {
-            let request = headers
-                .iter()
-                .fold(Request::builder(), |request, header| request.header(AUTHORIZATION, *header));
-            let (parts, ()) = request.body(()).unwrap().into_parts();
-            assert_eq!(bearer(&parts), expected, "{headers:?}");
+        for (values, expected) in cases {
+            let all: Vec<_> = values.iter().map(|value| (AUTHORIZATION, *value)).collect();
+            assert_eq!(bearer(&headers(&all)), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_pass_is_read_from_our_own_cookie_among_others() {
+        let cases: [(&[&str], Option<&str>); 5] = [
+            (&["a=b; __Host-kintsugi=abc.def; c=d"], Some("abc.def")),
+            (&["a=b", "__Host-kintsugi=abc"], Some("abc")),
+            (&["kintsugi=abc"], None),
+            (&["__Host-kintsugi=abc; __Host-kintsugi=def"], None),
+            (&[], None),
+        ];
+        for (values, expected) in cases {
+            let all: Vec<_> = values.iter().map(|value| (COOKIE, *value)).collect();
+            assert_eq!(pass(&headers(&all)), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_page_of_ours_does_something_without_a_token() {
+        let table = [
+            (vec![(FETCH_SITE, "same-origin")], true),
+            (vec![(FETCH_SITE, "same-site")], false),
+            (vec![(FETCH_SITE, "cross-site")], false),
+            (vec![(FETCH_SITE, "none")], false),
+            (vec![(FETCH_SITE, "cross-site"), (ORIGIN, "https://k.shop"), (HOST, "k.shop")], false),
+            (vec![(ORIGIN, "https://k.shop"), (HOST, "k.shop")], true),
+            (vec![(ORIGIN, "http://127.0.0.1:8081"), (HOST, "127.0.0.1:8081")], true),
+            (vec![(ORIGIN, "https://k.shop.evil"), (HOST, "k.shop")], false),
+            (vec![(ORIGIN, "https://k.shop:444"), (HOST, "k.shop")], false),
+            (vec![(ORIGIN, "null"), (HOST, "k.shop")], false),
+            (vec![(HOST, "k.shop")], false),
+            (vec![], false),
+        ];
+        for (all, expected) in table {
+            assert_eq!(of_our_own(&headers(&all)).is_ok(), expected, "{all:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! through [`Desk`]. The two have an address each, since whoever may scrape need not see the rest.
 //!
 //! ```text
+//! listen.rs    how many may be connected, and for how long
 //! caller.rs    who calls
 //! api/         the JSON API
 //! name.rs      names in what is asked for
@@ -13,6 +14,9 @@
 
 pub mod api;
 mod caller;
+mod forms;
+mod listen;
+mod login;
 mod name;
 mod openapi;
 mod problem;
@@ -39,7 +43,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use self::problem::Problem;
 use crate::{config::Config, controllers::desk::Desk, metrics::MEDIA_TYPE};
@@ -53,6 +57,9 @@ fn machines(desk: Arc<Desk>) -> Router {
         .with_state(desk)
 }
 
+/// Connections at a time. Those who scrape and probe are few.
+const MOST_MACHINES: usize = 64;
+const MOST_PEOPLE: usize = 4_096;
 /// The most bytes of a request's body.
 const MAX_BODY: usize = 16 * 1024;
 /// The longest path with its query, in bytes.
@@ -78,6 +85,8 @@ fn people(desk: Arc<Desk>) -> Router {
     let not_so =
         || async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method") };
     api::router()
+        .merge(login::router())
+        .merge(forms::router())
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -140,20 +149,14 @@ pub async fn serve(
     let (listener, address) = bind("--listen", config.listen).await?;
     info!(%address, "serving /livez, /readyz and /metrics");
     let mut servers = JoinSet::new();
-    servers.spawn(one(listener, machines(Arc::clone(desk)), shutdown.clone()));
+    let machines = machines(Arc::clone(desk));
+    servers.spawn(listen::answer(listener, machines, MOST_MACHINES, shutdown.clone()));
     if let Some(listen) = config.dashboard_listen {
         let (listener, address) = bind("--dashboard-listen", listen).await?;
         info!(%address, "serving people");
-        servers.spawn(one(listener, people(Arc::clone(desk)), shutdown));
+        servers.spawn(listen::answer(listener, people(Arc::clone(desk)), MOST_PEOPLE, shutdown));
     }
     Ok(tokio::spawn(async move { while servers.join_next().await.is_some() {} }))
-}
-
-async fn one(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
-    if let Err(error) = server.await {
-        warn!(%error, "the HTTP server failed");
-    }
 }
 
 async fn bind(flag: &str, listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {

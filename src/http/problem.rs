@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::rejection::{PathRejection, QueryRejection},
+    extract::rejection::{FormRejection, JsonRejection, PathRejection, QueryRejection},
     http::{
         HeaderValue, StatusCode,
         header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -15,6 +15,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::controllers::desk::Refused;
+
+const A_MINUTE: Duration = Duration::from_secs(60);
 
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -47,6 +49,16 @@ impl Problem {
         }
     }
 
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// What of it is for people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// A request that cannot be understood.
     pub fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
@@ -60,6 +72,10 @@ impl From<Refused> for Problem {
             Refused::Unknown(_) => Self::new(StatusCode::UNAUTHORIZED, detail),
             Refused::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, detail),
             Refused::NotFound(_) => Self::new(StatusCode::NOT_FOUND, detail),
+            Refused::Invalid(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            Refused::TooMany => {
+                Self { after: Some(A_MINUTE), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+            }
             Refused::Unavailable { after, .. } => {
                 Self { after: Some(after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
             }
@@ -79,9 +95,21 @@ impl From<PathRejection> for Problem {
     }
 }
 
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<FormRejection> for Problem {
+    fn from(rejection: FormRejection) -> Self {
+        Self::new(rejection.status(), rejection.body_text())
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.status();
         let after = self.after;
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();

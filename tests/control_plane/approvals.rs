@@ -5,9 +5,8 @@ use std::process::Command;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap, events::v1::Event};
 use kintsugi::api::Incident;
 use kube::{
-    Api, Client, Config, ResourceExt as _,
+    Api, Client, ResourceExt as _,
     api::{ListParams, Patch, PatchParams, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
 
@@ -180,27 +179,26 @@ async fn a_source_is_scaled_only_once_a_person_approved_it_and_its_document_is_a
 }
 
 #[tokio::test]
-async fn the_operator_cannot_approve() {
-    let cluster = Cluster::running();
-    let namespace = Namespace::new(&cluster, "selfapprove").await;
-    let kubeconfig = Kubeconfig::read_from(cluster.operator_kubeconfig()).unwrap();
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
-    let operator = Client::try_from(config).unwrap();
-    let by = "system:serviceaccount:kintsugi-system:kintsugi";
-    let given = approval(&format!("sha256:{}", "0".repeat(64)), by);
-    let refusal = patch_as(&operator, &namespace, "uk-1", &given).await.unwrap_err();
+async fn only_an_operator_with_a_dashboard_passes_on_what_people_decided() {
+    let (cluster, namespace, _operator) = world("passon").await;
+    let incident = ask(&namespace).await;
+    let (name, plan) = (incident.name_any(), plan_of(&incident));
+    // What the chart gives without it.
+    let operator =
+        who_may(&cluster, &namespace, "plain", &["get", "create", "delete", "open"]).await;
+    let given = approval(&plan, "alice");
+    let refusal = patch_as(&operator, &namespace, &name, &given).await.unwrap_err();
     assert!(refusal.contains("cannot patch resource \"incidents\""), "{refusal}");
-    let mut spec = json!({
-        "subject": "uk", "contractName": "uk", "contractUID": "u", "widget": "w", "ordinal": 1,
-        "documentDigest": "sha256:0", "fingerprint": "sha256:1", "rulesSummary": "schema",
-        "severity": "Critical", "cause": "DocumentChanged", "openedAt": "2026-01-01T00:00:00Z",
-    });
-    spec["approval"] = given["spec"]["approval"].clone();
-    let incident = Incident::new("uk-1", serde_json::from_value(spec).unwrap());
+    let mut own = Incident::new("uk-own", incident.spec.clone());
+    own.spec.approval = serde_json::from_value(given["spec"]["approval"].clone()).unwrap();
     let incidents: Api<Incident> = Api::namespaced(operator, &namespace.name);
-    let refusal = incidents.create(&PostParams::default(), &incident).await.unwrap_err();
-    assert!(refusal.to_string().contains("needs the verb approve"), "{refusal}");
+    let refusal = incidents.create(&PostParams::default(), &own).await.unwrap_err();
+    assert!(refusal.to_string().contains("you are authenticated with: plain"), "{refusal}");
+
+    let passes = who_may(&cluster, &namespace, "passes", &["get", "patch", "approve-for"]).await;
+    patch_as(&passes, &namespace, &name, &given).await.unwrap();
+    let healed = incident_when(&namespace, "uk", "Mitigated").await;
+    assert_eq!(approved(&healed), ("True", "Approved", "approved by alice"));
 }
 
 #[tokio::test]

@@ -210,13 +210,16 @@ pub fn kubeconfig_of(
     path
 }
 
-/// The arguments of an installed Deployment, with an address that is free.
+/// The arguments of an installed Deployment, with addresses that are free and a key outside of a pod.
 pub async fn installed(cluster: &Cluster, namespace: &str, name: &str) -> Vec<String> {
     let deployments: Api<Deployment> = Api::namespaced(cluster.admin().await, namespace);
     let deployment = serde_json::to_value(deployments.get(name).await.unwrap()).unwrap();
-    let listens = |arg: &String| arg.starts_with("--listen=");
-    let args = arguments(&deployment).into_iter().filter(|arg| !listens(arg));
-    args.chain(["--listen=127.0.0.1:0".to_owned()]).collect()
+    let key = concat!("--dashboard-key-file=", env!("CARGO_MANIFEST_DIR"), "/Cargo.lock");
+    let own = ["--listen=127.0.0.1:0", "--dashboard-listen=127.0.0.1:0", key];
+    let flag = |arg: &str| arg.split('=').next().unwrap().to_owned();
+    let given = |arg: &String| own.iter().any(|own| flag(own) == flag(arg));
+    let args = arguments(&deployment).into_iter().filter(|arg| !given(arg));
+    args.chain(own.map(str::to_owned)).collect()
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! What people see over the JSON API: by their own rights, and by nobody else's.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use k8s_openapi::api::events::v1::Event;
+use kintsugi::api::WidgetContract;
+use kube::api::ListParams;
 use ring::{rand::SystemRandom, signature};
 use serde_json::{Value, json};
 
@@ -263,7 +266,9 @@ async fn each_operation_of_the_document_answers_as_the_document_says() {
     for (path, operations) in paths {
         let object = if path.contains("incidents") { &incident } else { "uk" };
         let path = path.replace("{namespace}", &namespace.name).replace("{name}", object);
-        let responses = &operations["get"]["responses"];
+        // What is asked for has tests of its own.
+        let Some(operation) = operations.get("get") else { continue };
+        let responses = &operation["responses"];
         let answer = ann.get(&path).await;
         assert_eq!(
             (answer.status, &*answer.media_type),
@@ -277,4 +282,210 @@ async fn each_operation_of_the_document_answers_as_the_document_says() {
         conforms(&problem["application/problem+json"]["schema"], &nobody.body);
         assert_eq!(nobody.status, 401, "{path}");
     }
+}
+
+/// All that there is to do.
+fn does_all() -> Value {
+    json!([{"apiGroups": ["kintsugi.dev"], "resources": ["widgetcontracts", "incidents"],
+            "verbs": ["get", "list", "patch", "approve"]}])
+}
+
+/// The same, with a plan that waits for a person.
+async fn asked(namespace: &Namespace) -> (String, String) {
+    let restore = json!([{"name": "restore", "restoreRevision": {}}]);
+    policy(namespace, &restore, &json!({"mode": "Approve"})).await;
+    namespace.apply(&storefinder("uk", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let bad = edit(&shop(), |document: &mut Value| {
+        document["title"] = json!(7);
+        document["new"] = json!("and good");
+    });
+    namespace.apply(&storefinder("uk", &bad)).await;
+    let incident = incident_when(namespace, "uk", "Held").await;
+    let plan = incident.status.unwrap().plan_digest.unwrap().to_string();
+    (incident.metadata.name.unwrap(), plan)
+}
+
+/// What Events say that somebody asked for.
+async fn requested(namespace: &Namespace) -> Vec<String> {
+    let events = namespace.api::<Event>().list(&ListParams::default()).await.unwrap();
+    let of = events.items.into_iter().filter(|event| event.reason.as_deref() == Some("Requested"));
+    of.map(|event| event.note.unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_plan_is_approved_and_taken_back_in_the_name_of_whoever_asks() {
+    let (cluster, namespace, operator) = world("deskacts").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &does_all()).await;
+    let bob = desk::visitor(&cluster, &namespace, &operator, "bob", &sees_all()).await;
+    let (name, plan) = asked(&namespace).await;
+    let at = format!("/api/v1/namespaces/{}/incidents/{name}", namespace.name);
+    let word = json!({"decision": "Approve", "planDigest": plan});
+
+    let decision = format!("{at}/decision");
+    refused(&bob.post(&decision, &word).await, 403, "may not approve incidents");
+    refused(&ann.post(&decision, &json!({"decision": "Approve"})).await, 422, "planDigest");
+    refused(
+        &ann.post(&decision, &json!({"decision": "Reject", "planDigest": plan})).await,
+        422,
+        "reason",
+    );
+    refused(
+        &ann.post(&decision, &json!({"decision": "Approve", "planDigest": "x"})).await,
+        422,
+        "planDigest",
+    );
+    let unread = ann.request("POST", &decision).body("decision=Approve");
+    refused(&ann.send(unread).await, 415, "Content-Type");
+    let long = json!({"decision": "Reject", "planDigest": plan, "reason": "x".repeat(20_000)});
+    refused(&ann.post(&decision, &long).await, 413, "length limit");
+    assert_eq!(namespace.served_when("uk", |_| true).await, shop(), "nothing was done yet");
+
+    let done = ann.post(&decision, &word).await;
+    assert_eq!((done.status, &done.body["by"]), (200, &json!(ann.name)), "{done:?}");
+    namespace.served_when("uk", |value| value["new"] == "and good").await;
+    let status = incident_when(&namespace, "uk", "Mitigated").await.status.unwrap();
+    assert_eq!(status.attempts[0].approved_by.as_deref(), Some(&*ann.name));
+
+    refused(&bob.post(&format!("{at}/undo"), &json!({})).await, 403, "may not update incidents");
+    let undone =
+        ann.post(&format!("{at}/undo"), &json!({"never": "Step", "reason": "not so"})).await;
+    assert_eq!(undone.status, 200, "{undone:?}");
+    namespace.served_when("uk", |value| *value == shop()).await;
+    let incident = namespace.api::<kintsugi::api::Incident>().get(&name).await.unwrap();
+    assert_eq!(incident.spec.undo.unwrap().by, ann.name);
+    let said = requested(&namespace).await;
+    for what in ["approves its plan", "takes its repair back"] {
+        assert!(said.contains(&format!("{} {what}", ann.name)), "{said:?}");
+        assert!(operator.log().contains(&format!("somebody {what}")), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_is_asked_for_and_a_contract_suspended_by_whoever_may_change_it() {
+    let (cluster, namespace, operator) = world("deskheal").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &does_all()).await;
+    let bob = desk::visitor(&cluster, &namespace, &operator, "bob", &sees_all()).await;
+    namespace.apply(&storefinder("uk", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let at = format!("/api/v1/namespaces/{}/contracts/uk", namespace.name);
+
+    refused(
+        &bob.post(&format!("{at}/heal"), &json!({})).await,
+        403,
+        "may not update widgetcontracts",
+    );
+    refused(
+        &bob.post(&format!("{at}/suspension"), &json!({"suspend": true})).await,
+        403,
+        "may not",
+    );
+    assert_eq!(ann.post(&format!("{at}/suspension"), &json!({"suspend": true})).await.status, 200);
+    let suspended = |contract: Option<&WidgetContract>| {
+        contract.is_some_and(|contract| {
+            let health = contract.status.as_ref().and_then(|status| status.health);
+            contract.spec.suspend && health.is_some_and(|health| health.to_string() == "Suspended")
+        })
+    };
+    namespace.contract_when("uk", "Suspended", suspended).await;
+    assert_eq!(ann.post(&format!("{at}/suspension"), &json!({"suspend": false})).await.status, 200);
+    assert_eq!(ann.post(&format!("{at}/heal"), &json!({})).await.status, 200);
+    let by = ann.name.clone();
+    let handled = move |contract: Option<&WidgetContract>| {
+        let handled =
+            contract.and_then(|c| c.status.as_ref()?.handled_requests.as_ref()?.heal.clone());
+        handled.is_some_and(|heal| heal.split_once('/').is_some_and(|(_, who)| by.starts_with(who)))
+    };
+    namespace.contract_when("uk", "heal is handled", handled).await;
+    let said = requested(&namespace).await;
+    for what in ["suspends it", "lets it go on", "asks for an attempt now"] {
+        assert!(said.contains(&format!("{} {what}", ann.name)), "{said:?}");
+    }
+}
+
+/// Logs in as a browser does, and returns its cookie.
+async fn logged_in(ann: &Visitor) -> String {
+    let form = [("token", &*ann.token), ("next", "/")];
+    let request = ann.bare("POST", "/login").header("sec-fetch-site", "same-origin").form(&form);
+    let response = request.send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.headers()["location"].as_bytes()),
+        (303, &b"/"[..])
+    );
+    let cookie = response.headers()["set-cookie"].to_str().unwrap().to_owned();
+    for attribute in ["__Host-kintsugi=", "HttpOnly", "Secure", "SameSite=Lax", "Path=/"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    assert!(!cookie.contains(&ann.token), "the token itself stays where it is");
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_browser_that_is_logged_in_does_what_its_user_may_but_not_for_another_page() {
+    let (cluster, namespace, operator) = world("csrf").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &does_all()).await;
+    namespace.apply(&storefinder("uk", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let cookie = logged_in(&ann).await;
+    let browser = |method: &str, path: &str| ann.bare(method, path).header("cookie", &cookie);
+    let listed = ann.send(browser("GET", "/api/v1/contracts")).await;
+    assert_eq!(listed.status, 200, "{listed:?}");
+
+    let heal = format!("/namespaces/{}/contracts/uk/heal", namespace.name);
+    for (header, value) in [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("x-none", "none"),
+    ] {
+        for path in [&heal, &format!("/api/v1{heal}")] {
+            let sent = ann.send(browser("POST", path).header(header, value)).await;
+            refused(&sent, 403, "another page");
+        }
+    }
+    let form = [("token", &*ann.token)];
+    let foreign = ann.bare("POST", "/login").header("sec-fetch-site", "cross-site").form(&form);
+    refused(&ann.send(foreign).await, 403, "another page");
+    assert_eq!(requested(&namespace).await, Vec::<String>::new());
+
+    let sent = browser("POST", &heal).header("sec-fetch-site", "same-origin").send().await.unwrap();
+    assert_eq!(sent.status().as_u16(), 303);
+    assert_eq!(requested(&namespace).await, [format!("{} asks for an attempt now", ann.name)]);
+    let changed = format!("{cookie}x");
+    let forged = ann.bare("GET", "/api/v1/contracts").header("cookie", changed);
+    refused(&ann.send(forged).await, 401, "log in");
+    let bad =
+        ann.bare("POST", "/login").header("sec-fetch-site", "same-origin").form(&[("token", "x")]);
+    assert_eq!(ann.send(bad).await.status, 401);
+    let out =
+        browser("POST", "/logout").header("sec-fetch-site", "same-origin").send().await.unwrap();
+    assert!(out.headers()["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
+}
+
+#[tokio::test]
+async fn who_tries_one_token_after_the_other_is_refused_before_the_api_server_is_asked() {
+    let (cluster, namespace, operator) = world("guessing").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    let mut answers = Vec::new();
+    for nth in 0..40 {
+        answers.push(ann.with(&format!("guess-{nth}")).get("/api/v1/health").await.status);
+    }
+    assert_eq!((answers[0], answers[39]), (401, 429), "{answers:?}");
+    let login = ann.bare("POST", "/login").header("sec-fetch-site", "same-origin");
+    assert_eq!(ann.send(login.form(&[("token", "guess")])).await.status, 429);
+}
+
+#[tokio::test]
+async fn whoever_brings_no_token_is_nobody_unless_a_flag_lets_kubernetes_decide() {
+    let (cluster, namespace, operator) = world("anonymous").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    refused(&ann.send(ann.bare("GET", "/api/v1/contracts")).await, 401, "no token");
+    drop(operator);
+    let open = Operator::start(&cluster, &namespace, &[DESK, "--dashboard-anonymous"]);
+    let anybody = Visitor { url: desk::address(&open), ..ann.with(&ann.token) };
+    let at = format!("/api/v1/contracts?namespace={}", namespace.name);
+    until(&anybody, &at, |answer| answer.status == 200).await;
+    let nobody = anybody.bare("GET", &at);
+    refused(&anybody.send(nobody).await, 403, "system:anonymous may not list");
 }

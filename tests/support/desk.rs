@@ -79,10 +79,20 @@ impl Visitor {
         self.send(self.request("GET", path)).await
     }
 
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request("POST", path).json(body)).await
+    }
+
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.bare(method, path).bearer_auth(&self.token)
+    }
+
+    /// Without their token; where it is sent on to is not gone to.
+    pub fn bare(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
+        let stay = reqwest::redirect::Policy::none();
+        let client = reqwest::Client::builder().no_proxy().redirect(stay).build().unwrap();
+        client.request(method, format!("{}{path}", self.url))
     }
 
     #[expect(clippy::disallowed_methods, reason = "what is asked is the operator itself")]

@@ -35,6 +35,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [kintsugi.dev]
   resources: [incidents]
   verbs: [get, list, watch, create, delete, open]
+{{- if .Values.dashboard.enabled }}
+# To write down what people decide about Incidents in the JSON API, in their name.
+- apiGroups: [kintsugi.dev]
+  resources: [incidents]
+  verbs: [patch, approve-for]
+{{- end }}
 - apiGroups: [kintsugi.dev]
   resources: [widgetcontracts/status, remediationpolicies/status, incidents/status]
   verbs: [patch]

@@ -6,23 +6,32 @@
 //!
 //! ```text
 //! person.rs   whose token is this?       TokenReview
+//! pass.rs     what they carry instead
 //! rights.rs   may they do that?          SubjectAccessReview
 //! shown.rs    what there is to see
+//! act.rs      what they may ask for
 //! ```
 
+pub mod act;
+pub mod pass;
 pub mod person;
 pub mod rights;
 pub mod shown;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    net::IpAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicU32},
     time::Duration,
 };
 
+use anyhow::Context as _;
+use jiff::Timestamp;
 use kube::Client;
 use moka::sync::Cache;
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
+use self::pass::Passes;
 pub use self::{person::Person, rights::Ask};
 use super::{Ctx, answered, health::Health};
 use crate::{config::Config, metrics::Metrics};
@@ -39,6 +48,12 @@ pub enum Refused {
     /// There is none.
     #[error("{0}")]
     NotFound(String),
+    /// What was asked for cannot be done; names the field.
+    #[error("{0}")]
+    Invalid(String),
+    /// Too many tokens were tried that nobody knows.
+    #[error("too many tokens that are not accepted; wait a minute")]
+    TooMany,
     /// Not now: ask again after so long.
     #[error("{why}")]
     Unavailable {
@@ -47,6 +62,24 @@ pub enum Refused {
         /// When to ask again.
         after: Duration,
     },
+}
+
+/// Requests to the API server for people, under way at the same time.
+const AT_A_TIME: usize = 16;
+/// A key is at least so long, in bytes.
+const SHORTEST_KEY: usize = 32;
+
+fn key_in(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let flag = "--dashboard-key-file";
+    let key = std::fs::read(path).with_context(|| format!("{flag}: {}", path.display()))?;
+    anyhow::ensure!(key.len() >= SHORTEST_KEY, "{flag}: has less than {SHORTEST_KEY} bytes");
+    Ok(key)
+}
+
+/// The clock, for what ends and for what is asked for.
+#[expect(clippy::disallowed_methods, reason = "asked here and passed on")]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// The desk.
@@ -58,25 +91,39 @@ pub struct Desk {
     client: Client,
     api_timeout: Duration,
     audience: String,
+    /// The API server is to serve the operator first, and people by this many requests at a time.
+    asking: Semaphore,
     people: Cache<person::Fingerprint, Arc<Person>>,
+    nobodies: Cache<person::Fingerprint, ()>,
+    strangers: Cache<IpAddr, Arc<AtomicU32>>,
     rights: Cache<rights::Question, bool>,
+    passes: Passes,
+    anonymous: bool,
     spell: Mutex<Weak<Ctx>>,
 }
 
 impl Desk {
     /// A desk at which nobody leads yet.
-    #[must_use]
-    pub fn new(client: Client, config: &Config, metrics: Arc<Metrics>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the key that passes are signed with cannot be read.
+    pub fn new(client: Client, config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let key = config.dashboard_key_file.as_deref().map(key_in).transpose()?;
+        Ok(Self {
             health: Arc::default(),
             metrics,
             client,
             api_timeout: config.api_timeout.to_std(),
             audience: config.dashboard_audience.clone(),
+            asking: Semaphore::new(AT_A_TIME),
             people: person::memory(),
+            nobodies: person::memory(),
+            strangers: person::strangers(),
             rights: rights::memory(),
+            passes: Passes::new(key.as_deref())?,
+            anonymous: config.dashboard_anonymous,
             spell: Mutex::default(),
-        }
+        })
     }
 
     /// From now on this replica leads, and remembers in `ctx`.
@@ -112,12 +159,19 @@ impl Desk {
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Refused> {
         let unavailable = |why: String| Refused::Unavailable { why, after: Duration::from_secs(5) };
+        // It is never closed; who waits longest is asked first.
+        let Ok(Ok(_turn)) = timeout(self.api_timeout, self.asking.acquire()).await else {
+            return Err(unavailable(format!("{attempted}: too many others are asking")));
+        };
         let outcome = timeout(self.api_timeout, request).await;
         self.health.api_server(answered(&outcome));
         match outcome {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(status))) if status.is_not_found() => {
                 Err(Refused::NotFound(format!("{attempted}: there is none")))
+            }
+            Ok(Err(kube::Error::Api(status))) if status.is_invalid() => {
+                Err(Refused::Invalid(status.message.clone()))
             }
             Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
                 Err(unavailable(format!("{attempted}: the operator itself may not do that")))

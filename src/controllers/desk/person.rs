@@ -3,11 +3,20 @@
 //!
 //! A token is never kept: what is remembered for a while is its digest and whose it is.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::{Api, api::PostParams};
 use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Desk, Refused};
@@ -19,11 +28,15 @@ const MOST: u64 = 1_000;
 /// The longest token that is asked about, in bytes: those of Kubernetes have about one KiB.
 const LONGEST: usize = 16 * 1024;
 
+const NOBODY: Refused = Refused::Unknown(
+    "the token is not accepted: it has expired, is for another audience, or is none",
+);
+
 /// The digest of a token.
 pub type Fingerprint = [u8; 32];
 
 /// Somebody, as the API server knows them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Person {
     /// The name, such as `ann@example.com` or `system:serviceaccount:shop:ci`.
     pub name: String,
@@ -35,19 +48,27 @@ pub struct Person {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
-pub(super) fn memory() -> Cache<Fingerprint, Arc<Person>> {
+/// How many tokens that nobody knows one address may show in a minute: each is a question to the API
+/// server. What is in front of the operator, such as an Ingress, is one address.
+const MOST_STRANGE: u32 = 30;
+const MINUTE: Duration = Duration::from_secs(60);
+const MOST_ADDRESSES: u64 = 10_000;
+
+pub(super) fn strangers() -> Cache<IpAddr, Arc<AtomicU32>> {
+    Cache::builder().max_capacity(MOST_ADDRESSES).time_to_live(MINUTE).build()
+}
+
+pub(super) fn memory<T: Clone + Send + Sync + 'static>() -> Cache<Fingerprint, T> {
     Cache::builder().max_capacity(MOST).time_to_live(REMEMBERED).build()
 }
 
 impl Desk {
-    /// Whose token this is.
+    /// Whose token this is, which came from an address.
     ///
     /// # Errors
-    /// [`Refused::Unknown`] where the API server does not accept it for our audience.
-    pub async fn person(&self, token: &str) -> Result<Arc<Person>, Refused> {
-        const NOBODY: Refused = Refused::Unknown(
-            "the token is not accepted: it has expired, is for another audience, or is none",
-        );
+    /// [`Refused::Unknown`] where the API server does not accept it for our audience, and
+    /// [`Refused::TooMany`] where too many such tokens came from there.
+    pub async fn person(&self, token: &str, from: IpAddr) -> Result<Arc<Person>, Refused> {
         if token.is_empty() || token.len() > LONGEST || !token.bytes().all(|b| b.is_ascii_graphic())
         {
             return Err(NOBODY);
@@ -56,6 +77,36 @@ impl Desk {
         if let Some(known) = self.people.get(&fingerprint) {
             return Ok(known);
         }
+        if self.nobodies.contains_key(&fingerprint) {
+            return Err(NOBODY);
+        }
+        let strange = self.strangers.get_with(from, Arc::default);
+        if strange.load(Ordering::Relaxed) >= MOST_STRANGE {
+            return Err(Refused::TooMany);
+        }
+        let asked = self.review(token).await;
+        if matches!(asked, Err(Refused::Unknown(_))) {
+            strange.fetch_add(1, Ordering::Relaxed);
+            self.nobodies.insert(fingerprint, ());
+        }
+        let person = Arc::new(asked?);
+        self.people.insert(fingerprint, Arc::clone(&person));
+        Ok(person)
+    }
+
+    /// Whoever shows nothing at all, where that is allowed: to Kubernetes they are somebody, too.
+    #[must_use]
+    pub fn anybody(&self) -> Option<Arc<Person>> {
+        self.anonymous.then(|| {
+            Arc::new(Person {
+                name: "system:anonymous".to_owned(),
+                groups: vec!["system:unauthenticated".to_owned()],
+                ..Person::default()
+            })
+        })
+    }
+
+    async fn review(&self, token: &str) -> Result<Person, Refused> {
         let audience = (!self.audience.is_empty()).then(|| self.audience.clone());
         let review = TokenReview {
             spec: TokenReviewSpec {
@@ -79,13 +130,11 @@ impl Desk {
         }) else {
             return Err(NOBODY);
         };
-        let person = Arc::new(Person {
+        Ok(Person {
             name,
             uid: user.uid,
             groups: user.groups.unwrap_or_default(),
             extra: user.extra.unwrap_or_default(),
-        });
-        self.people.insert(fingerprint, Arc::clone(&person));
-        Ok(person)
+        })
     }
 }

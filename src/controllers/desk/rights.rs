@@ -83,6 +83,14 @@ impl Desk {
         if self.may_see(person, &ask).await? { Ok(()) } else { Err(forbidden(person, &ask)) }
     }
 
+    /// Sees to it that `person` may do what `ask` says, as of now.
+    ///
+    /// # Errors
+    /// [`Refused::Forbidden`], by the right that is missing.
+    pub(super) async fn may_act(&self, person: &Person, ask: Ask) -> Result<(), Refused> {
+        if self.may(person, &ask).await? { Ok(()) } else { Err(forbidden(person, &ask)) }
+    }
+
     /// The namespaces of which `person` may list `resource`: the one that they name, or of those in
     /// which there is anything at all.
     ///
@@ -103,6 +111,10 @@ impl Desk {
         if let Some(namespace) = namespace {
             let namespace: Arc<str> = namespace.into();
             self.shows(person, list(Some(&namespace))).await?;
+            let watched = &self.ctx()?.config.namespaces;
+            if !watched.is_empty() && !watched.iter().any(|known| **known == *namespace) {
+                return Err(Refused::NotFound(format!("the operator does not watch {namespace}")));
+            }
             return Ok(Scope::Only([namespace].into()));
         }
         if self.may_see(person, &list(None)).await? {
@@ -112,7 +124,11 @@ impl Desk {
         let mut known = ctx.index.namespaces();
         known.extend(ctx.config.namespaces.iter().map(|name| name.as_str().into()));
         if known.len() > MOST_NAMESPACES {
-            return Err(forbidden(person, &list(None)));
+            return Err(Refused::Forbidden(format!(
+                "{} may not {}; name a namespace, for there are more than {MOST_NAMESPACES} to ask about",
+                person.name,
+                list(None)
+            )));
         }
         let asked = stream::iter(known).map(|namespace| async {
             let may = self.may_see(person, &list(Some(&namespace))).await?;

@@ -295,7 +295,7 @@ impl Desk {
 }
 
 /// The namespace of `key`, where the operator watches it: in others it has no rights.
-fn watched<'a>(ctx: &Ctx, kind: &str, key: &'a Key) -> Result<&'a str, Refused> {
+pub(super) fn watched<'a>(ctx: &Ctx, kind: &str, key: &'a Key) -> Result<&'a str, Refused> {
     let watched = &ctx.config.namespaces;
     if watched.is_empty() || watched.iter().any(|known| **known == *key.namespace) {
         return Ok(&key.namespace);

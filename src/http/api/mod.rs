@@ -4,16 +4,19 @@
 //!
 //! ```text
 //! reads.rs   what is shown
+//! acts.rs    what is asked for
 //! ```
 
+pub mod acts;
 pub mod reads;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::{
-    Json, Router,
+    Router,
+    body::Bytes,
     extract::{FromRequestParts, Path, Query},
-    http::request::Parts,
+    http::{HeaderName, header::CONTENT_TYPE, request::Parts},
     routing::{MethodRouter, get},
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -54,7 +57,7 @@ const USUAL: usize = 100;
 
 /// All of them.
 pub fn operations() -> impl Iterator<Item = &'static Operation> {
-    reads::OPERATIONS.iter()
+    reads::OPERATIONS.iter().chain(&acts::OPERATIONS)
 }
 
 fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -69,8 +72,10 @@ pub fn router() -> Router<Arc<Desk>> {
 }
 
 /// Says nothing about the cluster, so it needs no token.
-async fn document() -> Json<serde_json::Value> {
-    Json(openapi::document())
+async fn document() -> ([(HeaderName, &'static str); 1], Bytes) {
+    static DOCUMENT: LazyLock<Bytes> =
+        LazyLock::new(|| openapi::document().to_string().into_bytes().into());
+    ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone())
 }
 
 /// No parameters.

@@ -1,0 +1,195 @@
+//! What somebody may ask for. The operator writes it down in its own name, once the API server has said that
+//! this person might have written it down themselves; who it was stands in what is written.
+//!
+//! Each act is one that `kubectl` can do, too, in the same words: what follows from it is decided elsewhere.
+
+use std::sync::Arc;
+
+use kube::{
+    Api, Resource,
+    api::{Patch, PatchParams},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::{Ask, Desk, Person, Refused, now, shown::watched};
+use crate::{
+    api::{
+        HEAL, Incident, WidgetContract,
+        incident::{ApprovalDecision, Never},
+    },
+    controllers::{Key, events},
+    domain::{Digest, text},
+};
+
+/// Whose field it is what people have asked for here.
+const MANAGER: &str = "kintsugi-desk";
+/// As much of an annotation's value counts.
+const REQUEST_MAX: usize = 63;
+/// As many bytes of a reason are kept.
+pub const REASON_MAX: usize = 256;
+
+/// What was done.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Done {
+    /// What was written down: the operator acts on it at its next look.
+    pub message: String,
+    /// By whom.
+    pub by: String,
+}
+
+/// Whether a contract is left alone.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Suspension {
+    /// Is it?
+    pub suspend: bool,
+}
+
+/// A word on a plan.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Decision {
+    /// Approve or Reject.
+    pub decision: ApprovalDecision,
+    /// Which plan: `status.planDigest` of the Incident, as it was shown.
+    pub plan_digest: Digest,
+    /// Why; a rejection needs one.
+    #[schemars(length(max = 256))]
+    pub reason: Option<String>,
+}
+
+/// To take a repair back.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct TakeBack {
+    /// What is not to be done again: this document, by default.
+    pub never: Option<Never>,
+    /// Why.
+    #[schemars(length(max = 256))]
+    pub reason: Option<String>,
+}
+
+impl Desk {
+    /// Asks for an attempt now.
+    ///
+    /// # Errors
+    /// As every act: [`Refused::Forbidden`], [`Refused::NotFound`], or that it could not be written.
+    pub async fn heal(&self, person: &Arc<Person>, key: &Key) -> Result<Done, Refused> {
+        let request = text::bounded(&format!("{:.0}/{}", now(), person.name), REQUEST_MAX);
+        let patch = json!({"metadata": {"annotations": {HEAL: request}}});
+        let said = "asks for an attempt now";
+        self.write::<WidgetContract>(person, "widgetcontracts", key, &patch, said).await
+    }
+
+    /// Suspends a contract, or lets it go on.
+    ///
+    /// # Errors
+    /// As every act.
+    pub async fn suspend(
+        &self,
+        person: &Arc<Person>,
+        key: &Key,
+        suspend: bool,
+    ) -> Result<Done, Refused> {
+        let patch = json!({"spec": {"suspend": suspend}});
+        let said = if suspend { "suspends it" } else { "lets it go on" };
+        self.write::<WidgetContract>(person, "widgetcontracts", key, &patch, said).await
+    }
+
+    /// Approves or rejects a plan.
+    ///
+    /// # Errors
+    /// As every act; [`Refused::Invalid`] for a rejection without a reason.
+    pub async fn decide(
+        &self,
+        person: &Arc<Person>,
+        key: &Key,
+        word: Decision,
+    ) -> Result<Done, Refused> {
+        let reason = reason(word.reason)?;
+        if word.decision == ApprovalDecision::Reject && reason.is_none() {
+            return Err(Refused::Invalid("reason: a rejection needs one".to_owned()));
+        }
+        self.may_act(person, ask("approve", "incidents", key)).await?;
+        let approval = json!({
+            "planDigest": word.plan_digest, "decision": word.decision, "by": person.name,
+            "reason": reason,
+        });
+        let said = match word.decision {
+            ApprovalDecision::Approve => "approves its plan",
+            ApprovalDecision::Reject => "rejects its plan",
+        };
+        let patch = json!({"spec": {"approval": approval}});
+        self.write::<Incident>(person, "incidents", key, &patch, said).await
+    }
+
+    /// Takes back what was repaired.
+    ///
+    /// # Errors
+    /// As every act.
+    pub async fn undo(
+        &self,
+        person: &Arc<Person>,
+        key: &Key,
+        word: TakeBack,
+    ) -> Result<Done, Refused> {
+        let reason = reason(word.reason)?.unwrap_or_default();
+        let never = word.never.unwrap_or_default();
+        let undo = json!({"never": never, "by": person.name, "reason": reason});
+        let said = "takes its repair back";
+        let patch = json!({"spec": {"undo": undo}});
+        self.write::<Incident>(person, "incidents", key, &patch, said).await
+    }
+
+    /// The one write of an act, by somebody who might have made it themselves: by PATCH or by PUT.
+    async fn write<K>(
+        &self,
+        person: &Arc<Person>,
+        resource: &'static str,
+        key: &Key,
+        patch: &Value,
+        said: &'static str,
+    ) -> Result<Done, Refused>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        let ctx = self.ctx()?;
+        let namespace = watched(&ctx, &K::kind(&()), key)?;
+        if self.may_act(person, ask("patch", resource, key)).await.is_err() {
+            self.may_act(person, ask("update", resource, key)).await?;
+        }
+        let objects: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
+        let params =
+            PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let attempted = format!("writing {} {key}", K::kind(&()));
+        let patch = Patch::Merge(patch);
+        let written = self.ask(&attempted, objects.patch(&key.name, &params, &patch)).await?;
+        info!(by = person.name, object = %key, kind = %K::kind(&()), "somebody {said}");
+        events::say_asked(&ctx, &written, &person.name, said).await;
+        Ok(Done { message: format!("{} {said}", person.name), by: person.name.clone() })
+    }
+}
+
+fn ask(verb: &'static str, resource: &'static str, key: &Key) -> Ask {
+    Ask {
+        verb,
+        resource,
+        namespace: Some(Arc::clone(&key.namespace)),
+        name: Some(Arc::clone(&key.name)),
+    }
+}
+
+fn reason(said: Option<String>) -> Result<Option<String>, Refused> {
+    let said = said.map(|said| said.trim().to_owned()).filter(|said| !said.is_empty());
+    if said.as_ref().is_some_and(|said| said.len() > REASON_MAX) {
+        return Err(Refused::Invalid(format!("reason: has at most {REASON_MAX} bytes")));
+    }
+    Ok(said)
+}

@@ -1,0 +1,117 @@
+//! Logging in and out: a token is shown once, and a cookie stands for it from then on.
+
+use std::sync::Arc;
+
+use axum::{
+    Form, Router,
+    extract::{FromRequest, Query, Request, State, rejection::QueryRejection},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_SECURITY_POLICY, SET_COOKIE},
+    },
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use tracing::info;
+
+use super::{
+    caller::{COOKIE_NAME, of_our_own, peer},
+    problem::Problem,
+};
+use crate::controllers::desk::{Desk, Refused};
+
+const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// Where the browser was going.
+#[derive(Debug, Default, Deserialize)]
+struct Going {
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    token: String,
+    next: Option<String>,
+}
+
+/// Its routes.
+pub fn router() -> Router<Arc<Desk>> {
+    Router::new().route("/login", get(ask).post(log_in)).route("/logout", post(log_out))
+}
+
+async fn ask(going: Result<Query<Going>, QueryRejection>) -> Response {
+    let next = going.ok().and_then(|Query(going)| going.next);
+    page(StatusCode::OK, "", &ours(next.as_deref()))
+}
+
+async fn log_in(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
+    of_our_own(request.headers())?;
+    let (parts, body) = request.into_parts();
+    let from = peer(&parts);
+    let Form(shown) = Form::<Shown>::from_request(Request::from_parts(parts, body), &()).await?;
+    let next = ours(shown.next.as_deref());
+    let token = shown.token.trim();
+    let person = match desk.person(token, from).await {
+        Ok(person) => person,
+        Err(refused @ (Refused::Unknown(_) | Refused::TooMany)) => {
+            info!(%from, "somebody could not log in: {refused}");
+            let problem = Problem::from(refused);
+            return Ok(page(problem.status(), problem.detail(), &next));
+        }
+        Err(refused) => return Err(refused.into()),
+    };
+    let (pass, lasts) = desk.pass(&person, token)?;
+    info!(by = person.name, %from, "somebody logged in");
+    Ok((cookie(&pass, lasts.as_secs()), Redirect::to(&next)).into_response())
+}
+
+async fn log_out(request: Request) -> Result<Response, Problem> {
+    of_our_own(request.headers())?;
+    Ok((cookie("", 0), Redirect::to("/login")).into_response())
+}
+
+fn cookie(pass: &str, seconds: u64) -> [(axum::http::HeaderName, String); 1] {
+    let attributes = "Path=/; Secure; HttpOnly; SameSite=Lax";
+    [(SET_COOKIE, format!("{COOKIE_NAME}={pass}; {attributes}; Max-Age={seconds}"))]
+}
+
+/// A path of ours: whoever writes a link to the login must not choose where it leads.
+fn ours(next: Option<&str>) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    let is_ours = |next: &&str| {
+        next.starts_with('/') && !next.starts_with("//") && next.chars().all(is_plain)
+    };
+    next.filter(is_ours).unwrap_or("/").to_owned()
+}
+
+/// `said` and `next` are our own words and a path of ours: nothing in them can be HTML.
+fn page(status: StatusCode, said: &str, next: &str) -> Response {
+    let said =
+        if said.is_empty() { String::new() } else { format!("<p role=\"alert\">{said}</p>") };
+    let text = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Log in · Kintsugi</title>\
+         <meta name=\"viewport\" content=\"width=device-width\"></head><body><main><h1>Kintsugi</h1>{said}\
+         <form method=\"post\" action=\"/login\"><label for=\"token\">Token, such as \
+         <code>kubectl create token ann --audience kintsugi</code> prints</label>\
+         <input id=\"token\" name=\"token\" type=\"password\" autocomplete=\"off\" required>\
+         <input type=\"hidden\" name=\"next\" value=\"{next}\"><button>Log in</button></form>\
+         </main></body></html>"
+    );
+    let policy = [(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))];
+    (status, policy, Html(text)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_the_login_leads_nowhere_else_afterwards() {
+        assert_eq!(ours(Some("/namespaces/shop/contracts/uk")), "/namespaces/shop/contracts/uk");
+        for bad in ["https://evil", "//evil", "/\\evil", "evil", "/a\"onload=", "/%2f/evil", ""] {
+            assert_eq!(ours(Some(bad)), "/", "{bad}");
+        }
+        assert_eq!(ours(None), "/");
+    }
+}
