@@ -118,6 +118,10 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_DASHBOARD_ANONYMOUS")]
     pub dashboard_anonymous: bool,
 
+    /// How many people may follow what happens at the same time
+    #[arg(long, env = "KINTSUGI_DASHBOARD_STREAMS", default_value_t = 2000, value_parser = clap::value_parser!(u16).range(1..=4_000))]
+    pub dashboard_streams: u16,
+
     /// Namespace of the Lease that elects the leader
     #[arg(long, env = "KINTSUGI_LEASE_NAMESPACE", default_value = "kintsugi-system")]
     pub lease_namespace: String,

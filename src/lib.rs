@@ -45,6 +45,7 @@
 //! - what is counted: [`metrics::table`]
 //! - how all of it stands, in one word: [`decide::platform`]
 //! - who sees what: [`controllers::desk`]; at which paths: [`http::api`]
+//! - what is told as it happens: [`decide::live`]; to those who follow: [`controllers::live`]
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

@@ -129,6 +129,14 @@ pub struct IncidentSpec {
     pub undo: Option<Undo>,
 }
 
+impl IncidentSpec {
+    /// The id of its trace.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        self.traceparent.as_deref()?.split('-').nth(1)
+    }
+}
+
 /// What several contracts can have in common.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,

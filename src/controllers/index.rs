@@ -29,7 +29,7 @@ use self::{
     incidents::IncidentEntry,
     served::{Claim, Packed},
 };
-use super::Key;
+use super::{Key, live::Live};
 use crate::{
     api::{Incident, WidgetClass},
     decide::{breakers::Calls, select::Policy, silence::Silence},
@@ -52,10 +52,20 @@ pub struct Index {
     /// The contracts that were looked at last, as JSON: when something happens to what one serves,
     /// its repair waits for no read. Of few contracts that is all of them.
     recent: Cache<Key, Arc<[u8]>>,
+    /// What changes in Incidents is said here, in the order in which it is taken in.
+    live: Arc<Live>,
 }
 
 impl Default for Index {
     fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
+impl Index {
+    /// An empty one; what changes in Incidents is said to `live`.
+    #[must_use]
+    pub fn new(live: Arc<Live>) -> Self {
         let weight = |_: &Key, text: &Arc<[u8]>| u32::try_from(text.len()).unwrap_or(u32::MAX);
         // By age alone: the default would rather keep what was asked for often.
         let recent = Cache::builder()
@@ -63,7 +73,7 @@ impl Default for Index {
             .weigher(weight)
             .max_capacity(RECENT_BYTES)
             .build();
-        Self { state: Mutex::default(), recent }
+        Self { state: Mutex::default(), recent, live }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod health;
 pub mod index;
 pub mod job;
 pub mod leader;
+pub mod live;
 pub mod measure;
 pub mod names;
 pub mod observe;
@@ -124,6 +125,8 @@ pub struct Ctx {
     pub approval_guard: Cache<(), Result<(), String>>,
     /// What came of acts, for the look that follows.
     pub told: Cache<String, Told>,
+    /// What happens, for those who follow it.
+    pub live: Arc<live::Live>,
     /// What is looked at next.
     pub queue: queue::Queue,
     /// The policies whose status is to be looked at.

@@ -25,6 +25,7 @@ use super::{
     health::Health,
     index::Index,
     leader::Leader,
+    live::Live,
     measure, observe, parents,
     policy::{self, Policies},
     queue::Queue,
@@ -129,8 +130,8 @@ impl Operator {
                 () = self.shutdown.cancelled() => return,
                 waited = leading.wait_for(|leading| *leading) => if waited.is_err() { return },
             }
-            let ctx = Arc::new(self.ctx(leader));
             let spell = self.shutdown.child_token();
+            let ctx = Arc::new(self.ctx(leader, &spell));
             measure::begin(&ctx);
             self.desk.begin(&ctx);
             let lead = lead(&ctx, &self.desk.health, &spell);
@@ -147,12 +148,14 @@ impl Operator {
         }
     }
 
-    fn ctx(&self, leader: &Arc<Leader>) -> Ctx {
+    fn ctx(&self, leader: &Arc<Leader>, spell: &CancellationToken) -> Ctx {
+        let live = Arc::new(Live::new(super::now(), spell.clone()));
         Ctx {
             client: self.client.clone(),
             documents: Documents::new(&self.config),
             config: self.config.clone(),
-            index: Index::default(),
+            index: Index::new(Arc::clone(&live)),
+            live,
             max_modes: Cache::builder()
                 .max_capacity(10_000)
                 .time_to_live(observe::MAX_MODE_AGE)

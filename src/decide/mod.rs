@@ -27,6 +27,7 @@ pub mod hosts;
 pub mod incident;
 mod kept;
 pub mod limits;
+pub mod live;
 pub mod measure;
 pub mod moves;
 pub mod ownership;

@@ -54,8 +54,14 @@ const MAX_ATTEMPTS: u32 = 3;
 const SLOW_PROBE: Span = Span::mins(10);
 /// The reason of Escalated where nothing is left to try, and not only a clock has run out.
 const GIVEN_UP: &str = "PersonNeeded";
-/// What an Incident waits for while one of its steps waits.
-const WAITING_STEP: &str = "Wait";
+/// What an Incident waits for until the next attempt is due.
+pub(super) const BACKOFF: &str = "Backoff";
+/// What it waits for until a step asks or acts again.
+pub(super) const RETRY: &str = "Retry";
+/// What it waits for when nothing is left to try; it is tried all the same, slowly.
+pub(super) const PERSON: &str = "Person";
+/// What it waits for while one of its steps waits.
+pub(super) const WAITING_STEP: &str = "Wait";
 /// What it waits for where the plan stopped at a step that cannot be taken yet: `status.step`.
 const WAITING_AT_STEP: [&str; 5] = [WAITING_STEP, JOB_RUNNING, BUSY, EGRESS_BROKEN, BREAKER_OPEN];
 /// What it waits for while what is served is not seen at the edge.
@@ -355,7 +361,7 @@ impl<'a> Record<'a> {
             Then::Retry(wait) => {
                 let message = format!("step {} acts on {} again", effect.step, effect.target);
                 self.set(ConditionType::Remediating, true, "Retrying", &message);
-                self.waits_for("Retry");
+                self.waits_for(RETRY);
                 self.status.message.clone_from(&effect.message);
                 self.next_attempt(wait);
             }
@@ -411,7 +417,7 @@ impl<'a> Record<'a> {
             return;
         }
         self.set(ConditionType::Remediating, true, "Backoff", why);
-        self.waits_for("Backoff");
+        self.waits_for(BACKOFF);
         self.next_attempt(backoff(retry, in_series, &self.incident.spec.contract_uid));
     }
 
@@ -425,7 +431,7 @@ impl<'a> Record<'a> {
         let after = self.status.tries.unwrap_or(0);
         self.status.series = Some(Series { after, since: Time(whole_seconds(self.now)) });
         self.withdraw(ConditionType::Escalated, why);
-        if matches!(self.status.waiting.as_str(), "Backoff" | "Person") {
+        if matches!(self.status.waiting.as_str(), BACKOFF | PERSON) {
             self.status.waiting.clear();
             self.status.next_attempt_time = None;
         }
@@ -444,7 +450,7 @@ impl<'a> Record<'a> {
     pub(super) fn retry_step(&mut self, retried: Retried) {
         let message = format!("step {} asks the source again", retried.step);
         self.set(ConditionType::Remediating, true, "Retrying", &message);
-        self.waits_for("Retry");
+        self.waits_for(RETRY);
         self.status.step.clone_from(&retried.step);
         let doublings = i32::try_from(retried.times.saturating_sub(1)).unwrap_or(i32::MAX);
         self.next_attempt(Span::secs(1).times(2_f64.powi(doublings), LONGEST_RETRY));
@@ -706,7 +712,7 @@ impl<'a> Record<'a> {
 
     pub(super) fn probe_again_slowly(&mut self) {
         // Whatever the probe waited for meanwhile: a person is what moves it on.
-        self.waits_for("Person");
+        self.waits_for(PERSON);
         self.next_attempt(SLOW_PROBE);
     }
 
@@ -757,7 +763,7 @@ impl<'a> Record<'a> {
     /// It does not wait any more for what holds several contracts: it speaks for itself again.
     pub(super) fn is_alone_again(&mut self) {
         if self.shares_its_hold() {
-            let waits_for = if self.has_given_up() { "Person" } else { "" };
+            let waits_for = if self.has_given_up() { PERSON } else { "" };
             self.waits_for(waits_for);
         }
     }

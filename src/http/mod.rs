@@ -7,6 +7,7 @@
 //! listen.rs    how many may be connected, and for how long
 //! caller.rs    who calls
 //! api/         the JSON API
+//! patient.rs   what is sent to those who do not read
 //! name.rs      names in what is asked for
 //! openapi.rs   the document that describes it
 //! problem.rs   errors
@@ -19,9 +20,10 @@ mod listen;
 mod login;
 mod name;
 mod openapi;
+mod patient;
 mod problem;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{
@@ -146,23 +148,26 @@ pub async fn serve(
     desk: &Arc<Desk>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let (listener, address) = bind("--listen", config.listen).await?;
+    let listener = TcpListener::bind(config.listen).await;
+    let (listener, address) = listening("--listen", config.listen, listener)?;
     info!(%address, "serving /livez, /readyz and /metrics");
     let mut servers = JoinSet::new();
     let machines = machines(Arc::clone(desk));
     servers.spawn(listen::answer(listener, machines, MOST_MACHINES, shutdown.clone()));
     if let Some(listen) = config.dashboard_listen {
-        let (listener, address) = bind("--dashboard-listen", listen).await?;
+        let (listener, address) = listening("--dashboard-listen", listen, patient::bind(listen))?;
         info!(%address, "serving people");
         servers.spawn(listen::answer(listener, people(Arc::clone(desk)), MOST_PEOPLE, shutdown));
     }
     Ok(tokio::spawn(async move { while servers.join_next().await.is_some() {} }))
 }
 
-async fn bind(flag: &str, listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("{flag}: cannot listen on {listen}"))?;
+fn listening(
+    flag: &str,
+    listen: SocketAddr,
+    listener: io::Result<TcpListener>,
+) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = listener.with_context(|| format!("{flag}: cannot listen on {listen}"))?;
     let address = listener.local_addr().with_context(|| format!("{flag}: no address"))?;
     Ok((listener, address))
 }

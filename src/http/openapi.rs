@@ -7,7 +7,7 @@ use schemars::{JsonSchema as _, Schema, SchemaGenerator, generate::SchemaSetting
 use serde_json::{Map, Value, json};
 
 use super::{
-    api::{Operation, operations},
+    api::{Operation, operations, stream},
     name::Name,
     problem::{self, Problem},
 };
@@ -61,7 +61,7 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         "description": format!("Needs the right to {}.", operation.right),
         "parameters": parameters,
         "responses": {
-            "200": {"description": "As asked for", "content": {"application/json": {"schema": answer}}},
+            "200": {"description": "As asked for", "content": {stream::media_type(operation): {"schema": answer}}},
             "400": refused("Invalid"),
             "401": refused("Unauthorized"),
             "403": refused("Forbidden"),

@@ -269,6 +269,10 @@ async fn each_operation_of_the_document_answers_as_the_document_says() {
         // What is asked for has tests of its own.
         let Some(operation) = operations.get("get") else { continue };
         let responses = &operation["responses"];
+        if responses["200"]["content"]["text/event-stream"].is_object() {
+            // It has no end: `live` looks at what it tells.
+            continue;
+        }
         let answer = ann.get(&path).await;
         assert_eq!(
             (answer.status, &*answer.media_type),

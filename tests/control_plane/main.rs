@@ -21,6 +21,7 @@ mod effects;
 mod healing;
 mod jobs;
 mod leadership;
+mod live;
 mod metrics;
 mod outages;
 mod ownership;

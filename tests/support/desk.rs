@@ -106,3 +106,104 @@ impl Visitor {
         }
     }
 }
+
+/// Somebody who follows what happens.
+pub struct Follower {
+    response: reqwest::Response,
+    unread: String,
+    /// The id of what was told last.
+    pub id: String,
+}
+
+/// What was told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    pub id: String,
+    pub event: String,
+    pub data: Value,
+}
+
+impl Told {
+    /// `<event> <step> <reason>`.
+    pub fn words(&self) -> String {
+        let text = |name: &str| self.data[name].as_str().unwrap_or("-").to_owned();
+        format!("{} {} {}", self.event, text("step"), text("reason"))
+    }
+}
+
+impl Visitor {
+    /// The status of the answer, whose body may have no end.
+    pub async fn get_status(&self, path: &str) -> u16 {
+        self.request("GET", path).send().await.unwrap().status().as_u16()
+    }
+
+    /// Follows what happens: from now on, or after what has this id.
+    pub async fn follow(&self, query: &str, last: Option<&str>) -> Follower {
+        let mut request = self.request("GET", &format!("/api/v1/stream{query}"));
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut follower = Follower { response, unread: String::new(), id: String::new() };
+        // What greets them: from here on nothing is missed.
+        let greeting = follower.block().await.unwrap();
+        assert_eq!(greeting.event, "", "{greeting:?}");
+        follower
+    }
+}
+
+impl Follower {
+    /// What is told next; None at the end.
+    pub async fn next(&mut self) -> Option<Told> {
+        loop {
+            let told = self.block().await?;
+            if !told.event.is_empty() {
+                return Some(told);
+            }
+        }
+    }
+
+    /// What is told up to the first that is as `is_last` says.
+    pub async fn until(&mut self, is_last: impl Fn(&Told) -> bool) -> Vec<Told> {
+        let mut all = Vec::new();
+        loop {
+            let told = self.next().await.unwrap_or_else(|| panic!("it ended after {all:?}"));
+            let ends = is_last(&told);
+            all.push(told);
+            if ends {
+                return all;
+            }
+        }
+    }
+
+    async fn block(&mut self) -> Option<Told> {
+        while !self.unread.contains("\n\n") {
+            let chunk = tokio::time::timeout(super::PATIENCE, self.response.chunk()).await;
+            let chunk = chunk.expect("nothing is told").unwrap()?;
+            self.unread.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+        let rest = self.unread.split_off(self.unread.find("\n\n").unwrap() + 2);
+        let told = parsed(&std::mem::replace(&mut self.unread, rest));
+        if !told.id.is_empty() {
+            self.id.clone_from(&told.id);
+        }
+        Some(told)
+    }
+}
+
+/// One block of a stream.
+pub fn parsed(block: &str) -> Told {
+    let mut told = Told { id: String::new(), event: String::new(), data: Value::Null };
+    for line in block.trim_end().lines() {
+        match line.split_once(": ") {
+            Some(("id", id)) => id.clone_into(&mut told.id),
+            Some(("event", event)) => event.clone_into(&mut told.event),
+            Some(("data", data)) => told.data = serde_json::from_str(data).unwrap(),
+            Some(("retry", _)) | None => assert!(line == ":" || line.starts_with("retry")),
+            Some(_) => panic!("what is {line}?"),
+        }
+    }
+    told
+}

@@ -10,6 +10,7 @@
 //! rights.rs   may they do that?          SubjectAccessReview
 //! shown.rs    what there is to see
 //! act.rs      what they may ask for
+//! watch.rs    what happens, as it happens
 //! ```
 
 pub mod act;
@@ -17,6 +18,7 @@ pub mod pass;
 pub mod person;
 pub mod rights;
 pub mod shown;
+pub mod watch;
 
 use std::{
     net::IpAddr,
@@ -99,6 +101,7 @@ pub struct Desk {
     rights: Cache<rights::Question, bool>,
     passes: Passes,
     anonymous: bool,
+    streams: Arc<Semaphore>,
     spell: Mutex<Weak<Ctx>>,
 }
 
@@ -122,6 +125,7 @@ impl Desk {
             rights: rights::memory(),
             passes: Passes::new(key.as_deref())?,
             anonymous: config.dashboard_anonymous,
+            streams: Arc::new(Semaphore::new(usize::from(config.dashboard_streams))),
             spell: Mutex::default(),
         })
     }

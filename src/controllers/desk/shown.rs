@@ -337,7 +337,7 @@ impl IncidentRow {
             next_attempt_time: status
                 .and_then(|status| status.next_attempt_time.as_ref())
                 .map(|at| at.0),
-            trace_id: trace_id(spec),
+            trace_id: spec.trace_id().map(str::to_owned),
         }
     }
 
@@ -354,8 +354,4 @@ impl IncidentFilter {
             && self.contract.as_deref().is_none_or(|contract| contract == row.contract)
             && self.waits_for_people.is_none_or(|waits| waits == row.waits_for_people)
     }
-}
-
-fn trace_id(spec: &IncidentSpec) -> Option<String> {
-    spec.traceparent.as_deref()?.split('-').nth(1).map(str::to_owned)
 }

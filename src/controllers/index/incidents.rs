@@ -75,6 +75,12 @@ impl Index {
         };
         let calls = entry.calls.clone();
         let before = of_contract.insert(place, entry);
+        // Under the lock, so that nobody hears of them in another order. What is over says no more.
+        match before.as_ref().map(|before| before.state.as_ref()) {
+            None => self.live.saw(None, object),
+            Some(Ok(known)) => self.live.saw(Some(known), object),
+            Some(Err(_)) => {}
+        }
         if calls != before.map_or_else(Box::default, |before| before.calls) {
             state.calls.remove(&contract.namespace);
         }

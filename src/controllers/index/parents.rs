@@ -26,7 +26,9 @@ impl Index {
     pub fn saw_parent(&self, object: &Incident) {
         let mut state = self.lock();
         let (key, seen) = (Key::of(object), version_of(object.resource_version().as_deref()));
-        if state.parents.get(&key).is_none_or(|known| version(known) < seen) {
+        let known = state.parents.get(&key);
+        if known.is_none_or(|known| version(known) < seen) {
+            self.live.saw(known.map(|known| &**known), object);
             state.parents.insert(key, Arc::new(object.clone()));
         }
     }

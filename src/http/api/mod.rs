@@ -3,12 +3,14 @@
 //! Knows: paths, parameters, and which right each asks for. Must not know: what is behind the desk.
 //!
 //! ```text
-//! reads.rs   what is shown
-//! acts.rs    what is asked for
+//! reads.rs    what is shown
+//! acts.rs     what is asked for
+//! stream.rs   what happens, as it happens
 //! ```
 
 pub mod acts;
 pub mod reads;
+pub mod stream;
 
 use std::sync::{Arc, LazyLock};
 
@@ -57,7 +59,7 @@ const USUAL: usize = 100;
 
 /// All of them.
 pub fn operations() -> impl Iterator<Item = &'static Operation> {
-    reads::OPERATIONS.iter().chain(&acts::OPERATIONS)
+    reads::OPERATIONS.iter().chain(&acts::OPERATIONS).chain(&stream::OPERATIONS)
 }
 
 fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
