@@ -89,7 +89,7 @@ struct State {
     /// Which contracts read this ConfigMap.
     readers: HashMap<Key, HashSet<Key>>,
     classes: HashMap<Key, Arc<WidgetClass>>,
-    policies: HashMap<Key, Policy>,
+    policies: HashMap<Key, Arc<Policy>>,
     /// By contract, by ordinal and name: one of a contract before may have the same ordinal.
     incidents: HashMap<Key, BTreeMap<(u32, String), IncidentEntry>>,
     /// The calls on record in each namespace, until one of its Incidents says something else of them.

@@ -318,17 +318,6 @@ pub fn standing<'a>(
     })
 }
 
-/// Of two breakers of one thing, by two policies, the state that lets fewer ask.
-#[must_use]
-pub fn stricter(one: State, other: State) -> State {
-    let rank = |state: State| match state {
-        State::Closed => 0,
-        State::HalfOpen { .. } => 1,
-        State::Open { .. } => 2,
-    };
-    if rank(other) > rank(one) { other } else { one }
-}
-
 /// The breakers that a policy's status shows: of what its Incidents, which made these calls, depend on.
 #[must_use]
 pub fn shown(terms: Terms, asked: &BTreeSet<String>, calls: &Calls) -> Vec<BreakerShown> {

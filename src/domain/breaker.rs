@@ -44,25 +44,25 @@ pub struct Breaker {
     pub opened_at: Option<Timestamp>,
 }
 
-/// Who may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who may ask; the fewer, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// Everybody.
     Closed,
-    /// Nobody, until then.
-    Open {
-        /// When one may.
-        until: Timestamp,
-    },
     /// One, to try.
     HalfOpen {
         /// When the others look again: what comes of it is known by then.
         until: Timestamp,
     },
+    /// Nobody, until then.
+    Open {
+        /// When one may.
+        until: Timestamp,
+    },
 }
 
 impl State {
-    /// One word for it. In the order of how many may ask.
+    /// One word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -131,6 +131,14 @@ mod tests {
 
     fn terms(failure_threshold: u32, open_for: u32) -> Terms {
         Terms { failure_threshold, open_for: Span::secs(open_for) }
+    }
+
+    #[test]
+    fn of_two_states_the_greater_lets_fewer_ask() {
+        let until = at(9);
+        let mut states = [State::Open { until: at(1) }, State::Closed, State::HalfOpen { until }];
+        states.sort_unstable();
+        assert_eq!(states.map(State::as_str), ["closed", "half-open", "open"]);
     }
 
     #[test]

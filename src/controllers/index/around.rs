@@ -18,8 +18,8 @@ impl Index {
     /// Takes in a policy; returns the contracts of its namespace that are in trouble, when it is news.
     pub fn saw_policy(&self, key: &Key, policy: Policy) -> Option<Vec<Key>> {
         let mut state = self.lock();
-        let same = state.policies.get(key) == Some(&policy);
-        state.policies.insert(key.clone(), policy);
+        let same = state.policies.get(key).is_some_and(|known| **known == policy);
+        state.policies.insert(key.clone(), Arc::new(policy));
         (!same).then(|| state.in_trouble(&key.namespace))
     }
 
@@ -38,7 +38,7 @@ impl Index {
         let others = state.policies.iter().filter(|(other, _)| here(other) && *other != key);
         let contracts = state.contracts.iter().filter(|(contract, _)| here(contract));
         let contracts = contracts.map(|(_, entry)| (&*entry.widget, &entry.labels));
-        conflicts::rivals(own, others.map(|(_, policy)| policy), contracts)
+        conflicts::rivals(own, others.map(|(_, policy)| &**policy), contracts)
     }
 
     /// The policies that were known before a list and are not in it.
@@ -52,7 +52,7 @@ impl Index {
     pub fn policies(&self, namespace: &str) -> Vec<Policy> {
         let state = self.lock();
         let here = state.policies.iter().filter(|(key, _)| &*key.namespace == namespace);
-        here.map(|(_, policy)| policy.clone()).collect()
+        here.map(|(_, policy)| Policy::clone(policy)).collect()
     }
 
     /// Takes in a class; returns the contracts that name it.

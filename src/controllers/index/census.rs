@@ -7,11 +7,17 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Index, State, incidents::IncidentEntry, parents::is_open};
+use super::{Entry, Index, Key, State, incidents::IncidentEntry, parents::is_open};
 use crate::{
-    api::Incident,
-    decide::{breakers, fleet::Trouble, limits},
-    domain::breaker,
+    api::{Incident, contract::Health, incident},
+    decide::{
+        breakers::{self, Calls},
+        fleet::Trouble,
+        limits,
+        select::{self, Policy},
+        standing::{ServingReason, Standing},
+    },
+    domain::{Severity, breaker},
 };
 
 /// How many there are in a namespace with these two words.
@@ -28,54 +34,68 @@ pub struct Limits {
     pub budget_left: BTreeMap<[String; 2], i64>,
 }
 
-/// By namespace and policy.
-type ByPolicy<'a, T> = HashMap<(&'a Arc<str>, &'a str), T>;
+/// A policy, and what there is of it to be counted.
+#[derive(Debug, Default)]
+struct OfPolicy {
+    policy: Option<Arc<Policy>>,
+    troubles: Vec<Arc<Trouble>>,
+    asked: BTreeSet<String>,
+    /// How many contracts it is for; counted only where there is trouble.
+    matched: usize,
+}
+
+/// By namespace and name.
+type ByPolicy = HashMap<(Arc<str>, String), OfPolicy>;
+
+/// The policies of each namespace, to count the contracts that they are for.
+type ByNamespace<'a> = HashMap<&'a str, Vec<(&'a Policy, &'a mut usize)>>;
 
 impl Index {
     /// Each contract by its name, widget, health and what is served.
     pub fn each_contract(&self) -> BTreeMap<[String; 5], i64> {
-        let state = self.lock();
-        let row = |(key, entry): (&super::Key, &super::Entry)| {
-            let [namespace, name] = [&key.namespace, &key.name].map(ToString::to_string);
-            let (health, serving) = (entry.standing.health, entry.standing.serving.as_str());
-            ([namespace, name, entry.widget.to_string(), health.to_string(), serving.to_owned()], 1)
+        let all: Vec<(Key, Box<str>, Standing)> = {
+            let state = self.lock();
+            let each = state.contracts.iter();
+            each.map(|(key, entry)| (key.clone(), entry.widget.clone(), entry.standing)).collect()
         };
-        state.contracts.iter().map(|(key, entry)| row((key, entry))).collect()
+        let row = |(Key { namespace, name }, widget, standing): (Key, Box<str>, Standing)| {
+            let (health, serving) = (standing.health.to_string(), standing.serving.as_str());
+            let [namespace, name] = [namespace, name].map(|part| part.to_string());
+            ([namespace, name, widget.into_string(), health, serving.to_owned()], 1)
+        };
+        all.into_iter().map(row).collect()
     }
 
     /// What holds repairs at `now`, as far as it follows from what is on record.
     pub fn count_limits(&self, now: Timestamp) -> Limits {
-        let mut state = self.lock();
-        // Put together before all of it is only read.
-        let namespaces: BTreeSet<Arc<str>> =
-            state.policies.keys().map(|key| Arc::clone(&key.namespace)).collect();
-        let calls: HashMap<Arc<str>, _> =
-            namespaces.into_iter().map(|name| (Arc::clone(&name), state.calls(&name))).collect();
-        let state = &*state;
-        let (troubles, asked) = state.by_policy();
+        // All looks wait for the lock: under it is only taken what is then counted.
+        let (policies, calls) = {
+            let mut state = self.lock();
+            let policies = state.by_policy();
+            let asking = policies.iter().filter(|(_, of)| !of.asked.is_empty());
+            let asking: BTreeSet<&Arc<str>> = asking.map(|((namespace, _), _)| namespace).collect();
+            let calls: HashMap<Arc<str>, Arc<Calls>> =
+                asking.into_iter().map(|name| (Arc::clone(name), state.calls(name))).collect();
+            (policies, calls)
+        };
         let mut counted = Limits::default();
         let mut strictest: BTreeMap<(&str, &str), breaker::State> = BTreeMap::new();
-        for (key, policy) in &state.policies {
-            let of_policy = (&key.namespace, &*key.name);
-            let row = || [key.namespace.to_string(), key.name.to_string()];
-            let own = troubles.get(&of_policy).map_or(&[][..], Vec::as_slice);
-            let left = limits::budget_left(policy, own.iter().copied(), now);
+        for ((namespace, name), OfPolicy { policy, troubles, asked, matched }) in &policies {
+            let Some(policy) = policy else { continue };
+            let row = || [namespace.to_string(), name.clone()];
+            let troubles = || troubles.iter().map(|trouble| &**trouble);
+            let left = limits::budget_left(policy, troubles(), now);
             counted.budget_left.insert(row(), i64::from(left));
-            if !own.is_empty() {
-                let matched = state.matched(&key.namespace, &policy.spec);
-                let spans = limits::spans(policy, own.iter().copied(), None).into_iter();
-                if limits::storm_of(policy, matched, spans, now).is_some() {
-                    counted.storms.insert(row(), 1);
-                }
+            let spans = limits::spans(policy, troubles(), None).into_iter();
+            if limits::storm_of(policy, *matched, spans, now).is_some() {
+                counted.storms.insert(row(), 1);
             }
+            let Some(calls) = calls.get(namespace) else { continue };
             let terms = breakers::terms(&policy.spec);
-            let (Some(asked), Some(calls)) = (asked.get(&of_policy), calls.get(&key.namespace))
-            else {
-                continue;
-            };
-            for (name, found) in breakers::standing(terms, asked.iter().copied(), calls, now) {
-                let known = strictest.entry((&key.namespace, name)).or_insert(found);
-                *known = breakers::stricter(*known, found);
+            let asked = asked.iter().map(String::as_str);
+            for (name, found) in breakers::standing(terms, asked, calls, now) {
+                let known = strictest.entry((namespace, name)).or_insert(found);
+                *known = found.max(*known);
             }
         }
         for ((namespace, name), found) in strictest {
@@ -88,39 +108,43 @@ impl Index {
     /// Contracts by their health and by what is served.
     pub fn count_contracts(&self) -> Counts {
         let state = self.lock();
-        let mut counts = Counts::new();
-        for (key, entry) in &state.contracts {
-            let (health, serving) = (entry.standing.health, entry.standing.serving.as_str());
-            let row = [key.namespace.to_string(), health.to_string(), serving.to_owned()];
-            *counts.entry(row).or_default() += 1;
+        let mut counts: HashMap<(&Arc<str>, Health, ServingReason), i64> = HashMap::new();
+        for (key, Entry { standing, .. }) in state.contracts.iter().map(|(k, e)| (k, &**e)) {
+            *counts.entry((&key.namespace, standing.health, standing.serving)).or_default() += 1;
         }
-        counts
+        let row = |(namespace, health, serving): (&Arc<str>, Health, ServingReason)| {
+            [namespace.to_string(), health.to_string(), serving.as_str().to_owned()]
+        };
+        counts.into_iter().map(|(of, count)| (row(of), count)).collect()
     }
 
     /// Open Incidents by state and severity, those about what several contracts share included.
     pub fn count_incidents(&self) -> Counts {
         let state = self.lock();
-        let mut counts = Counts::new();
+        let mut counts: HashMap<(&Arc<str>, incident::State, Severity), i64> = HashMap::new();
         for (namespace, object) in state.open() {
-            let incident_state = object.status.as_ref().and_then(|status| status.state);
-            let incident_state = incident_state.unwrap_or_default().to_string();
-            let row = [namespace.to_string(), incident_state, object.spec.severity.to_string()];
-            *counts.entry(row).or_default() += 1;
+            let stands = object.status.as_ref().and_then(|status| status.state).unwrap_or_default();
+            *counts.entry((namespace, stands, object.spec.severity)).or_default() += 1;
         }
-        counts
+        let row = |(namespace, stands, severity): (&Arc<str>, incident::State, Severity)| {
+            [namespace.to_string(), stands.to_string(), severity.to_string()]
+        };
+        counts.into_iter().map(|(of, count)| (row(of), count)).collect()
     }
 
     /// The same by what they wait for, those that wait for nothing left out.
     pub fn count_waiting(&self) -> BTreeMap<[String; 2], i64> {
         let state = self.lock();
-        let mut counts = BTreeMap::new();
+        let mut counts: HashMap<(&Arc<str>, &str), i64> = HashMap::new();
         for (namespace, object) in state.open() {
-            let Some(status) = object.status.as_ref().filter(|s| !s.waiting.is_empty()) else {
-                continue;
-            };
-            *counts.entry([namespace.to_string(), status.waiting.clone()]).or_default() += 1;
+            let waiting = object.status.as_ref().map_or("", |status| status.waiting.as_str());
+            if !waiting.is_empty() {
+                *counts.entry((namespace, waiting)).or_default() += 1;
+            }
         }
-        counts
+        let row =
+            |(namespace, waiting): (&Arc<str>, &str)| [namespace.to_string(), waiting.to_owned()];
+        counts.into_iter().map(|(of, count)| (row(of), count)).collect()
     }
 }
 
@@ -135,26 +159,47 @@ impl State {
         of_contracts.chain(parents.filter(|(_, object)| is_open(object)))
     }
 
-    /// The troubles of each policy, and what it asked.
-    fn by_policy(&self) -> (ByPolicy<'_, Vec<&Trouble>>, ByPolicy<'_, BTreeSet<&str>>) {
-        let mut troubles: ByPolicy<'_, Vec<&Trouble>> = HashMap::new();
-        let mut asked: ByPolicy<'_, BTreeSet<&str>> = HashMap::new();
+    /// Each policy with its troubles, what it asked and how many contracts it is for.
+    fn by_policy(&self) -> ByPolicy {
+        let mut of: ByPolicy = HashMap::new();
+        for (key, policy) in &self.policies {
+            let place = (Arc::clone(&key.namespace), policy.name.clone());
+            of.entry(place).or_default().policy = Some(Arc::clone(policy));
+        }
         let entries = self.incidents.iter().flat_map(|(contract, all)| {
             all.values().map(move |entry: &IncidentEntry| (&contract.namespace, entry))
         });
         for (namespace, entry) in entries {
-            let policies: BTreeSet<&str> =
-                entry.trouble.policies.iter().map(String::as_str).collect();
+            let policies: BTreeSet<&String> = entry.trouble.policies.iter().collect();
             for policy in policies {
-                troubles.entry((namespace, policy)).or_default().push(&entry.trouble);
-                if entry.calls.is_empty() {
-                    continue;
-                }
-                let names = entry.calls.iter().map(|(name, _)| &**name);
-                asked.entry((namespace, policy)).or_default().extend(names);
+                let found = of.entry((Arc::clone(namespace), policy.clone())).or_default();
+                found.troubles.push(Arc::clone(&entry.trouble));
+                found.asked.extend(entry.calls.iter().map(|(name, _)| name.to_string()));
             }
         }
-        (troubles, asked)
+        let mut counting: ByNamespace<'_> = HashMap::new();
+        for ((namespace, _), OfPolicy { policy, troubles, matched, .. }) in &mut of {
+            if let Some(policy) = policy.as_deref().filter(|_| !troubles.is_empty()) {
+                counting.entry(namespace).or_default().push((policy, matched));
+            }
+        }
+        let contracts = self.contracts.iter();
+        let contracts =
+            contracts.map(|(key, entry)| (&*key.namespace, &*entry.widget, &entry.labels));
+        count_matched(contracts, counting);
+        of
+    }
+}
+
+/// Counts for each policy how many contracts it is for: each contract is seen once, whatever their number.
+fn count_matched<'a>(
+    contracts: impl Iterator<Item = (&'a str, &'a str, &'a BTreeMap<String, String>)>,
+    mut policies: ByNamespace<'_>,
+) {
+    for (namespace, widget, labels) in contracts {
+        for (policy, count) in policies.get_mut(namespace).into_iter().flatten() {
+            **count += usize::from(select::is_for(&policy.spec, widget, labels));
+        }
     }
 }
 
@@ -163,7 +208,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{api::WidgetContract, controllers::Key, decide::select::Policy, domain::Digest};
+    use crate::{api::WidgetContract, domain::Digest};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -274,6 +319,23 @@ mod tests {
         }
         let row = ["ns", "AwaitingApproval"].map(str::to_owned);
         assert_eq!(index.count_waiting(), [(row, 2)].into());
+    }
+
+    #[test]
+    fn each_contract_is_seen_once_to_count_whom_policies_are_for_whatever_their_number() {
+        let all = (0..100).map(|nth| if nth < 60 { ("ns", "finder") } else { ("other", "menu") });
+        let labels = BTreeMap::new();
+        let mut seen = 0;
+        let contracts = all.inspect(|_| seen += 1);
+        let contracts = contracts.map(|(namespace, widget)| (namespace, widget, &labels));
+        let policies: Vec<Policy> = (0..20)
+            .map(|nth| ["match: {widgets: [finder]}", "match: {widgets: [none]}"][nth % 2])
+            .map(|spec| policy("heal", spec).1)
+            .collect();
+        let mut counts = vec![0; policies.len()];
+        let of: ByNamespace<'_> = [("ns", policies.iter().zip(&mut counts).collect())].into();
+        count_matched(contracts, of);
+        assert_eq!((seen, &counts[..4]), (100, &[60, 0, 60, 0][..]));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     },
     decide::{
         parents::{Family, Parent},
-        select,
+        select::{self, Policy},
         view::OpenIncident,
     },
     domain::{Heard, Span},
@@ -115,11 +115,15 @@ impl Index {
         let here = |key: &Key| &*key.namespace == namespace;
         let incidents = || state.incidents.iter().filter(|(contract, _)| here(contract));
         let entries = || incidents().flat_map(|(_, all)| all.values());
-        let policies = state.policies.iter().filter(|(key, _)| here(key));
+        let policies: Vec<&Policy> = state
+            .policies
+            .iter()
+            .filter(|(key, _)| here(key))
+            .map(|(_, policy)| &**policy)
+            .collect();
+        let matched = state.matched_by(namespace, &policies);
         Family {
-            policies: policies
-                .map(|(_, policy)| (policy.clone(), state.matched(namespace, &policy.spec)))
-                .collect(),
+            policies: policies.into_iter().cloned().zip(matched).collect(),
             troubles: entries().map(|entry| Arc::clone(&entry.trouble)).collect(),
             open: entries().filter_map(|entry| entry.state.as_ref().ok()).cloned().collect(),
             parents: state.parents.iter().filter(|(key, _)| here(key)).map(parent).collect(),
@@ -140,6 +144,18 @@ impl super::State {
     pub(super) fn matched(&self, namespace: &str, policy: &RemediationPolicySpec) -> usize {
         let here = self.contracts.iter().filter(|(key, _)| &*key.namespace == namespace);
         here.filter(|(_, entry)| select::is_for(policy, &entry.widget, &entry.labels)).count()
+    }
+
+    /// The same of several policies, in their order.
+    fn matched_by(&self, namespace: &str, policies: &[&Policy]) -> Vec<usize> {
+        let here = self.contracts.iter().filter(|(key, _)| &*key.namespace == namespace);
+        let mut counts = vec![0; policies.len()];
+        for (_, entry) in here {
+            for (count, policy) in counts.iter_mut().zip(policies) {
+                *count += usize::from(select::is_for(&policy.spec, &entry.widget, &entry.labels));
+            }
+        }
+        counts
     }
 }
 
