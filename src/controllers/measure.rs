@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use strum::{IntoEnumIterator as _, VariantNames as _};
 
 use super::{Ctx, Error};
 use crate::{
@@ -17,8 +18,18 @@ use crate::{
         view::OpenIncident,
     },
     domain::{Span, Verdict},
-    metrics::{Census, Took},
+    metrics::{Census, Metrics, Took},
 };
+
+/// A look that ended in no error but in a panic.
+const PANIC: &str = "Panic";
+
+/// What alerts ask for the increase of is there before it happens.
+pub fn prepare(metrics: &Metrics) {
+    let reasons: Vec<Reason> = Reason::iter().collect();
+    let failures = Error::VARIANTS.iter().copied().chain([PANIC]);
+    metrics.may_happen(reasons.iter().map(AsRef::as_ref), failures);
+}
 
 /// From now on what is there is counted by `ctx`, for as long as it lasts.
 pub fn begin(ctx: &Arc<Ctx>) {
@@ -78,7 +89,7 @@ pub fn looked<T>(ctx: &Ctx, took: Duration, outcome: Option<&Result<T, Error>>) 
     let failure = match outcome {
         Some(Ok(_)) => None,
         Some(Err(error)) => Some(error.as_ref()),
-        None => Some("Panic"),
+        None => Some(PANIC),
     };
     ctx.metrics.looked(took, failure);
 }
@@ -118,5 +129,25 @@ pub fn happened(
     };
     if let Some((what, since)) = since {
         ctx.metrics.took(what, Span::between(since, ctx.now()), trace_id, ctx.now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_alerts_count_is_there_before_it_happens() {
+        let metrics = Metrics::default();
+        prepare(&metrics);
+        let text = metrics.text().unwrap();
+        for row in [
+            "happenings_total{reason=\"StepFailed\"} 0",
+            "happenings_total{reason=\"StepSucceeded\"} 0",
+            "look_errors_total{error=\"Panic\"} 0",
+            "look_errors_total{error=\"Timeout\"} 0",
+        ] {
+            assert!(text.contains(row), "{row}\n{text}");
+        }
     }
 }

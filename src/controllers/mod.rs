@@ -165,7 +165,7 @@ fn now() -> Timestamp {
 }
 
 /// What went wrong, by what it means for the look at hand.
-#[derive(Debug, thiserror::Error, strum::AsRefStr)]
+#[derive(Debug, thiserror::Error, strum::AsRefStr, strum::VariantNames)]
 pub enum Error {
     /// A person must act; said in the contract's status.
     #[error(transparent)]

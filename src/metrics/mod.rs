@@ -15,9 +15,9 @@ pub mod otlp;
 pub mod table;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -49,8 +49,24 @@ type Trace = [(&'static str, String); 1];
 
 /// Most rows of one family: labels that hold names of objects must not fill the memory of whoever scrapes.
 const MOST_ROWS: usize = 1_000;
-/// What the rows beyond are counted under.
+/// Most rows without names, in which what is beyond is counted.
+const MOST_FOLDED: usize = 100;
+/// What stands for a name in them.
 const OTHER: &str = "other";
+
+/// The families of counters that have had more rows than are shown.
+#[derive(Clone, Debug, Default)]
+struct Cut(Arc<Mutex<BTreeSet<String>>>);
+
+impl Cut {
+    fn note(&self, family: &Described) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(family.full_name());
+    }
+
+    fn families(&self) -> BTreeSet<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// From a look that reads nothing to one that waits for a slow host.
 const LOOK_SECONDS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
@@ -94,7 +110,9 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("kintsugi");
         let census = Source::default();
-        registry.register_collector(Box::new(Counted(census.clone())));
+        let cut = Cut::default();
+        let counted = Counted { source: census.clone(), cut: cut.clone() };
+        registry.register_collector(Box::new(counted));
         let episode = || HistogramWithExemplars::new(EPISODE_SECONDS.into_iter());
         let (detect, mitigate, resolve, approve) = (episode(), episode(), episode(), episode());
         register(&mut registry, &table::TIME_TO_DETECT, detect.clone());
@@ -104,12 +122,12 @@ impl Default for Metrics {
         let events_dropped = Counter::default();
         register(&mut registry, &table::EVENTS_DROPPED, events_dropped.clone());
         Self {
-            looks: Rows::new(&mut registry, &table::LOOKS, || Histogram::new(LOOK_SECONDS)),
-            look_failures: Rows::new(&mut registry, &table::LOOK_FAILURES, Counter::default),
-            happened: Rows::new(&mut registry, &table::HAPPENED, Counter::default),
-            steps: Rows::new(&mut registry, &table::STEPS, CounterWithExemplar::default),
-            verdicts: Rows::new(&mut registry, &table::RULE_RESULTS, Counter::default),
-            requests: Rows::new(&mut registry, &table::API_REQUESTS, Counter::default),
+            looks: Rows::new(&mut registry, &cut, &table::LOOKS, || Histogram::new(LOOK_SECONDS)),
+            look_failures: Rows::new(&mut registry, &cut, &table::LOOK_FAILURES, Counter::default),
+            happened: Rows::new(&mut registry, &cut, &table::HAPPENED, Counter::default),
+            steps: Rows::new(&mut registry, &cut, &table::STEPS, CounterWithExemplar::default),
+            verdicts: Rows::new(&mut registry, &cut, &table::RULE_RESULTS, Counter::default),
+            requests: Rows::new(&mut registry, &cut, &table::API_REQUESTS, Counter::default),
             registry,
             census,
             events_dropped,
@@ -135,6 +153,17 @@ impl Metrics {
     /// From now on what is there is counted by `census`, until None is given.
     pub fn count_by(&self, census: Option<Box<dyn Fn() -> Census + Send + Sync>>) {
         self.census.set(census);
+    }
+
+    /// What may happen and how looks may fail is counted from 0 on: a row that comes into being with its
+    /// first count is no increase to whoever scrapes.
+    pub fn may_happen<'a>(
+        &self,
+        reasons: impl IntoIterator<Item = &'a str>,
+        failures: impl IntoIterator<Item = &'a str>,
+    ) {
+        reasons.into_iter().for_each(|reason| self.happened.with(&[reason], |_| ()));
+        failures.into_iter().for_each(|kind| self.look_failures.with(&[kind], |_| ()));
     }
 
     /// A look at a contract ended after `took`; `failure` is the kind of its error.
@@ -211,6 +240,7 @@ struct Rows<M> {
     described: &'static Described,
     family: Family<Labels, M, fn() -> M>,
     known: Mutex<HashSet<Labels>>,
+    cut: Cut,
 }
 
 impl<M> Rows<M>
@@ -219,29 +249,45 @@ where
     fn() -> M: MetricConstructor<M>,
     Family<Labels, M, fn() -> M>: Metric,
 {
-    fn new(registry: &mut Registry, described: &'static Described, row: fn() -> M) -> Self {
+    fn new(
+        registry: &mut Registry,
+        cut: &Cut,
+        described: &'static Described,
+        row: fn() -> M,
+    ) -> Self {
         let family = Family::new_with_constructor(row);
         register(registry, described, family.clone());
-        Self { described, family, known: Mutex::default() }
+        Self { described, family, known: Mutex::default(), cut: cut.clone() }
     }
 
     /// Counts in the row with these values of its labels.
     fn with<T>(&self, values: &[&str], count: impl FnOnce(&M) -> T) {
-        let labels = self.bounded(table::labelled(self.described, values));
+        let labels = self.bounded(values);
         count(&self.family.get_or_create(&labels));
     }
 
-    fn bounded(&self, labels: Labels) -> Labels {
+    fn bounded(&self, values: &[&str]) -> Labels {
+        let labels = table::labelled(self.described, values);
         // No code that can panic runs under this lock, so poison carries no broken state.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.contains(&labels) {
             return labels;
         }
-        if known.len() >= MOST_ROWS {
-            return labels.into_iter().map(|(name, _)| (name, OTHER.to_owned())).collect();
+        if known.len() < MOST_ROWS {
+            known.insert(labels.clone());
+            return labels;
         }
-        known.insert(labels.clone());
-        labels
+        self.cut.note(self.described);
+        let mut values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+        self.described.without_names(&mut values);
+        let folded = table::labelled(self.described, &values);
+        if !known.contains(&folded) {
+            if known.len() >= MOST_ROWS + MOST_FOLDED {
+                return labels.into_iter().map(|(name, _)| (name, OTHER.to_owned())).collect();
+            }
+            known.insert(folded.clone());
+        }
+        folded
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use prometheus_client::registry::Unit;
 
-use super::Labels;
+use super::{Labels, OTHER};
 
 /// What kind of metric it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,43 @@ pub struct Described {
     pub labels: &'static [(&'static str, &'static str)],
 }
 
+/// The labels whose values are names that people give, or that others have for what they run.
+const NAMES: [&str; 7] =
+    ["namespace", "contract", "widget", "policy", "step", "dependency", "resource"];
+/// What alerts are about, the worst first, as values of labels.
+const WORST: [&str; 12] = [
+    "Critical",
+    "Escalated",
+    "open",
+    "half-open",
+    "AwaitingApproval",
+    "ApprovalUnprotected",
+    "BudgetSpent",
+    "Unknown",
+    "Held",
+    "Warning",
+    "Degraded",
+    "Recovering",
+];
+
 impl Described {
+    /// How far from the worst a row with these values is.
+    pub(super) fn rank(&self, values: &[String]) -> Vec<usize> {
+        let labels =
+            self.labels.iter().zip(values).filter(|((label, _), _)| !NAMES.contains(label));
+        let rank = |value: &String| WORST.iter().position(|worst| worst == value);
+        labels.map(|(_, value)| rank(value).unwrap_or(WORST.len())).collect()
+    }
+
+    /// Puts `other` in the place of each name in the values of a row.
+    pub(super) fn without_names(&self, values: &mut [String]) {
+        for ((label, _), value) in self.labels.iter().zip(values) {
+            if NAMES.contains(label) {
+                OTHER.clone_into(value);
+            }
+        }
+    }
+
     pub(super) fn unit(&self) -> Option<Unit> {
         (self.kind == Kind::Seconds).then_some(Unit::Seconds)
     }
@@ -154,7 +190,7 @@ pub const QUEUED: Described = Described {
 pub const LEADER: Described = Described {
     name: "leader",
     kind: Kind::Gauge,
-    help: "1 while this replica leads and works",
+    help: "1 while this replica leads and works, from the moment that every first list is in",
     labels: &[],
 };
 /// Looks.
@@ -192,6 +228,13 @@ pub const STEPS: Described = Described {
         ("step", "its name"),
         ("outcome", "`Changed`, `Waited`, `Acted`, `Failed`, `Unavailable`, `Skipped`"),
     ],
+};
+/// Rows beyond the limit.
+pub const ROWS_CUT: Described = Described {
+    name: "rows_cut",
+    kind: Kind::Gauge,
+    help: "1 for each metric that has more rows than are shown",
+    labels: &[("family", "its name")],
 };
 /// Events.
 pub const EVENTS_DROPPED: Described = Described {
@@ -246,7 +289,7 @@ pub const APPROVAL_WAIT: Described = Described {
 const OF_POLICY: &[(&str, &str)] = &[("namespace", "of the policy"), ("policy", "its name")];
 
 /// All of them.
-pub const ALL: [&Described; 20] = [
+pub const ALL: [&Described; 21] = [
     &CONTRACTS,
     &CONTRACT,
     &RULE_RESULTS,
@@ -267,6 +310,7 @@ pub const ALL: [&Described; 20] = [
     &QUEUED,
     &API_REQUESTS,
     &LEADER,
+    &ROWS_CUT,
 ];
 
 /// The labels of a row.
@@ -281,7 +325,8 @@ pub fn markdown() -> String {
     let mut page = String::from(
         "# Metrics\n\nMade from the code by `make docs`. The operator serves them at `/metrics` as OpenMetrics, \
          and with `--otlp-endpoint` sends them to a collector by the same names. Counters begin at 0 with each process; a replica that does not lead counts nothing that is there. A \
-         family has at most 1000 rows: what is beyond is counted under the value `other`.\n\n\
+         family has at most 1000 rows with names of objects, the worst ones: in the rows beyond, each name is \
+         replaced by `other`, and `kintsugi_rows_cut` says so.\n\n\
          | metric | kind | counts | labels |\n|---|---|---|---|\n",
     );
     for described in ALL {

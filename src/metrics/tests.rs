@@ -1,4 +1,8 @@
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Instant,
+};
 
 use super::*;
 
@@ -18,6 +22,9 @@ pub(super) fn counted() -> Metrics {
         budget_left: [(["shop", "heal"].map(str::to_owned), 99)].into(),
         queued: [(["contracts", "now"].map(str::to_owned), 1)].into(),
     })));
+    for nth in 0..=MOST_ROWS {
+        metrics.asked("GET", &format!("resource-{nth}"), "404");
+    }
     metrics.looked(Duration::from_millis(7), None);
     metrics.looked(Duration::from_millis(7), Some("Timeout"));
     metrics.happened("IncidentOpened");
@@ -97,30 +104,131 @@ fn a_step_and_a_time_lead_to_the_trace_of_their_incident() {
     );
 }
 
+/// Many rows, each with a name of its own.
+fn many<const LABELS: usize>(
+    row: impl Fn(usize) -> ([String; LABELS], i64),
+) -> BTreeMap<[String; LABELS], i64> {
+    (0..MOST_ROWS + 50).map(row).collect()
+}
+
+fn rows(text: &str, name: &str) -> usize {
+    text.lines().filter(|line| line.starts_with(name)).count()
+}
+
 #[test]
-fn names_of_objects_fill_no_more_than_so_many_rows() {
+fn names_of_objects_fill_no_more_than_so_many_rows_and_it_is_said() {
     let metrics = Metrics::default();
     for nth in 0..MOST_ROWS + 50 {
         metrics.tried("shop", &format!("policy-{nth}"), "restore", "Changed", "", AT);
     }
     metrics.tried("shop", "policy-3", "restore", "Changed", "", AT);
-    let contracts = (0..MOST_ROWS + 50)
-        .map(|nth| ([format!("shop-{nth}"), "Healthy".to_owned(), "Assigned".to_owned()], 1));
-    let contracts: std::collections::BTreeMap<_, _> = contracts.collect();
-    metrics.count_by(Some(Box::new(move || Census {
-        contracts: contracts.clone(),
-        ..Census::default()
-    })));
+    let each = many(|nth| {
+        let name = format!("c-{nth}");
+        (["shop", &name, "finder", "Healthy", "Assigned"].map(str::to_owned), 1)
+    });
+    metrics
+        .count_by(Some(Box::new(move || Census { contract: each.clone(), ..Census::default() })));
     let text = metrics.text().unwrap();
-    let rows = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
-    assert_eq!(rows("kintsugi_steps_total{"), MOST_ROWS + 1);
-    assert_eq!(rows("kintsugi_contracts{"), MOST_ROWS + 1);
+    assert_eq!(rows(&text, "kintsugi_steps_total{"), MOST_ROWS + 1);
+    assert_eq!(rows(&text, "kintsugi_contract{"), MOST_ROWS + 1);
     let has = |row: &str| assert!(text.contains(row), "{row}");
     has("policy=\"policy-3\",step=\"restore\",outcome=\"Changed\"} 2");
     has(
-        "kintsugi_steps_total{namespace=\"other\",policy=\"other\",step=\"other\",outcome=\"other\"} 50",
+        "kintsugi_steps_total{namespace=\"other\",policy=\"other\",step=\"other\",outcome=\"Changed\"} 50",
     );
-    has("kintsugi_contracts{namespace=\"other\",health=\"other\",serving=\"other\"} 50");
+    has(
+        "kintsugi_contract{namespace=\"other\",contract=\"other\",widget=\"other\",health=\"Healthy\",serving=\"Assigned\"} 50",
+    );
+    has("kintsugi_rows_cut{family=\"kintsugi_steps_total\"} 1");
+    has("kintsugi_rows_cut{family=\"kintsugi_contract\"} 1");
+    assert_eq!(rows(&text, "kintsugi_rows_cut{"), 2);
+}
+
+#[test]
+fn what_alerts_are_about_is_shown_by_itself_or_at_least_without_its_name() {
+    let metrics = Metrics::default();
+    // The last ten namespaces are in trouble, in which there is little, and the others are large.
+    let is_bad = |nth: usize| nth >= MOST_ROWS + 40;
+    let row = move |nth: usize, good: [&str; 2], bad: [&str; 2]| {
+        let [one, two] = if is_bad(nth) { bad } else { good };
+        let count = if is_bad(nth) { 1 } else { 100 };
+        ([format!("ns-{nth:04}"), one.to_owned(), two.to_owned()], count)
+    };
+    let census = Census {
+        contracts: many(|nth| row(nth, ["Healthy", "Assigned"], ["Critical", "None"])),
+        incidents: many(|nth| row(nth, ["Verifying", "Critical"], ["Escalated", "Critical"])),
+        breakers: many(|nth| row(nth, ["source a", "closed"], ["source a", "open"])),
+        waiting: many(|nth| {
+            let waiting = if is_bad(nth) { "AwaitingApproval" } else { "Backoff" };
+            ([format!("ns-{nth:04}"), waiting.to_owned()], 1)
+        }),
+        budget_left: many(|nth| {
+            ([format!("ns-{nth:04}"), "heal".to_owned()], i64::from(!is_bad(nth)) * 100)
+        }),
+        // All are equally bad.
+        storms: many(|nth| ([format!("ns-{nth:04}"), "heal".to_owned()], 1)),
+        ..Census::default()
+    };
+    metrics.count_by(Some(Box::new(move || census.clone())));
+    let text = metrics.text().unwrap();
+    let count = |row: &str| text.lines().filter(|line| line.contains(row)).count();
+    for (row, shown) in [
+        ("health=\"Critical\",serving=\"None\"} 1", 10),
+        ("state=\"Escalated\",severity=\"Critical\"} 1", 10),
+        ("dependency=\"source a\",state=\"open\"} 1", 10),
+        ("waiting=\"AwaitingApproval\"} 1", 10),
+        ("policy=\"heal\"} 0", 10),
+        ("kintsugi_contracts{namespace=\"other\",health=\"Healthy\",serving=\"Assigned\"} 5000", 1),
+        ("kintsugi_storms{namespace=\"other\",policy=\"other\"} 50", 1),
+        ("kintsugi_budget_left{namespace=\"other\",policy=\"other\"} 100", 1),
+    ] {
+        assert_eq!(count(row), shown, "{row}\n{text}");
+    }
+    assert_eq!(rows(&text, "kintsugi_rows_cut{"), 6);
+}
+
+#[test]
+fn values_that_nobody_foresaw_fill_no_more_than_so_many_rows_either() {
+    let metrics = Metrics::default();
+    for nth in 0..MOST_ROWS * 2 {
+        metrics.happened(&format!("reason-{nth}"));
+    }
+    let waiting = (0..MOST_ROWS * 2)
+        .map(|nth| (["shop".to_owned(), format!("waiting-{nth}")], 1))
+        .collect::<BTreeMap<_, _>>();
+    metrics
+        .count_by(Some(Box::new(move || Census { waiting: waiting.clone(), ..Census::default() })));
+    let text = metrics.text().unwrap();
+    for name in ["kintsugi_happenings_total{", "kintsugi_waiting{"] {
+        assert_eq!(rows(&text, name), MOST_ROWS + MOST_FOLDED + 1, "{name}");
+    }
+}
+
+#[test]
+fn what_may_happen_is_counted_from_zero_on() {
+    let metrics = Metrics::default();
+    metrics.may_happen(["StepFailed"], ["Panic"]);
+    let text = metrics.text().unwrap();
+    assert!(text.contains("kintsugi_happenings_total{reason=\"StepFailed\"} 0"), "{text}");
+    assert!(text.contains("kintsugi_look_errors_total{error=\"Panic\"} 0"), "{text}");
+}
+
+#[test]
+fn whoever_asks_shortly_after_another_is_told_what_was_counted_for_that_one() {
+    let source = Source::default();
+    let counted = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&counted);
+    source.set(Some(Box::new(move || {
+        counting.fetch_add(1, Ordering::Relaxed);
+        Census::default()
+    })));
+    let began = Instant::now();
+    for (millis, times) in [(0, 1), (999, 1), (1_000, 2), (1_500, 2), (2_000, 3)] {
+        assert!(source.count(began + Duration::from_millis(millis)).is_some());
+        assert_eq!(counted.load(Ordering::Relaxed), times, "after {millis} ms");
+    }
+    source.set(None);
+    assert!(source.count(began + Duration::from_millis(2_001)).is_none(), "nobody leads any more");
 }
 
 #[test]
