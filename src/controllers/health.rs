@@ -1,20 +1,24 @@
 //! What the operator says of itself to those who ask whether it is ready.
 //!
-//! Knows: the election, whether every first list is in, and whether the API server and the watches have
+//! Knows: the election, whether every first list is in, and whether the API server and each watch have
 //! failed lately. Must not know: who asks.
 
 use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use crate::decide::platform::{Part, PartKind, State};
 
-/// A failure is news for so long.
+/// A failure of a request is news for so long.
 const LATELY: Duration = Duration::from_secs(90);
 /// So many of them in a row are no accident.
 const MANY: usize = 3;
+/// A watch that fails for so long does not break because the API server is started anew.
+const LONG: Duration = Duration::from_secs(60);
+/// The longest pause of a watch that broke, before it is opened again: 30 seconds and as much by chance.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How the last round of the election ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,8 +44,82 @@ struct Known {
     listed: bool,
     /// When requests to the API server got no usable answer, since the last that did.
     unanswered: VecDeque<Instant>,
-    /// When watches broke.
-    broken: VecDeque<Instant>,
+    /// The watches that there are.
+    watches: BTreeMap<u64, Watched>,
+    /// The number of the next one.
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Watched {
+    kind: String,
+    /// After so long without an error it has been opened again.
+    patience: Duration,
+    failing: Option<Failing>,
+}
+
+/// Errors of one watch without a sign between them that it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Failing {
+    since: Instant,
+    last: Instant,
+    errors: usize,
+}
+
+impl Failing {
+    /// After one more error.
+    fn after(known: Option<Self>, patience: Duration, now: Instant) -> Self {
+        match known {
+            Some(known) if now.duration_since(known.last) < patience => {
+                Self { last: now, errors: known.errors.saturating_add(1), ..known }
+            }
+            _ => Self { since: now, last: now, errors: 1 },
+        }
+    }
+
+    /// A watch that was opened again says nothing of it until something happens: that it has said
+    /// nothing worse for longer than until its next error tells that all is well.
+    fn state(self, patience: Duration, now: Instant) -> State {
+        if now.duration_since(self.last) >= patience {
+            State::Healthy
+        } else if self.errors >= MANY && self.last.duration_since(self.since) >= LONG {
+            State::Critical
+        } else {
+            State::Degraded
+        }
+    }
+}
+
+/// A watch, for as long as there is one.
+#[derive(Debug)]
+pub struct Watch {
+    health: Arc<Health>,
+    number: u64,
+}
+
+impl Watch {
+    /// It broke, or could not be opened.
+    pub fn broke(&self) {
+        self.note(true);
+    }
+
+    /// It brought something that a list or a watch brings which is answered.
+    pub fn works(&self) {
+        self.note(false);
+    }
+
+    fn note(&self, broke: bool) {
+        let mut known = self.health.lock();
+        if let Some(Watched { patience, failing, .. }) = known.watches.get_mut(&self.number) {
+            *failing = broke.then(|| Failing::after(*failing, *patience, Instant::now()));
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.health.lock().watches.remove(&self.number);
+    }
 }
 
 impl Health {
@@ -65,10 +143,15 @@ impl Health {
         }
     }
 
-    /// A watch broke. One that is opened again says nothing of it until something happens, so only
-    /// time tells that all is well.
-    pub fn watch_broke(&self) {
-        note(&mut self.lock().broken, Instant::now());
+    /// There is a watch of this kind; what it asks is given up after `timeout`.
+    pub fn watch(self: &Arc<Self>, kind: &str, timeout: Duration) -> Watch {
+        let mut known = self.lock();
+        let number = known.next;
+        known.next += 1;
+        let patience = LONGEST_PAUSE + timeout;
+        known.watches.insert(number, Watched { kind: kind.to_owned(), patience, failing: None });
+        drop(known);
+        Watch { health: Arc::clone(self), number }
     }
 
     /// What nothing can be done without.
@@ -86,17 +169,17 @@ impl Health {
             1..MANY => (State::Degraded, "the API server has not answered a request"),
             _ => (State::Critical, "the API server does not answer"),
         };
-        let watches = match lately(&known.broken, now) {
-            0 => (State::Healthy, "every watch is open"),
-            1..MANY => (State::Degraded, "a watch broke lately, and was opened again"),
-            _ => (State::Critical, "watches break one after the other"),
+        let part = |kind, (state, message): (State, &str)| Part {
+            kind,
+            state,
+            message: message.to_owned(),
         };
-        let all = [
-            (PartKind::ApiServer, api_server),
-            (PartKind::Watches, watches),
-            (PartKind::Lease, lease),
-        ];
-        all.map(|(kind, (state, message))| Part { kind, state, message: message.to_owned() }).into()
+        let (state, message) = watches(known.watches.values(), now);
+        vec![
+            part(PartKind::ApiServer, api_server),
+            Part { kind: PartKind::Watches, state, message },
+            part(PartKind::Lease, lease),
+        ]
     }
 
     /// Why it is ready.
@@ -117,6 +200,20 @@ impl Health {
     fn lock(&self) -> MutexGuard<'_, Known> {
         // No code that can panic runs under this lock, so poison carries no broken state.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The worst of them, without the namespace that it is of: not everybody who asks may know it.
+fn watches<'a>(all: impl Iterator<Item = &'a Watched>, now: Instant) -> (State, String) {
+    let failing = all.filter_map(|watch| Some((watch.failing?.state(watch.patience, now), watch)));
+    match failing.max_by_key(|(state, _)| *state) {
+        Some((State::Critical, watch)) => {
+            (State::Critical, format!("the watch of {} fails again and again", watch.kind))
+        }
+        Some((State::Degraded, watch)) => {
+            (State::Degraded, format!("the watch of {} broke lately", watch.kind))
+        }
+        _ => (State::Healthy, "every watch is open".to_owned()),
     }
 }
 
@@ -152,14 +249,60 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_that_broke_is_news_for_a_while() {
+    fn a_failed_request_is_news_for_a_while() {
         let now = Instant::now();
-        let mut broken = VecDeque::new();
+        let mut failed = VecDeque::new();
         for nth in 0..5 {
-            note(&mut broken, now + Duration::from_secs(nth));
+            note(&mut failed, now + Duration::from_secs(nth));
         }
-        let after = |seconds| lately(&broken, now + Duration::from_secs(seconds));
+        let after = |seconds| lately(&failed, now + Duration::from_secs(seconds));
         assert_eq!((after(5), after(93), after(95)), (MANY, 1, 0));
+    }
+
+    #[test]
+    fn a_watch_is_critical_when_it_alone_goes_on_failing_and_healthy_when_it_is_quiet() {
+        use State::{Critical, Degraded, Healthy};
+        let began = Instant::now();
+        let at = |second| began + Duration::from_secs(second);
+        let patience = Duration::from_secs(120);
+        let cases: [(&str, &[u64], u64, State); 8] = [
+            ("one connection is dropped", &[0], 0, Degraded),
+            ("it is opened again and says nothing", &[0], 120, Healthy),
+            ("the API server is started anew", &[0, 1, 3, 7, 15, 31], 31, Degraded),
+            ("and is there again", &[0, 1, 3, 7, 15, 31], 151, Healthy),
+            ("it is refused for long", &[0, 1, 3, 7, 15, 31, 61], 61, Critical),
+            ("two in a long time are few", &[0, 100], 100, Degraded),
+            ("it was open in between", &[0, 1, 2, 130, 131], 131, Degraded),
+            (
+                "which goes on from the first error after that",
+                &[0, 1, 130, 131, 190],
+                190,
+                Critical,
+            ),
+        ];
+        for (what, errors, now, expected) in cases {
+            let failing = errors
+                .iter()
+                .fold(None, |known, second| Some(Failing::after(known, patience, at(*second))));
+            assert_eq!(failing.unwrap().state(patience, at(now)), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_dropped_connection_breaks_all_watches_at_once_and_is_not_critical() {
+        let health = Arc::new(Health::default());
+        let kinds = ["ConfigMap", "ConfigMap", "WidgetClass", "RemediationPolicy", "Incident"];
+        let all = kinds.map(|kind| health.watch(kind, Duration::from_secs(60)));
+        assert_eq!(state(&health, PartKind::Watches), State::Healthy);
+        all.iter().for_each(Watch::broke);
+        assert_eq!(state(&health, PartKind::Watches), State::Degraded);
+        all.iter().skip(1).for_each(Watch::works);
+        assert_eq!(state(&health, PartKind::Watches), State::Degraded, "one is still not heard of");
+        all[0].works();
+        assert_eq!(state(&health, PartKind::Watches), State::Healthy);
+        all[0].broke();
+        drop(all);
+        assert_eq!(state(&health, PartKind::Watches), State::Healthy, "there is none");
     }
 
     #[test]

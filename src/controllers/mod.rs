@@ -304,8 +304,14 @@ impl Ctx {
 /// Did the API server answer, whatever it said? That it has too much to do is no answer.
 fn answered<T>(outcome: &Result<Result<T, kube::Error>, tokio::time::error::Elapsed>) -> bool {
     match outcome {
-        Ok(Ok(_)) => true,
-        Ok(Err(kube::Error::Api(status))) => status.code < 500 && status.code != 429,
+        // An answer that cannot be read is one, too.
+        Ok(Ok(_) | Err(kube::Error::SerdeError(_))) => true,
+        Ok(Err(kube::Error::Api(status))) => match status.code {
+            // It works, but not with this object, as when a webhook of one namespace is down: that must
+            // not be told as a fault of all. What fails inside it, such as its store, has no such reason.
+            500 => status.reason == "InternalError",
+            code => code < 500 && code != 429,
+        },
         Ok(Err(_)) | Err(_) => false,
     }
 }
@@ -317,4 +323,40 @@ fn patch_as_us() -> PatchParams {
 
 fn create_as_us() -> PostParams {
     PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_concerns_all_requests_is_no_answer_of_the_api_server() {
+        let api = |code, reason: &str, message: &str| {
+            let status = Status { code, ..Status::failure(message, reason) };
+            Ok(Err::<(), _>(kube::Error::Api(Box::new(status))))
+        };
+        let webhook =
+            "Internal error occurred: failed calling webhook \"shop.test\": connection refused";
+        let unread = serde_json::from_str::<()>("{").unwrap_err();
+        for (outcome, expected) in [
+            (Ok(Ok(())), true),
+            (api(404, "NotFound", ""), true),
+            (api(403, "Forbidden", ""), true),
+            (api(409, "Conflict", ""), true),
+            (api(500, "InternalError", webhook), true),
+            (Ok(Err(kube::Error::SerdeError(unread))), true),
+            (api(500, "", "etcdserver: request timed out"), false),
+            (api(429, "TooManyRequests", ""), false),
+            (api(502, "", "bad gateway"), false),
+            (api(503, "ServiceUnavailable", ""), false),
+            (api(504, "Timeout", ""), false),
+            (Ok(Err(kube::Error::Service("connection refused".into()))), false),
+        ] {
+            assert_eq!(answered(&outcome), expected, "{outcome:?}");
+        }
+        let late = tokio::time::timeout(Duration::ZERO, std::future::pending()).await;
+        assert!(!answered::<()>(&late));
+    }
 }

@@ -22,7 +22,6 @@ use super::{
     documents::Documents,
     echo::Echoes,
     export,
-    health::Health,
     index::Index,
     leader::Leader,
     live::Live,
@@ -57,6 +56,7 @@ impl Operator {
     pub async fn new(config: Config, shutdown: CancellationToken) -> anyhow::Result<Self> {
         stop_on_signals(shutdown.clone())?;
         let metrics = Arc::new(Metrics::default());
+        measure::prepare(&metrics);
         let client = client(config.watch_timeout.to_std(), Arc::clone(&metrics)).await?;
         Ok(Self {
             outbound: Arc::new(Outbound::new(config.outbound())?),
@@ -114,8 +114,7 @@ async fn client(watch_timeout: Duration, metrics: Arc<Metrics>) -> anyhow::Resul
         "no API server found: neither KUBECONFIG, ~/.kube/config nor a pod's ServiceAccount",
     )?;
     config.connect_timeout = Some(Duration::from_secs(5));
-    // A list, or the opening of a watch, that is never answered; longer than a watch may be idle.
-    config.read_timeout = Some(watch_timeout + Duration::from_secs(15));
+    config.read_timeout = Some(watch::patience(watch_timeout));
     let builder = ClientBuilder::try_from(config)
         .context("the API server's address or credentials cannot be used")?;
     Ok(builder.with_layer(&Requests(metrics)).build())
@@ -130,19 +129,13 @@ impl Operator {
                 () = self.shutdown.cancelled() => return,
                 waited = leading.wait_for(|leading| *leading) => if waited.is_err() { return },
             }
-            let spell = self.shutdown.child_token();
-            let ctx = Arc::new(self.ctx(leader, &spell));
-            measure::begin(&ctx);
-            self.desk.begin(&ctx);
-            let lead = lead(&ctx, &self.desk.health, &spell);
+            let ended = self.shutdown.child_token();
+            let spell = Spell::begin(&self.desk, Arc::new(self.ctx(leader, &ended)));
             tokio::select! {
-                () = lead => return measure::end(&ctx),
+                () = lead(&spell, &ended) => return,
                 _ = leading.wait_for(|leading| !*leading) => {
                     warn!("leadership was lost; all work is dropped");
-                    self.desk.health.listed(false);
-                    measure::end(&ctx);
-                    self.desk.end();
-                    spell.cancel();
+                    ended.cancel();
                 }
             }
         }
@@ -176,16 +169,47 @@ impl Operator {
     }
 }
 
-/// Watches and works until `spell` ends.
-async fn lead(ctx: &Arc<Ctx>, health: &Health, spell: &CancellationToken) {
+/// A spell of leadership, for those who ask: however it ends, nothing that was remembered in it is told from
+/// then on.
+struct Spell<'a> {
+    desk: &'a Desk,
+    ctx: Arc<Ctx>,
+}
+
+impl<'a> Spell<'a> {
+    fn begin(desk: &'a Desk, ctx: Arc<Ctx>) -> Self {
+        desk.begin(&ctx);
+        Self { desk, ctx }
+    }
+
+    /// Every first list is in. Not before that is it said that somebody leads: a leader who is not allowed one
+    /// of them heals nothing, and whoever is called when nobody leads must be called then, too.
+    fn works(&self) {
+        info!("every list is in");
+        self.desk.health.listed(true);
+        measure::begin(&self.ctx);
+    }
+}
+
+impl Drop for Spell<'_> {
+    fn drop(&mut self) {
+        self.desk.health.listed(false);
+        measure::end(&self.ctx);
+        self.desk.end();
+    }
+}
+
+/// Watches and works until `ended`.
+async fn lead(spell: &Spell<'_>, ended: &CancellationToken) {
+    let ctx = &spell.ctx;
     let mut watches = JoinSet::new();
     let mut workers = JoinSet::new();
     let start = async {
-        watch::surroundings(ctx, &mut watches, spell).await;
+        watch::surroundings(ctx, &mut watches, ended).await;
         for _ in 0..ctx.config.concurrency {
             workers.spawn(contract::work(Arc::clone(ctx)));
         }
-        watch::contracts(ctx, &mut watches, spell).await;
+        watch::contracts(ctx, &mut watches, ended).await;
         ctx.index.listed_contracts();
         // What a policy says of itself is counted over all that is there.
         workers.spawn(policy::work(Arc::clone(ctx)));
@@ -193,21 +217,20 @@ async fn lead(ctx: &Arc<Ctx>, health: &Health, spell: &CancellationToken) {
     };
     tokio::select! {
         () = start => {
-            info!("every list is in");
-            health.listed(true);
+            spell.works();
             tokio::select! {
-                () = spell.cancelled() => {}
+                () = ended.cancelled() => {}
                 // A worker or a watch that ends by itself would be a dead operator with a live
                 // lease: end the spell instead, so that somebody takes over.
                 _ = workers.join_next() => error!("a worker ended"),
                 _ = watches.join_next() => {
-                    if !spell.is_cancelled() {
+                    if !ended.is_cancelled() {
                         error!("a watch ended");
                     }
                 }
             }
         }
-        () = spell.cancelled() => {}
+        () = ended.cancelled() => {}
     }
     ctx.queue.close();
     ctx.policies.close();
@@ -230,4 +253,45 @@ fn stop_on_signals(shutdown: CancellationToken) -> anyhow::Result<()> {
         shutdown.cancel();
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+    use crate::controllers::health::Election;
+
+    #[tokio::test]
+    async fn a_spell_is_told_of_from_the_moment_that_every_list_is_in_until_it_ends_however_it_does()
+     {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let command = Config::augment_args(clap::Command::new("run"));
+        let config = Config::from_arg_matches(&command.get_matches_from(["run"])).unwrap();
+        let nowhere = KubeConfig::new("http://127.0.0.1:9".parse().unwrap());
+        let client = Client::try_from(nowhere).unwrap();
+        let metrics = Arc::new(Metrics::default());
+        let desk = Desk::new(client.clone(), &config, Arc::clone(&metrics)).unwrap();
+        let desk = Arc::new(desk);
+        let operator = Operator {
+            outbound: Arc::new(Outbound::new(config.outbound()).unwrap()),
+            traces: Arc::new(Traces::new(None, "operator").unwrap()),
+            shutdown: CancellationToken::new(),
+            client,
+            config,
+            desk: Arc::clone(&desk),
+        };
+        let leader = Arc::new(Leader::new(&operator.config));
+        desk.health.election(Election::Leads);
+        let told = || {
+            let leads = metrics.text().unwrap().contains("\nkintsugi_leader{} 1\n");
+            (leads, desk.health.ready().is_ok())
+        };
+        let spell = Spell::begin(&desk, Arc::new(operator.ctx(&leader, &operator.shutdown)));
+        assert_eq!(told(), (false, false), "the first lists are not in");
+        spell.works();
+        assert_eq!(told(), (true, true));
+        drop(spell);
+        assert_eq!(told(), (false, false));
+    }
 }

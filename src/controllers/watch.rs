@@ -5,7 +5,7 @@
 
 mod sinks;
 
-use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
@@ -108,6 +108,13 @@ const MOST_WAITING: usize = MOST_HELD;
 /// ConfigMap may hold close to a MiB.
 const PAGE: u32 = 100;
 
+/// After how long a list, or the opening of a watch, that is never answered is given up: longer than a watch
+/// may be idle.
+#[must_use]
+pub fn patience(watch_timeout: Duration) -> Duration {
+    watch_timeout + Duration::from_secs(15)
+}
+
 /// Starts the watches of all that contracts refer to; ready once each first list is in.
 pub async fn surroundings(ctx: &Arc<Ctx>, watches: &mut JoinSet<()>, shutdown: &CancellationToken) {
     let mut lists = Vec::new();
@@ -202,10 +209,11 @@ async fn one<W, S>(
     let mut config = watcher::Config::default().timeout(timeout).page_size(PAGE);
     config.label_selector = labels;
     let api = api_in::<W>(&ctx.client, scope.as_deref());
+    let watch = ctx.health.watch(&W::kind(&()), patience(ctx.config.watch_timeout.to_std()));
     let mut events = watcher::watcher(api, config)
         .inspect_err(|error| {
             warn!(kind = %W::kind(&()), %error, "a watch broke; it is resumed");
-            ctx.health.watch_broke();
+            watch.broke();
         })
         .default_backoff()
         .take_until(shutdown.cancelled_owned())
@@ -213,6 +221,10 @@ async fn one<W, S>(
     let mut seen = BTreeSet::new();
     let mut listed = Some(listed);
     while let Some(event) = events.next().await {
+        // The beginning of a list is told before the API server is asked for it.
+        if matches!(&event, Ok(event) if !matches!(event, Event::Init)) {
+            watch.works();
+        }
         match event {
             Ok(Event::Init) => {
                 seen.clear();

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     chart,
-    support::{Cluster, Namespace, Operator, PATIENCE, has, storefinder},
+    support::{Cluster, Namespace, Operator, PATIENCE, has, people, storefinder},
 };
 
 pub const SHORT_LEASE: [&str; 2] = ["--lease-duration=5s", "--api-timeout=1s"];
@@ -105,6 +105,36 @@ async fn a_leader_that_was_paused_past_its_lease_writes_nothing_when_it_wakes() 
     assert_eq!(served.managed_fields().len(), 1);
     assert!(!first.log().contains("\"served\""), "the one that was paused served: {}", first.log());
     namespace.when("kintsugi", "second still leads", held_by("second")).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_may_not_list_one_kind_does_not_say_that_it_leads() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "half").await;
+    let rules = |of_incidents: &[&str]| {
+        json!([
+            {"apiGroups": ["kintsugi.dev"], "resources": ["incidents"], "verbs": of_incidents},
+            {"apiGroups": ["kintsugi.dev"],
+             "resources": ["widgetcontracts", "widgetclasses", "remediationpolicies"],
+             "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+             "verbs": ["get", "create", "update"]},
+        ])
+    };
+    people::person(&cluster, &namespace, "half", &rules(&["get"])).await;
+    let kubeconfig = people::kubeconfig_of(&cluster, "half");
+    let operator = Operator::start_with(&kubeconfig, &namespace, "operator", &[]);
+    namespace.when("kintsugi", "it has the lease", held_by("operator")).await;
+    operator.logs("\"kind\":\"Incident\"");
+    operator.answers("/readyz", (503, "leading: the first lists are not in yet")).await;
+    operator.scrape(&["\nkintsugi_leader{} 0\n"]).await;
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "half"},
+        "rules": rules(&["get", "list", "watch"]),
+    });
+    namespace.apply(&role.to_string()).await;
+    operator.scrape(&["\nkintsugi_leader{} 1\n"]).await;
 }
 
 /// Nobody works before all Incidents are listed, so their list must not wait for anybody's work.

@@ -344,6 +344,16 @@ impl Operator {
         identity: &str,
         args: &[&str],
     ) -> Self {
+        Self::start_with(&cluster.operator_kubeconfig(), namespace, identity, args)
+    }
+
+    /// Starts a replica called `identity` with the rights of whoever the kubeconfig is for.
+    pub fn start_with(
+        kubeconfig: &Path,
+        namespace: &Namespace,
+        identity: &str,
+        args: &[&str],
+    ) -> Self {
         let mut all = vec![
             "run".to_owned(),
             "--listen=127.0.0.1:0".to_owned(),
@@ -354,7 +364,7 @@ impl Operator {
             format!("--identity={identity}"),
         ];
         all.extend(args.iter().map(|&arg| arg.to_owned()));
-        Self::run(&cluster.operator_kubeconfig(), &all)
+        Self::run(kubeconfig, &all)
     }
 
     /// Runs it with exactly these arguments.

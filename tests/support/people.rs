@@ -1,5 +1,7 @@
 //! People with the rights that they are given, and no others.
 
+use std::path::PathBuf;
+
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
     rbac::v1::{PolicyRule, Role, RoleBinding},
@@ -14,12 +16,25 @@ use tokio::time::timeout;
 
 use super::{Cluster, Namespace, PATIENCE};
 
-/// A client that acts as `user`, who has no rights but those that he is given.
-pub async fn acting_as(cluster: &Cluster, user: &str) -> Client {
+/// What makes whoever uses it act as `user`, who has no rights but those that he is given.
+fn kubeconfig(cluster: &Cluster, user: &str) -> Kubeconfig {
     let mut kubeconfig = Kubeconfig::read_from(cluster.admin_kubeconfig()).unwrap();
     for named in &mut kubeconfig.auth_infos {
         named.auth_info.as_mut().unwrap().impersonate = Some(user.to_owned());
     }
+    kubeconfig
+}
+
+/// The same as a file.
+pub fn kubeconfig_of(cluster: &Cluster, user: &str) -> PathBuf {
+    let path = cluster.state.join(format!("{user}.kubeconfig"));
+    std::fs::write(&path, serde_saphyr::to_string(&kubeconfig(cluster, user)).unwrap()).unwrap();
+    path
+}
+
+/// A client that acts as `user`, who has no rights but those that he is given.
+pub async fn acting_as(cluster: &Cluster, user: &str) -> Client {
+    let kubeconfig = kubeconfig(cluster, user);
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
     Client::try_from(config).unwrap()
