@@ -100,12 +100,59 @@ fn the_board_is_rendered_as_it_was_tested_for_the_sidecar_to_find() {
     assert_eq!(str(&object["data"]["kintsugi.json"]), text(BOARD));
 }
 
+/// As when somebody has changed the files of the chart, too.
+#[test]
+fn rules_that_are_no_yaml_with_the_place_of_the_runbooks_are_not_installed_as_something_else() {
+    let chart = tempfile::tempdir().unwrap();
+    let copy = chart.path().join("kintsugi");
+    let copied = std::process::Command::new("cp")
+        .args(["-r", "charts/kintsugi", &copy.display().to_string()])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(copied.unwrap().success());
+    std::fs::write(copy.join("files/rules.yaml"), "groups: [docs/runbooks.md: a: b]").unwrap();
+    let copy = copy.display().to_string();
+    let args = ["template", "k", &copy, "--set", "alerts.install=true"];
+    let (ok, said) = program("KINTSUGI_TEST_BIN", "helm", &args);
+    assert!(!ok && said.contains("alerts.runbooks makes no YAML of the rules"), "{said}");
+}
+
+#[test]
+fn flags_arrive_as_they_are_given() {
+    let values = [
+        "dashboard.enabled=true",
+        "dashboard.audience=https://kintsugi.test:8443/\\,a#b",
+        "log.filter=info\\,kube=error # all",
+        "otlpEndpoint=http://collector:4317",
+    ];
+    let deployment = rendered(&values, "Deployment", "k").unwrap();
+    let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+    for flag in [
+        "--dashboard-audience=https://kintsugi.test:8443/,a#b",
+        "--log=info,kube=error # all",
+        "--otlp-endpoint=http://collector:4317",
+    ] {
+        assert!(args.as_array().unwrap().contains(&json!(flag)), "{flag}: {args}");
+    }
+}
+
+#[test]
+fn the_pod_is_given_longer_to_end_than_the_operator_takes() {
+    let grace = &pod()["spec"]["terminationGracePeriodSeconds"];
+    assert!(grace.as_u64().is_some_and(|seconds| seconds > 30), "{grace}");
+}
+
 #[test]
 fn a_wrong_value_is_refused_with_its_name() {
     for (value, named) in [
         ("alerts.instal=true", "instal"),
         ("metrics.podMonitor.interval=soon", "interval"),
         ("grafana.labels.x.y=1", "labels/x"),
+        ("alerts.runbooks=see: here", "runbooks"),
+        ("alerts.runbooks=https://docs.test/a #b", "runbooks"),
+        ("alerts.runbooks={}", "runbooks"),
+        ("dashboard.audience=a #b", "audience"),
+        ("otlpEndpoint=http://a #b", "otlpEndpoint"),
     ] {
         let refused = template(&[value]).unwrap_err();
         assert!(refused.contains(named), "{value}: {refused}");
