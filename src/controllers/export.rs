@@ -25,7 +25,10 @@ use tonic::{
 };
 use tracing::{info, warn};
 
-use super::now;
+use super::{
+    health::{Export, Health},
+    now,
+};
 use crate::{
     config::Config,
     metrics::{Metrics, otlp::attribute},
@@ -39,15 +42,18 @@ const SEND: Duration = Duration::from_secs(5);
 struct Collector {
     client: MetricsServiceClient<Channel>,
     headers: MetadataMap,
+    health: Arc<Health>,
 }
 
-/// Sends `metrics` until `end`, and then once more; nowhere, unless an endpoint is set.
+/// Sends `metrics` until `end`, and then once more; nowhere, unless an endpoint is set. `health` is told
+/// whether they arrive.
 ///
 /// # Errors
 /// When the endpoint is not a URL.
 pub fn start(
     config: &Config,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
     end: CancellationToken,
 ) -> anyhow::Result<Option<JoinHandle<()>>> {
     let Some(endpoint) = &config.otlp_endpoint else { return Ok(None) };
@@ -57,8 +63,8 @@ pub fn start(
         .timeout(SEND)
         .connect_lazy();
     let headers = std::env::var(OTEL_EXPORTER_OTLP_HEADERS).unwrap_or_default();
-    let collector =
-        Collector { client: MetricsServiceClient::new(channel), headers: metadata(&headers) };
+    let client = MetricsServiceClient::new(channel);
+    let collector = Collector { client, headers: metadata(&headers), health };
     let resource = telemetry::resource(&config.identity);
     let resource = resource.iter().map(|(key, value)| attribute(key.as_str(), &value.as_str()));
     let every = Duration::from_millis(u64::from(config.otlp_metrics_interval));
@@ -97,6 +103,7 @@ async fn export(
             _ => {}
         }
         arrives = sent.is_ok();
+        collector.health.exported(Export::Metrics, arrives);
         if is_over {
             return;
         }

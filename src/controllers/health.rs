@@ -1,7 +1,7 @@
 //! What the operator says of itself to those who ask whether it is ready.
 //!
-//! Knows: the election, whether every first list is in, and whether the API server and each watch have
-//! failed lately. Must not know: who asks.
+//! Knows: the election, whether every first list is in, and whether the API server, each watch and the
+//! collector have failed lately. Must not know: who asks.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -34,6 +34,15 @@ pub enum Election {
     Leads,
 }
 
+/// What is sent to the collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// Spans.
+    Spans,
+    /// Metrics.
+    Metrics,
+}
+
 /// What the operator says of itself.
 #[derive(Debug, Default)]
 pub struct Health(Mutex<Known>);
@@ -48,6 +57,17 @@ struct Known {
     watches: BTreeMap<u64, Watched>,
     /// The number of the next one.
     next: u64,
+    /// What the collector did not take; None without a collector.
+    unsent: Option<Unsent>,
+}
+
+#[derive(Debug, Default)]
+struct Unsent {
+    /// When spans could not be sent, since the last that could: they are sent only when something
+    /// happens, so after a while nobody knows any more.
+    spans: VecDeque<Instant>,
+    /// How often in a row metrics, which are sent all the time, could not.
+    metrics: usize,
 }
 
 #[derive(Debug)]
@@ -154,7 +174,24 @@ impl Health {
         Watch { health: Arc::clone(self), number }
     }
 
-    /// What nothing can be done without.
+    /// There is a collector.
+    pub fn exports(&self) {
+        self.lock().unsent.get_or_insert_default();
+    }
+
+    /// The collector took something, or did not.
+    pub fn exported(&self, what: Export, sent: bool) {
+        let mut known = self.lock();
+        let Some(unsent) = &mut known.unsent else { return };
+        match (what, sent) {
+            (Export::Spans, true) => unsent.spans.clear(),
+            (Export::Spans, false) => note(&mut unsent.spans, Instant::now()),
+            (Export::Metrics, true) => unsent.metrics = 0,
+            (Export::Metrics, false) => unsent.metrics = unsent.metrics.saturating_add(1),
+        }
+    }
+
+    /// What nothing can be done without, and the collector where there is one.
     pub fn parts(&self) -> Vec<Part> {
         let known = self.lock();
         let now = Instant::now();
@@ -169,17 +206,16 @@ impl Health {
             1..MANY => (State::Degraded, "the API server has not answered a request"),
             _ => (State::Critical, "the API server does not answer"),
         };
-        let part = |kind, (state, message): (State, &str)| Part {
-            kind,
-            state,
-            message: message.to_owned(),
-        };
+        let part = |kind, (state, message): (State, &str)| Part::fixed(kind, state, message);
+        let unsent = known.unsent.as_ref().map(|of| (lately(&of.spans, now), of.metrics));
+        let exporter = unsent.map(|unsent| part(PartKind::OtlpExporter, exporter(unsent)));
         let (state, message) = watches(known.watches.values(), now);
-        vec![
+        let all = [
             part(PartKind::ApiServer, api_server),
-            Part { kind: PartKind::Watches, state, message },
+            Part::fixed(PartKind::Watches, state, message),
             part(PartKind::Lease, lease),
-        ]
+        ];
+        all.into_iter().chain(exporter).collect()
     }
 
     /// Why it is ready.
@@ -217,6 +253,17 @@ fn watches<'a>(all: impl Iterator<Item = &'a Watched>, now: Instant) -> (State, 
     }
 }
 
+/// What is to be said of the collector that did not take spans and metrics so often in a row.
+fn exporter((spans, metrics): (usize, usize)) -> (State, &'static str) {
+    let what = match (spans, metrics) {
+        (0, 0) => return (State::Healthy, "the collector takes what is sent to it"),
+        (_, 0) => "spans could not be sent to the collector",
+        (0, _) => "metrics could not be sent to the collector",
+        _ => "neither spans nor metrics could be sent to the collector",
+    };
+    (if spans.max(metrics) < MANY { State::Degraded } else { State::Critical }, what)
+}
+
 fn note(times: &mut VecDeque<Instant>, now: Instant) {
     times.push_back(now);
     if times.len() > MANY {
@@ -246,6 +293,28 @@ mod tests {
             seen.push(state(&health, PartKind::ApiServer));
         }
         assert_eq!(seen, [Healthy, Degraded, Degraded, Critical, Healthy]);
+    }
+
+    #[test]
+    fn a_collector_that_takes_nothing_is_told_of_and_none_that_is_not_there() {
+        use State::{Critical, Degraded, Healthy};
+        let health = Health::default();
+        health.exported(Export::Metrics, false);
+        assert!(health.parts().iter().all(|part| part.kind != PartKind::OtlpExporter));
+        health.exports();
+        let mut seen = vec![state(&health, PartKind::OtlpExporter)];
+        for (what, sent) in [
+            (Export::Metrics, false),
+            (Export::Spans, true),
+            (Export::Metrics, false),
+            (Export::Metrics, false),
+            (Export::Metrics, true),
+            (Export::Spans, false),
+        ] {
+            health.exported(what, sent);
+            seen.push(state(&health, PartKind::OtlpExporter));
+        }
+        assert_eq!(seen, [Healthy, Degraded, Degraded, Degraded, Critical, Healthy, Degraded]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use strum::{IntoEnumIterator as _, VariantNames as _};
 use super::{Ctx, Error};
 use crate::{
     decide::{
-        detect,
+        breakers, detect,
         effective::Rule,
         signal::{Reason, Signal},
         validate::Judged,
@@ -55,8 +55,8 @@ fn census(ctx: &Ctx) -> Census {
         })
     });
     let limits = ctx.index.count_limits(ctx.now());
-    let servers = ctx.outbound.left_alone().into_iter().map(|(server, state)| {
-        ([String::new(), format!("assets {server}"), state.as_str().to_owned()], 1)
+    let servers = ctx.outbound.left_alone().into_iter().map(|left| {
+        ([String::new(), breakers::assets(&left.server), left.state.as_str().to_owned()], 1)
     });
     let each = ctx.config.contract_metrics.then(|| ctx.index.each_contract());
     Census {

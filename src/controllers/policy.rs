@@ -33,11 +33,14 @@ const EVERY: &str = "";
 #[derive(Resource, Clone, Debug, Deserialize)]
 #[resource(inherit = RemediationPolicy)]
 pub struct Unread {
-    metadata: ObjectMeta,
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+    /// Its spec.
     #[serde(default)]
-    spec: Value,
+    pub spec: Value,
+    /// Its status.
     #[serde(default)]
-    status: RemediationPolicyStatus,
+    pub status: RemediationPolicyStatus,
 }
 
 /// The policies whose status is to be looked at.
@@ -68,6 +71,14 @@ impl Policies {
     /// Hands out no more work.
     pub fn close(&self) {
         self.queue.close();
+    }
+
+    /// As they were seen last, by namespace and name: those of the namespaces that `wanted` is true of.
+    pub fn all(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Unread>> {
+        let seen = self.lock();
+        let mut all: Vec<_> = seen.iter().filter(|(key, _)| wanted(&key.namespace)).collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all.into_iter().map(|(_, seen)| Arc::clone(&seen.object)).collect()
     }
 
     fn of_namespace(&self, namespace: &str) -> Vec<Key> {

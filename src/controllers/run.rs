@@ -58,10 +58,12 @@ impl Operator {
         let metrics = Arc::new(Metrics::default());
         measure::prepare(&metrics);
         let client = client(config.watch_timeout.to_std(), Arc::clone(&metrics)).await?;
+        let desk = Arc::new(Desk::new(client.clone(), &config, metrics)?);
+        let (endpoint, health) = (config.otlp_endpoint.as_deref(), Arc::clone(&desk.health));
         Ok(Self {
             outbound: Arc::new(Outbound::new(config.outbound())?),
-            traces: Arc::new(Traces::new(config.otlp_endpoint.as_deref(), &config.identity)?),
-            desk: Arc::new(Desk::new(client.clone(), &config, metrics)?),
+            traces: Arc::new(Traces::new(endpoint, &config.identity, health)?),
+            desk,
             client,
             config,
             shutdown,
@@ -82,7 +84,8 @@ impl Operator {
         let leader = Arc::new(Leader::new(&self.config));
         let exported = CancellationToken::new();
         let metrics = Arc::clone(&self.desk.metrics);
-        let export = export::start(&self.config, metrics, exported.clone())?;
+        let health = Arc::clone(&self.desk.health);
+        let export = export::start(&self.config, metrics, health, exported.clone())?;
         // The lease is given up only after the last write, so it has a token of its own.
         let released = CancellationToken::new();
         let election =
@@ -275,7 +278,7 @@ mod tests {
         let desk = Arc::new(desk);
         let operator = Operator {
             outbound: Arc::new(Outbound::new(config.outbound()).unwrap()),
-            traces: Arc::new(Traces::new(None, "operator").unwrap()),
+            traces: Arc::new(Traces::new(None, "operator", Arc::default()).unwrap()),
             shutdown: CancellationToken::new(),
             client,
             config,

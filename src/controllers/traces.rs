@@ -20,6 +20,7 @@
 
 use std::{
     cell::Cell,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -33,8 +34,16 @@ use opentelemetry::{
     },
 };
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
-use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{
+        IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider, SpanData,
+        SpanExporter as Exporter,
+    },
+};
 
+use super::health::{Export, Health};
 use crate::{
     api::incident::{IncidentSpec, StepOutcome},
     decide::{
@@ -59,12 +68,17 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Spans go to the OTLP gRPC `endpoint`.
+    /// Spans go to the OTLP gRPC `endpoint`; `health` is told whether they arrive.
     ///
     /// # Errors
     /// When the endpoint is not a URL.
-    pub fn new(endpoint: Option<&str>, identity: &str) -> anyhow::Result<Self> {
+    pub fn new(
+        endpoint: Option<&str>,
+        identity: &str,
+        health: Arc<Health>,
+    ) -> anyhow::Result<Self> {
         let Some(endpoint) = endpoint else { return Ok(Self { provider: None }) };
+        health.exports();
         let exporter = SpanExporter::builder()
             .with_tonic()
             .with_endpoint(endpoint)
@@ -74,7 +88,7 @@ impl Traces {
         let provider = SdkTracerProvider::builder()
             .with_resource(telemetry::resource(identity))
             .with_id_generator(Identities::default())
-            .with_batch_exporter(exporter)
+            .with_batch_exporter(Watched { exporter, health })
             .build();
         Ok(Self { provider: Some(provider) })
     }
@@ -128,6 +142,33 @@ impl Traces {
         {
             tracing::warn!(%error, "the last spans could not be sent");
         }
+    }
+}
+
+/// An exporter that says what comes of it.
+#[derive(Debug)]
+struct Watched {
+    exporter: SpanExporter,
+    health: Arc<Health>,
+}
+
+impl Exporter for Watched {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let sent = self.exporter.export(batch).await;
+        self.health.exported(Export::Spans, sent.is_ok());
+        sent
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
     }
 }
 

@@ -8,7 +8,10 @@
 //! A step whose breaker is open is passed over, and the plan goes on to those that do not need what it
 //! needs; the Incident is held when nothing else came of the plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -134,6 +137,12 @@ pub fn acted_on(step: &Step, effect: &StepEffect) -> Option<String> {
         | StepKind::Job(_)
         | StepKind::Wait(_) => None,
     }
+}
+
+/// The name of a server of assets, as something that checks depend on.
+#[must_use]
+pub fn assets(server: &str) -> String {
+    text::bounded(&format!("assets {server}"), MAX_NAME)
 }
 
 fn workload(named: &str) -> String {
@@ -305,17 +314,52 @@ fn held(
     Held { reason: BREAKER_OPEN, message: text::message(&message), until: Some(until.max(now)) }
 }
 
-/// What of `asked` did not answer last, and who may ask it now.
+/// Something that did not answer last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// The namespace that it is counted in; none where it is one for all of them.
+    pub namespace: Option<Arc<str>>,
+    /// What it is.
+    pub dependency: String,
+    /// Who may ask it now.
+    pub state: State,
+    /// How often in a row it did not answer.
+    pub failures: u32,
+    /// Since when.
+    pub since: Timestamp,
+    /// From when on one may try it, where it is left alone.
+    pub next_probe: Option<Timestamp>,
+    /// The policies by whose terms it stands so, of those that have asked it.
+    pub policies: Vec<String>,
+}
+
+/// What of `asked` did not answer last.
 pub fn standing<'a>(
     terms: Terms,
     asked: impl Iterator<Item = &'a str>,
     calls: &Calls,
     now: Timestamp,
-) -> impl Iterator<Item = (&'a str, State)> {
+) -> impl Iterator<Item = Unanswered> {
     asked.filter_map(move |dependency| {
         let breaker = Breaker::of(terms, calls.get(dependency)?);
-        breaker.since.map(|_| (dependency, breaker.state(terms, now)))
+        Some(Unanswered {
+            namespace: None,
+            dependency: dependency.to_owned(),
+            state: breaker.state(terms, now),
+            failures: breaker.failures,
+            since: breaker.since?,
+            next_probe: breaker.opened_at.map(|at| terms.open_for.after(at)),
+            policies: Vec::new(),
+        })
     })
+}
+
+/// One thing under two policies: it stands by the one that lets fewer ask.
+#[must_use]
+pub fn stricter(one: Unanswered, other: Unanswered) -> Unanswered {
+    let (mut kept, given) = if other.state > one.state { (other, one) } else { (one, other) };
+    kept.policies.extend(given.policies);
+    kept
 }
 
 /// The breakers that a policy's status shows: of what its Incidents, which made these calls, depend on.

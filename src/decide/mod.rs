@@ -28,6 +28,7 @@ pub mod incident;
 mod kept;
 pub mod limits;
 pub mod live;
+pub mod log;
 pub mod measure;
 pub mod moves;
 pub mod ownership;

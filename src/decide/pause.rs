@@ -20,7 +20,8 @@ const SHOWN: usize = 200;
 
 /// What is paused, until when, by whom and why; until nothing is known of when it ends, where it cannot
 /// be read: whoever wrote that wanted nothing to be done.
-fn of(what: &str, annotations: &Annotations, now: Timestamp) -> Option<Held> {
+#[must_use]
+pub fn of(what: &str, annotations: &Annotations, now: Timestamp) -> Option<Held> {
     let text = annotations.get(PAUSE)?;
     let (until, message) = match parse(text) {
         Ok((until, _)) if until <= now => return None,

@@ -10,11 +10,14 @@
 //! The worst one counts. Contracts that are suspended, or have never been valid, are as somebody
 //! wants them.
 
+mod parts;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use self::parts::{Part, PartKind, bounded, dns, network, of_dependencies, webhooks};
 use super::gates::{
     SCHEMA_HELD,
     approval::{AWAITING_APPROVAL, UNPROTECTED},
@@ -56,39 +59,6 @@ pub enum State {
     Critical,
 }
 
-/// What a part of the operator's surroundings is.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema, strum::Display,
-)]
-pub enum PartKind {
-    /// The API server answers.
-    ApiServer,
-    /// What changes in the cluster is heard of.
-    Watches,
-    /// Somebody leads.
-    Lease,
-}
-
-impl PartKind {
-    /// Can nothing be done without it?
-    fn is_vital(self) -> bool {
-        match self {
-            Self::ApiServer | Self::Watches | Self::Lease => true,
-        }
-    }
-}
-
-/// A part of what the operator works with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Part {
-    /// What it is.
-    pub kind: PartKind,
-    /// How it stands.
-    pub state: State,
-    /// Why, in a sentence.
-    pub message: String,
-}
-
 /// What is known of all of it.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -104,13 +74,21 @@ pub struct Facts {
 #[must_use]
 pub fn judge(facts: &Facts) -> (State, Vec<String>) {
     let mut why: Vec<(State, String)> = Vec::new();
+    // Of many that have names there is a count: the parts themselves say which.
+    let mut named: BTreeMap<(PartKind, State), Vec<&Part>> = BTreeMap::new();
     for part in &facts.parts {
-        let state = match part.state {
-            // Without it some contracts cannot be healed; the others can.
-            State::Critical if !part.kind.is_vital() => State::Degraded,
-            state => state,
+        if part.name.is_some() {
+            named.entry((part.kind, part.state)).or_default().push(part);
+        } else {
+            why.push((part.of_the_whole(), part.message.clone()));
+        }
+    }
+    for ((kind, _), parts) in named {
+        let said = match parts[..] {
+            [part] => part.message.clone(),
+            _ => format!("{} {}: {}", parts.len(), kind.plural(), parts[0].said()),
         };
-        why.push((state, part.message.clone()));
+        why.push((parts[0].of_the_whole(), said));
     }
     for (health, count) in &facts.contracts {
         let (state, said) = match health {
@@ -171,10 +149,7 @@ mod tests {
 
     fn part(state: State) -> Facts {
         let message = "the API server does not answer".to_owned();
-        Facts {
-            parts: vec![Part { kind: PartKind::ApiServer, state, message }],
-            ..Facts::default()
-        }
+        Facts { parts: vec![Part::fixed(PartKind::ApiServer, state, message)], ..Facts::default() }
     }
 
     #[test]

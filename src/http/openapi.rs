@@ -79,8 +79,14 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
 fn in_path(path: &str) -> Vec<Value> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let schema = Name::json_schema(&mut SchemaGenerator::default());
+    let schema_of = |name: &str| match name {
+        "number" => json!({"type": "integer", "minimum": 1, "maximum": u32::MAX}),
+        _ => json!(schema),
+    };
     names
-        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": schema}))
+        .map(
+            |name| json!({"name": name, "in": "path", "required": true, "schema": schema_of(name)}),
+        )
         .collect()
 }
 

@@ -32,12 +32,13 @@ use ipnet::IpNet;
 use moka::sync::Cache;
 use url::{Host, Url};
 
-use crate::domain::{Heard, Span, breaker::State};
+use crate::domain::{Heard, Span};
 
 pub use error::OutboundError;
 pub use fetch::{Request, Response};
 pub use guard::{Guard, Refusal};
 pub use probe::{Prober, Want};
+pub use quiet::LeftAlone;
 pub use resolve::{Lookup, SystemLookup};
 
 use limits::{Limits, Slot};
@@ -143,6 +144,12 @@ impl Outbound {
         self.reach.heard()
     }
 
+    /// Of which hosts outside the name was found when they were asked last.
+    #[must_use]
+    pub fn named(&self) -> Vec<Heard> {
+        self.reach.named()
+    }
+
     /// How long ago one could be reached after none could be.
     #[must_use]
     pub fn reached_again(&self) -> Option<Span> {
@@ -151,7 +158,7 @@ impl Outbound {
 
     /// The servers of assets that could not be reached when they were asked last, and who may ask them.
     #[must_use]
-    pub fn left_alone(&self) -> Vec<(String, State)> {
+    pub fn left_alone(&self) -> Vec<LeftAlone> {
         self.quiet.all()
     }
 

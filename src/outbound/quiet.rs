@@ -47,6 +47,21 @@ struct Known {
     tried_at: Option<Instant>,
 }
 
+/// A server that could not be reached when it was asked last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftAlone {
+    /// The server.
+    pub server: String,
+    /// Who may ask it.
+    pub state: State,
+    /// How many looks in a row did not reach it.
+    pub failures: u32,
+    /// How long ago the first of them was.
+    pub since: Span,
+    /// In how long one look may try, where it is left alone; none once it may.
+    pub opens_in: Option<Span>,
+}
+
 impl Quiet {
     /// After several looks in a row without a connection a server is left alone for `open_for`; one
     /// that tries has an answer within `patience`.
@@ -113,13 +128,24 @@ impl Quiet {
     }
 
     /// The servers that are remembered, and who may ask them.
-    pub(super) fn all(&self) -> Vec<(String, State)> {
+    pub(super) fn all(&self) -> Vec<LeftAlone> {
         let now = self.time(Instant::now());
         let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = |(server, known): (&String, &Known)| {
-            (server.clone(), known.breaker.state(self.terms, now))
+        let each = |(server, known): (&String, &Known)| {
+            let state = known.breaker.state(self.terms, now);
+            let until = match state {
+                State::Open { until } => Some(until),
+                State::Closed | State::HalfOpen { .. } => None,
+            };
+            LeftAlone {
+                server: server.clone(),
+                state,
+                failures: known.breaker.failures,
+                since: Span::between(known.breaker.since.unwrap_or(now), now),
+                opens_in: until.map(|until| Span::between(now, until)),
+            }
         };
-        servers.iter().map(state).collect()
+        servers.iter().map(each).collect()
     }
 
     /// What could not be reached was not the servers' fault: each is asked again.
@@ -174,7 +200,8 @@ mod tests {
         let quiet = open(&a);
         assert_eq!(quiet.admit(&url("https://cdn.test:8443/a")), Ok(()), "another server");
         let known = |state| vec![("https://cdn.test".to_owned(), state)];
-        let shown = || quiet.all().into_iter().map(|(at, state)| (at, state.as_str())).collect();
+        let shown =
+            || quiet.all().into_iter().map(|left| (left.server, left.state.as_str())).collect();
         let shown = || -> Vec<(String, &'static str)> { shown() };
         assert_eq!(shown(), known("open"));
         tokio::time::advance(OPEN_FOR).await;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::time::Instant;
-use url::Url;
+use url::{Host, Url};
 
 use super::OutboundError;
 use crate::domain::{Heard, LATELY, Span, unreachable};
@@ -47,11 +47,20 @@ pub(super) struct Reach(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    hosts: HashMap<String, (Instant, bool)>,
+    hosts: HashMap<String, Last>,
     /// None could be reached lately, and none has been since, however long ago that was.
     is_cut_off: bool,
     /// When one could be reached last after none could be.
     reached_again: Option<Instant>,
+}
+
+/// What came of asking a host last.
+#[derive(Debug)]
+struct Last {
+    at: Instant,
+    answered: bool,
+    /// Was its name found? None where it has none, or where nobody knows.
+    named: Option<bool>,
 }
 
 impl Reach {
@@ -67,6 +76,12 @@ impl Reach {
             Err(_) => return false,
         };
         let Some(host) = url.host_str() else { return false };
+        let named = match result {
+            _ if !matches!(url.host(), Some(Host::Domain(_))) => None,
+            Ok(_) | Err(OutboundError::Connect(_)) => Some(true),
+            Err(OutboundError::Dns(_)) => Some(false),
+            Err(_) => None,
+        };
         let now = Instant::now();
         let mut known = self.lock();
         let is_first = answered && std::mem::take(&mut known.is_cut_off);
@@ -76,11 +91,12 @@ impl Reach {
         let hosts = &mut known.hosts;
         if hosts.len() >= MOST_HOSTS && !hosts.contains_key(host) {
             let lately = |at: &Instant| now.duration_since(*at) <= LATELY.to_std();
-            let least = hosts.iter().min_by_key(|(_, (at, answered))| (lately(at), *answered, *at));
+            let least =
+                hosts.iter().min_by_key(|(_, last)| (lately(&last.at), last.answered, last.at));
             let least = least.map(|(host, _)| host.clone());
             least.map(|least| hosts.remove(&least));
         }
-        hosts.insert(host.to_owned(), (now, answered));
+        hosts.insert(host.to_owned(), Last { at: now, answered, named });
         known.is_cut_off |= !answered && unreachable(&known.heard(now)).is_some();
         is_first
     }
@@ -88,6 +104,11 @@ impl Reach {
     /// What is known of all of them.
     pub(super) fn heard(&self) -> Vec<Heard> {
         self.lock().heard(Instant::now())
+    }
+
+    /// Of which hosts the name was found.
+    pub(super) fn named(&self) -> Vec<Heard> {
+        self.lock().each(Instant::now(), |last| last.named)
     }
 
     /// How long ago one could be reached after none could be.
@@ -103,10 +124,13 @@ impl Reach {
 
 impl Known {
     fn heard(&self, now: Instant) -> Vec<Heard> {
-        let heard = self.hosts.iter().map(|(host, (at, answered))| Heard {
-            host: host.clone(),
-            answered: *answered,
-            ago: between(*at, now),
+        self.each(now, |last| Some(last.answered))
+    }
+
+    fn each(&self, now: Instant, answered: impl Fn(&Last) -> Option<bool>) -> Vec<Heard> {
+        let heard = self.hosts.iter().filter_map(|(host, last)| {
+            let answered = answered(last)?;
+            Some(Heard { host: host.clone(), answered, ago: between(last.at, now) })
         });
         heard.collect()
     }
@@ -122,6 +146,24 @@ mod tests {
 
     fn url(host: &str) -> Url {
         Url::parse(&format!("https://{host}/a")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_name_that_was_not_found_is_told_from_a_host_that_cannot_be_connected_to() {
+        let reach = Reach::default();
+        let origin = || "https://a.test".to_owned();
+        for (host, error) in [
+            ("a.test", OutboundError::Dns(origin())),
+            ("b.test", OutboundError::Connect(origin())),
+            ("192.0.2.1", OutboundError::Connect(origin())),
+        ] {
+            reach.note(&url(host), &Err::<(), _>(error));
+        }
+        let mut named: Vec<_> =
+            reach.named().into_iter().map(|heard| (heard.host, heard.answered)).collect();
+        named.sort_unstable();
+        assert_eq!(named, [("a.test".to_owned(), false), ("b.test".to_owned(), true)]);
+        assert_eq!(reach.heard().len(), 3);
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,8 +18,9 @@ use crate::{
 
 /// All that there is to see.
 fn sees_all() -> Value {
-    json!([{"apiGroups": ["kintsugi.dev"], "resources": ["widgetcontracts", "incidents"],
-            "verbs": ["get", "list"]}])
+    let ours = ["widgetcontracts", "incidents", "remediationpolicies"];
+    json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]},
+           {"apiGroups": ["kintsugi.dev"], "resources": ours, "verbs": ["get", "list"]}])
 }
 
 async fn world(prefix: &str) -> (Cluster, Namespace, Operator) {
@@ -41,7 +42,7 @@ async fn trouble(namespace: &Namespace) -> String {
 }
 
 /// Asks until the answer is as expected: what is remembered follows the watch.
-async fn until(visitor: &Visitor, path: &str, is_it: impl Fn(&Answer) -> bool) -> Answer {
+pub async fn until(visitor: &Visitor, path: &str, is_it: impl Fn(&Answer) -> bool) -> Answer {
     let mut last = None;
     let asking = async {
         loop {
@@ -58,7 +59,7 @@ async fn until(visitor: &Visitor, path: &str, is_it: impl Fn(&Answer) -> bool) -
     came.unwrap_or_else(|| panic!("{path} answers {last:?}"))
 }
 
-fn refused(answer: &Answer, status: u16, says: &str) {
+pub fn refused(answer: &Answer, status: u16, says: &str) {
     assert_eq!(
         (answer.status, &*answer.media_type),
         (status, "application/problem+json"),
@@ -82,7 +83,7 @@ async fn whoever_may_see_finds_what_is_broken_why_and_what_it_waits_for() {
     assert_eq!(health.body["contracts"], json!({"Degraded": 1}));
     let parts = health.body["parts"].as_array().unwrap();
     let kinds: Vec<_> = parts.iter().map(|part| (&part["kind"], &part["state"])).collect();
-    for kind in ["ApiServer", "Watches", "Lease"] {
+    for kind in ["ApiServer", "Watches", "Lease", "Network", "Dns", "Webhooks"] {
         assert!(kinds.contains(&(&json!(kind), &json!("healthy"))), "{kinds:?}");
     }
     let listed = ann.get("/api/v1/contracts").await;
@@ -262,10 +263,15 @@ async fn each_operation_of_the_document_answers_as_the_document_says() {
         assert!(errors.is_empty(), "{errors:?}\n{body}");
     };
     let paths = document["paths"].as_object().unwrap();
-    assert!(paths.len() >= 5, "{paths:?}");
+    assert!(paths.len() >= 11, "{paths:?}");
     for (path, operations) in paths {
-        let object = if path.contains("incidents") { &incident } else { "uk" };
+        let object = match path {
+            path if path.contains("incidents") => &incident,
+            path if path.contains("policies") => "heal",
+            _ => "uk",
+        };
         let path = path.replace("{namespace}", &namespace.name).replace("{name}", object);
+        let path = path.replace("{number}", "1");
         // What is asked for has tests of its own.
         let Some(operation) = operations.get("get") else { continue };
         let responses = &operation["responses"];

@@ -33,6 +33,7 @@ mod requests;
 mod rights;
 mod schema_blame;
 mod serving;
+mod shown;
 mod source;
 mod timing;
 mod tracing;

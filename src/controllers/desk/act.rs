@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::{Ask, Desk, Person, Refused, now, shown::watched};
+use super::{Ask, Desk, Person, Refused, now, rights::OURS, shown::watched};
 use crate::{
     api::{
         HEAL, Incident, WidgetContract,
@@ -180,6 +180,7 @@ impl Desk {
 fn ask(verb: &'static str, resource: &'static str, key: &Key) -> Ask {
     Ask {
         verb,
+        group: OURS,
         resource,
         namespace: Some(Arc::clone(&key.namespace)),
         name: Some(Arc::clone(&key.name)),

@@ -8,7 +8,7 @@
 //! person.rs   whose token is this?       TokenReview
 //! pass.rs     what they carry instead
 //! rights.rs   may they do that?          SubjectAccessReview
-//! shown.rs    what there is to see
+//! shown/      what there is to see
 //! act.rs      what they may ask for
 //! watch.rs    what happens, as it happens
 //! ```
@@ -31,11 +31,14 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use kube::Client;
 use moka::sync::Cache;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 
 use self::pass::Passes;
 pub use self::{person::Person, rights::Ask};
-use super::{Ctx, answered, health::Health};
+use super::{Ctx, Error, answered, health::Health};
 use crate::{config::Config, metrics::Metrics};
 
 /// Why somebody gets no answer.
@@ -64,6 +67,11 @@ pub enum Refused {
         /// When to ask again.
         after: Duration,
     },
+}
+
+/// Nobody can answer now, for this reason.
+fn unavailable(why: String) -> Refused {
+    Refused::Unavailable { why, after: Duration::from_secs(5) }
 }
 
 /// Requests to the API server for people, under way at the same time.
@@ -102,6 +110,7 @@ pub struct Desk {
     passes: Passes,
     anonymous: bool,
     streams: Arc<Semaphore>,
+    log: shown::Kept,
     spell: Mutex<Weak<Ctx>>,
 }
 
@@ -126,6 +135,7 @@ impl Desk {
             passes: Passes::new(key.as_deref())?,
             anonymous: config.dashboard_anonymous,
             streams: Arc::new(Semaphore::new(usize::from(config.dashboard_streams))),
+            log: shown::memory(),
             spell: Mutex::default(),
         })
     }
@@ -162,11 +172,7 @@ impl Desk {
         attempted: &str,
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Refused> {
-        let unavailable = |why: String| Refused::Unavailable { why, after: Duration::from_secs(5) };
-        // It is never closed; who waits longest is asked first.
-        let Ok(Ok(_turn)) = timeout(self.api_timeout, self.asking.acquire()).await else {
-            return Err(unavailable(format!("{attempted}: too many others are asking")));
-        };
+        let _turn = self.turn(attempted).await?;
         let outcome = timeout(self.api_timeout, request).await;
         self.health.api_server(answered(&outcome));
         match outcome {
@@ -189,5 +195,27 @@ impl Desk {
                 Err(unavailable(format!("{attempted}: the API server did not answer in time")))
             }
         }
+    }
+
+    /// The same of what the controllers read for looks of their own.
+    async fn look<T>(
+        &self,
+        attempted: &str,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Refused> {
+        let _turn = self.turn(attempted).await?;
+        request.await.map_err(|error| {
+            tracing::warn!(%error, attempted, "somebody could not be answered");
+            unavailable(format!(
+                "{attempted}: the API server gave no usable answer, or none in time"
+            ))
+        })
+    }
+
+    /// It is never closed; who waits longest is asked first.
+    async fn turn(&self, attempted: &str) -> Result<SemaphorePermit<'_>, Refused> {
+        let turn = timeout(self.api_timeout, self.asking.acquire()).await;
+        let turn = turn.ok().and_then(Result::ok);
+        turn.ok_or_else(|| unavailable(format!("{attempted}: too many others are asking")))
     }
 }

@@ -21,12 +21,17 @@ const MOST_NAMESPACES: usize = 200;
 /// How many of them at the same time.
 const AT_A_TIME: usize = 8;
 
+/// Our API group.
+pub const OURS: &str = "kintsugi.dev";
+
 /// What somebody would do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ask {
     /// The verb, as in a Role.
     pub verb: &'static str,
-    /// The resource, one of ours.
+    /// The API group, [`OURS`] or the core one, which has no name.
+    pub group: &'static str,
+    /// The resource.
     pub resource: &'static str,
     /// The namespace; all of them by default.
     pub namespace: Option<Arc<str>>,
@@ -59,7 +64,10 @@ impl Scope {
 
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}.kintsugi.dev", self.verb, self.resource)?;
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
         if let Some(name) = &self.name {
             write!(f, " {name}")?;
         }
@@ -104,6 +112,7 @@ impl Desk {
     ) -> Result<Scope, Refused> {
         let list = |namespace: Option<&Arc<str>>| Ask {
             verb: "list",
+            group: OURS,
             resource,
             namespace: namespace.cloned(),
             name: None,
@@ -158,7 +167,7 @@ impl Desk {
                 groups: Some(person.groups.clone()),
                 extra: Some(person.extra.clone()),
                 resource_attributes: Some(ResourceAttributes {
-                    group: Some("kintsugi.dev".to_owned()),
+                    group: Some(ask.group.to_owned()),
                     resource: Some(ask.resource.to_owned()),
                     verb: Some(ask.verb.to_owned()),
                     namespace: ask.namespace.as_deref().map(str::to_owned),

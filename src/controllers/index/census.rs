@@ -11,13 +11,13 @@ use super::{Entry, Index, Key, State, incidents::IncidentEntry, parents::is_open
 use crate::{
     api::{Incident, contract::Health, incident},
     decide::{
-        breakers::{self, Calls},
+        breakers::{self, Calls, Unanswered},
         fleet::Trouble,
         limits,
         select::{self, Policy},
         standing::{ServingReason, Standing},
     },
-    domain::{Severity, breaker},
+    domain::Severity,
 };
 
 /// How many there are in a namespace with these two words.
@@ -68,19 +68,9 @@ impl Index {
 
     /// What holds repairs at `now`, as far as it follows from what is on record.
     pub fn count_limits(&self, now: Timestamp) -> Limits {
-        // All looks wait for the lock: under it is only taken what is then counted.
-        let (policies, calls) = {
-            let mut state = self.lock();
-            let policies = state.by_policy();
-            let asking = policies.iter().filter(|(_, of)| !of.asked.is_empty());
-            let asking: BTreeSet<&Arc<str>> = asking.map(|((namespace, _), _)| namespace).collect();
-            let calls: HashMap<Arc<str>, Arc<Calls>> =
-                asking.into_iter().map(|name| (Arc::clone(name), state.calls(name))).collect();
-            (policies, calls)
-        };
+        let (policies, calls) = self.by_policy();
         let mut counted = Limits::default();
-        let mut strictest: BTreeMap<(&str, &str), breaker::State> = BTreeMap::new();
-        for ((namespace, name), OfPolicy { policy, troubles, asked, matched }) in &policies {
+        for ((namespace, name), OfPolicy { policy, troubles, matched, .. }) in &policies {
             let Some(policy) = policy else { continue };
             let row = || [namespace.to_string(), name.clone()];
             let troubles = || troubles.iter().map(|trouble| &**trouble);
@@ -90,19 +80,30 @@ impl Index {
             if limits::storm_of(policy, *matched, spans, now).is_some() {
                 counted.storms.insert(row(), 1);
             }
-            let Some(calls) = calls.get(namespace) else { continue };
-            let terms = breakers::terms(&policy.spec);
-            let asked = asked.iter().map(String::as_str);
-            for (name, found) in breakers::standing(terms, asked, calls, now) {
-                let known = strictest.entry((namespace, name)).or_insert(found);
-                *known = found.max(*known);
-            }
         }
-        for ((namespace, name), found) in strictest {
-            let row = [namespace, name, found.as_str()].map(str::to_owned);
+        for ((namespace, dependency), found) in unanswered(&policies, &calls, now) {
+            let row = [&namespace, &*dependency, found.state.as_str()].map(str::to_owned);
             counted.breakers.insert(row, 1);
         }
         counted
+    }
+
+    /// What did not answer last at `now`, in the namespaces that `wanted` is true of.
+    pub fn unanswered(&self, now: Timestamp, wanted: impl Fn(&str) -> bool) -> Vec<Unanswered> {
+        let (mut policies, calls) = self.by_policy();
+        policies.retain(|(namespace, _), _| wanted(namespace));
+        unanswered(&policies, &calls, now).into_values().collect()
+    }
+
+    /// Each policy with what is counted of it, and the calls on record in each namespace.
+    fn by_policy(&self) -> (ByPolicy, HashMap<Arc<str>, Arc<Calls>>) {
+        // All looks wait for the lock: under it is only taken what is then counted.
+        let mut state = self.lock();
+        let policies = state.by_policy();
+        let asking = policies.iter().filter(|(_, of)| !of.asked.is_empty());
+        let asking: BTreeSet<&Arc<str>> = asking.map(|((namespace, _), _)| namespace).collect();
+        let calls = asking.into_iter().map(|name| (Arc::clone(name), state.calls(name))).collect();
+        (policies, calls)
     }
 
     /// Contracts by their health and by what is served.
@@ -189,6 +190,35 @@ impl State {
         count_matched(contracts, counting);
         of
     }
+}
+
+/// What did not answer last, by its namespace and name, as the strictest of its policies has it.
+fn unanswered(
+    policies: &ByPolicy,
+    calls: &HashMap<Arc<str>, Arc<Calls>>,
+    now: Timestamp,
+) -> BTreeMap<(Arc<str>, String), Unanswered> {
+    let mut all: BTreeMap<(Arc<str>, String), Unanswered> = BTreeMap::new();
+    for ((namespace, name), OfPolicy { policy, asked, .. }) in policies {
+        let (Some(policy), Some(calls)) = (policy, calls.get(namespace)) else { continue };
+        let terms = breakers::terms(&policy.spec);
+        let asked = asked.iter().map(String::as_str);
+        for mut found in breakers::standing(terms, asked, calls, now) {
+            found.namespace = Some(Arc::clone(namespace));
+            found.policies.push(name.clone());
+            let place = (Arc::clone(namespace), found.dependency.clone());
+            let found = match all.remove(&place) {
+                Some(known) => breakers::stricter(known, found),
+                None => found,
+            };
+            all.insert(place, found);
+        }
+    }
+    // The policies are in no order.
+    for found in all.values_mut() {
+        found.policies.sort_unstable();
+    }
+    all
 }
 
 /// Counts for each policy how many contracts it is for: each contract is seen once, whatever their number.
@@ -293,6 +323,10 @@ mod tests {
             assert_eq!(found, [row(&["ns", "source https://cms.test", state])]);
         }
         assert_eq!(rows(&index.count_limits(at(60)).budget_left)[0].1, 3, "the window is over");
+        let [found] = &index.unanswered(at(10), |_| true)[..] else { panic!("one") };
+        assert_eq!((found.failures, found.since, found.next_probe), (3, at(0), Some(at(31))));
+        assert_eq!(found.policies, ["heal", "other"]);
+        assert_eq!(index.unanswered(at(10), |_| false), []);
 
         index.lost_policy(&Key::new("ns", "heal"));
         let counted = index.count_limits(at(10));

@@ -24,7 +24,7 @@ use crate::{
 /// What is remembered of one Incident.
 #[derive(Debug)]
 pub(super) struct IncidentEntry {
-    name: String,
+    pub(super) name: String,
     pub(super) version: u64,
     contract_uid: String,
     /// What the other contracts of the namespace need to know of it.

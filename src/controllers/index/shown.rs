@@ -1,11 +1,14 @@
 //! What is remembered, for those who look at all of it.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use super::{Index, Key, parents::is_open};
+use jiff::Timestamp;
+
+use super::{Index, Key, incidents::IncidentEntry, parents::is_open};
 use crate::{
     api::{Incident, contract::Health},
     decide::standing::Standing,
@@ -22,6 +25,17 @@ pub struct Listed {
     pub standing: Standing,
     /// Its open Incident.
     pub incident: Option<String>,
+}
+
+/// An Incident that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its key.
+    pub key: Key,
+    /// Its resourceVersion.
+    pub version: u64,
+    /// When it ended, as far as that is known.
+    pub ended_at: Option<Timestamp>,
 }
 
 impl Index {
@@ -85,5 +99,44 @@ impl Index {
         let parents = state.parents.iter().filter(|(key, _)| wanted(&key.namespace));
         let parents = parents.map(|(_, object)| object).filter(|object| is_open(object));
         of_contracts.chain(parents).cloned().collect()
+    }
+
+    /// The Incidents that are remembered whole: the open ones, and all about what several contracts
+    /// share.
+    pub fn whole_incidents(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Incident>> {
+        let mut all = self.open_incidents(&wanted);
+        let state = self.lock();
+        let parents =
+            state.parents.iter().filter(|(key, object)| wanted(&key.namespace) && !is_open(object));
+        all.extend(parents.map(|(_, object)| Arc::clone(object)));
+        all
+    }
+
+    /// The Incidents of contracts that are over and that `wanted` is true of, by contract, name and
+    /// policies: the `most` that ended last, the last one first.
+    pub fn ended_incidents(
+        &self,
+        most: usize,
+        wanted: impl Fn(&Key, &str, &[String]) -> bool,
+    ) -> Vec<Ended> {
+        let state = self.lock();
+        let of_contracts = state.incidents.iter().flat_map(|(contract, all)| {
+            all.values().map(move |entry: &IncidentEntry| (contract, entry))
+        });
+        let mut ended: Vec<_> = of_contracts
+            .filter_map(|(contract, entry)| {
+                let end = entry.state.as_ref().err()?;
+                let is_wanted = wanted(contract, &entry.name, &entry.trouble.policies);
+                is_wanted.then_some((end.ended_at, contract, entry))
+            })
+            .collect();
+        ended.sort_unstable_by_key(|(at, contract, entry)| Reverse((*at, *contract, &entry.name)));
+        ended.truncate(most);
+        let of = |(ended_at, contract, entry): (_, &Key, &IncidentEntry)| Ended {
+            key: contract.beside(&entry.name),
+            version: entry.version,
+            ended_at,
+        };
+        ended.into_iter().map(of).collect()
     }
 }

@@ -3,12 +3,18 @@
 //! Knows: paths, parameters, and which right each asks for. Must not know: what is behind the desk.
 //!
 //! ```text
-//! reads.rs    what is shown
-//! acts.rs     what is asked for
-//! stream.rs   what happens, as it happens
+//! reads.rs       health, contracts, Incidents
+//! policies.rs    policies and breakers
+//! log.rs         the healing log
+//! documents.rs   documents and revisions
+//! acts.rs        what is asked for
+//! stream.rs      what happens, as it happens
 //! ```
 
 pub mod acts;
+pub mod documents;
+pub mod log;
+pub mod policies;
 pub mod reads;
 pub mod stream;
 
@@ -27,7 +33,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{name::Name, openapi, problem::Problem};
 use crate::controllers::{
     Key,
-    desk::{Ask, Desk},
+    desk::{Ask, Desk, rights::OURS},
 };
 
 /// A type, as the document has it.
@@ -59,7 +65,8 @@ const USUAL: usize = 100;
 
 /// All of them.
 pub fn operations() -> impl Iterator<Item = &'static Operation> {
-    reads::OPERATIONS.iter().chain(&acts::OPERATIONS).chain(&stream::OPERATIONS)
+    let reads = [reads::OPERATIONS, policies::OPERATIONS, log::OPERATIONS, documents::OPERATIONS];
+    reads.into_iter().flatten().chain(&acts::OPERATIONS).chain(&stream::OPERATIONS)
 }
 
 fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -110,6 +117,12 @@ impl FromRequestParts<Arc<Desk>> for Named {
     }
 }
 
+/// Where a list goes on, by what the answer before gave.
+fn begins(after: Option<&str>) -> Result<usize, Problem> {
+    let after = after.map_or(Ok(0), str::parse);
+    after.map_err(|_| Problem::invalid("continue: is not what an answer gave"))
+}
+
 fn bounded(limit: Option<usize>) -> Result<usize, Problem> {
     match limit.unwrap_or(USUAL) {
         limit @ 1..=MOST => Ok(limit),
@@ -121,6 +134,7 @@ fn bounded(limit: Option<usize>) -> Result<usize, Problem> {
 fn see(resource: &'static str, key: &Key) -> Ask {
     Ask {
         verb: "get",
+        group: OURS,
         resource,
         namespace: Some(Arc::clone(&key.namespace)),
         name: Some(Arc::clone(&key.name)),

@@ -1,4 +1,4 @@
-//! What is shown.
+//! Health, contracts and Incidents.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::{Json, extract::State, routing::get};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Asked, Named, Nothing, Operation, bounded, schema, see};
+use super::{Asked, Named, Nothing, Operation, begins, bounded, schema, see};
 use crate::{
     api::{contract::Health, incident::State as IncidentState},
     controllers::desk::{
@@ -176,8 +176,7 @@ async fn incidents(
     Asked(asked): Asked<Incidents>,
 ) -> Result<Json<Page<IncidentRow>>, Problem> {
     let limit = bounded(asked.limit)?;
-    let after = asked.r#continue.as_deref().map_or(Ok(0), str::parse);
-    let after = after.map_err(|_| Problem::invalid("continue: is not what an answer gave"))?;
+    let after = begins(asked.r#continue.as_deref())?;
     let namespace = asked.namespace;
     let scope = desk.scope(&person, "incidents", namespace.as_ref().map(Name::as_str)).await?;
     let filter = IncidentFilter {

@@ -1,0 +1,142 @@
+//! Contracts.
+
+use kube::Api;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Page, watched};
+use crate::{
+    api::{
+        WidgetContract,
+        contract::{Health, WidgetContractStatus},
+    },
+    controllers::{
+        Ctx, Key,
+        desk::{Desk, Refused, rights::Scope},
+        index::Listed,
+    },
+    decide::standing::Standing,
+};
+
+/// A contract in a list.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ContractRow {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The type of its widget.
+    pub widget: String,
+    /// Its health.
+    pub health: Health,
+    /// What is served: the reason of its condition Serving.
+    pub serving: &'static str,
+    /// Its open Incident.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+}
+
+/// A contract.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ContractShown {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The type of its widget.
+    pub widget: String,
+    /// Its class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// Its spec's generation.
+    pub generation: i64,
+    /// Is it suspended?
+    pub suspend: bool,
+    /// Its status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<WidgetContractStatus>,
+}
+
+/// Which contracts.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+pub struct ContractFilter {
+    /// Those with this health.
+    pub health: Option<Health>,
+    /// Those of this widget.
+    pub widget: Option<String>,
+}
+
+impl Desk {
+    /// The contracts that `filter` wants, by namespace and name: at most `limit` of them, after `after`.
+    ///
+    /// # Errors
+    /// [`Refused::Unavailable`] while this replica does not lead.
+    pub fn contracts(
+        &self,
+        scope: &Scope,
+        filter: &ContractFilter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<ContractRow>, Refused> {
+        let after = after.and_then(|after| after.split_once('/'));
+        let after = after.map(|(namespace, name)| Key::new(namespace, name));
+        let wanted = |key: &Key, widget: &str, standing: Standing| {
+            scope.has(&key.namespace)
+                && filter.health.is_none_or(|health| health == standing.health)
+                && filter.widget.as_deref().is_none_or(|wanted| wanted == widget)
+        };
+        let mut found = self.ctx()?.index.list_contracts(after.as_ref(), limit + 1, wanted);
+        let goes_on = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().map(|last| last.key.to_string());
+        Ok(Page {
+            items: found.into_iter().map(ContractRow::of).collect(),
+            r#continue: last.filter(|_| goes_on),
+        })
+    }
+
+    /// One contract.
+    ///
+    /// # Errors
+    /// [`Refused::NotFound`], or that it could not be read.
+    pub async fn contract(&self, key: &Key) -> Result<ContractShown, Refused> {
+        let ctx = self.ctx()?;
+        let object = self.contract_itself(&ctx, key).await?;
+        Ok(ContractShown {
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
+            generation: object.metadata.generation.unwrap_or_default(),
+            widget: object.spec.widget,
+            class: object.spec.class_ref.map(|class| class.name),
+            suspend: object.spec.suspend,
+            status: object.status,
+        })
+    }
+
+    /// The object, read anew.
+    pub(super) async fn contract_itself(
+        &self,
+        ctx: &Ctx,
+        key: &Key,
+    ) -> Result<WidgetContract, Refused> {
+        let contracts: Api<WidgetContract> =
+            Api::namespaced(ctx.client.clone(), watched(ctx, "WidgetContract", key)?);
+        let attempted = format!("reading WidgetContract {key}");
+        self.ask(&attempted, contracts.get(&key.name)).await
+    }
+}
+
+impl ContractRow {
+    fn of(listed: Listed) -> Self {
+        Self {
+            namespace: listed.key.namespace.to_string(),
+            name: listed.key.name.to_string(),
+            widget: listed.widget,
+            health: listed.standing.health,
+            serving: listed.standing.serving.as_str(),
+            incident: listed.incident,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Incidents.
+
+use std::cmp::Reverse;
+
+use jiff::Timestamp;
+use kube::{Api, ResourceExt as _};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Page, watched};
+use crate::{
+    api::{
+        Incident,
+        incident::{Cause, IncidentSpec, IncidentStatus, State as IncidentState},
+    },
+    controllers::{
+        Ctx, Key,
+        desk::{Desk, Refused, rights::Scope},
+    },
+    decide::platform,
+    domain::Severity,
+};
+
+/// An Incident in a list.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IncidentRow {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub subject: String,
+    /// The contract, where it is about one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub contract: String,
+    /// The rules that fail.
+    pub rules: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Its state.
+    pub state: IncidentState,
+    /// Why.
+    pub cause: Cause,
+    /// What it waits for: `AwaitingApproval`, `BreakerOpen`, …
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub waiting: String,
+    /// What is to be said of it, for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Does it wait for a person?
+    pub waits_for_people: bool,
+    /// How many attempts there were.
+    pub tries: u32,
+    /// When the trouble began.
+    #[schemars(with = "String")]
+    pub opened_at: Timestamp,
+    /// When something is tried next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub next_attempt_time: Option<Timestamp>,
+    /// Its trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+}
+
+/// An Incident.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IncidentShown {
+    /// As it stands in a list.
+    #[serde(flatten)]
+    pub row: IncidentRow,
+    /// Its spec, plan and approval included.
+    pub spec: IncidentSpec,
+    /// Its status, attempts included.
+    pub status: IncidentStatus,
+}
+
+/// Which Incidents.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+pub struct IncidentFilter {
+    /// Those in this state.
+    pub state: Option<IncidentState>,
+    /// Those of this severity.
+    pub severity: Option<Severity>,
+    /// Those about this contract.
+    pub contract: Option<String>,
+    /// Those that wait for a person, or those that do not.
+    pub waits_for_people: Option<bool>,
+}
+
+impl Desk {
+    /// The open Incidents that `filter` wants: those that wait for a person first, then the worst, then
+    /// the oldest.
+    ///
+    /// # Errors
+    /// [`Refused::Unavailable`] while this replica does not lead.
+    pub fn incidents(
+        &self,
+        scope: &Scope,
+        filter: &IncidentFilter,
+        after: usize,
+        limit: usize,
+    ) -> Result<Page<IncidentRow>, Refused> {
+        let open = self.ctx()?.index.open_incidents(|namespace| scope.has(namespace));
+        let rows = open.iter().map(|incident| IncidentRow::of(incident));
+        let mut rows: Vec<IncidentRow> = rows.filter(|row| filter.wants(row)).collect();
+        rows.sort_by(|one, other| one.rank().cmp(&other.rank()));
+        Ok(Page::of(rows, after, limit))
+    }
+
+    /// One Incident, open or over.
+    ///
+    /// # Errors
+    /// [`Refused::NotFound`], or that it could not be read.
+    pub async fn incident(&self, key: &Key) -> Result<IncidentShown, Refused> {
+        let ctx = self.ctx()?;
+        let object = self.incident_itself(&ctx, key).await?;
+        Ok(IncidentShown {
+            row: IncidentRow::of(&object),
+            status: object.status.unwrap_or_default(),
+            spec: object.spec,
+        })
+    }
+
+    /// The object, read anew.
+    pub(super) async fn incident_itself(&self, ctx: &Ctx, key: &Key) -> Result<Incident, Refused> {
+        let incidents: Api<Incident> =
+            Api::namespaced(ctx.client.clone(), watched(ctx, "Incident", key)?);
+        let attempted = format!("reading Incident {key}");
+        self.ask(&attempted, incidents.get(&key.name)).await
+    }
+}
+
+impl IncidentRow {
+    pub(super) fn of(object: &Incident) -> Self {
+        let (spec, status) = (&object.spec, object.status.as_ref());
+        let state = status.and_then(|status| status.state).unwrap_or_default();
+        Self {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            subject: spec.subject.clone(),
+            contract: spec.contract_name.clone(),
+            rules: spec.rules_summary.clone(),
+            severity: spec.severity,
+            state,
+            cause: spec.cause,
+            waits_for_people: status.is_some_and(platform::waits_for_people),
+            waiting: status.map_or_else(String::new, |status| status.waiting.clone()),
+            message: status.map_or_else(String::new, |status| status.message.clone()),
+            tries: status.and_then(|status| status.tries).unwrap_or_default(),
+            opened_at: spec.opened_at.0,
+            next_attempt_time: status
+                .and_then(|status| status.next_attempt_time.as_ref())
+                .map(|at| at.0),
+            trace_id: spec.trace_id().map(str::to_owned),
+        }
+    }
+
+    fn rank(&self) -> impl Ord + use<'_> {
+        let worst = Reverse(self.severity);
+        (!self.waits_for_people, worst, self.opened_at, &*self.namespace, &*self.name)
+    }
+}
+
+impl IncidentFilter {
+    fn wants(&self, row: &IncidentRow) -> bool {
+        self.state.is_none_or(|state| state == row.state)
+            && self.severity.is_none_or(|severity| severity == row.severity)
+            && self.contract.as_deref().is_none_or(|contract| contract == row.contract)
+            && self.waits_for_people.is_none_or(|waits| waits == row.waits_for_people)
+    }
+}

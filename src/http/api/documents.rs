@@ -1,0 +1,85 @@
+//! Documents and revisions: the only answers that have values of documents in them.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{FromRequestParts, Path, State},
+    http::request::Parts,
+    routing::get,
+};
+
+use super::{Asked, Named, Nothing, Operation, schema, see};
+use crate::{
+    controllers::{
+        Key,
+        desk::{
+            Desk,
+            shown::{DocumentsShown, RevisionShown},
+        },
+    },
+    http::{caller::Caller, name::Name, problem::Problem},
+};
+
+/// The operations of this file.
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation {
+        method: "get",
+        path: "/api/v1/namespaces/{namespace}/contracts/{name}/documents",
+        id: "getDocuments",
+        summary: "What is served and what was asked for, what lies between, and the revisions",
+        right: RIGHT,
+        query: schema::<Nothing>,
+        body: None,
+        answer: schema::<DocumentsShown>,
+        handler: || get(documents),
+    },
+    Operation {
+        method: "get",
+        path: "/api/v1/namespaces/{namespace}/contracts/{name}/revisions/{number}",
+        id: "getRevision",
+        summary: "One revision, and what it would change of what is served",
+        right: RIGHT,
+        query: schema::<Nothing>,
+        body: None,
+        answer: schema::<RevisionShown>,
+        handler: || get(revision),
+    },
+];
+
+const RIGHT: &str = "get widgetcontracts, and to get the configmaps that the documents are in";
+
+/// Extractor of a revision in the path.
+struct Numbered(Key, u32);
+
+impl FromRequestParts<Arc<Desk>> for Numbered {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Problem> {
+        let path = Path::<(Name, Name, u32)>::from_request_parts(parts, desk).await?;
+        let Path((namespace, name, number)) = path;
+        let _: Asked<Nothing> = Asked::from_request_parts(parts, desk).await?;
+        if number == 0 {
+            return Err(Problem::invalid("number: the first revision is 1"));
+        }
+        Ok(Self(Key::new(namespace.as_str(), name.as_str()), number))
+    }
+}
+
+async fn documents(
+    Caller(person): Caller,
+    State(desk): State<Arc<Desk>>,
+    Named(key): Named,
+) -> Result<Json<DocumentsShown>, Problem> {
+    desk.shows(&person, see("widgetcontracts", &key)).await?;
+    Ok(Json(desk.documents(&person, &key).await?))
+}
+
+async fn revision(
+    Caller(person): Caller,
+    State(desk): State<Arc<Desk>>,
+    Numbered(key, number): Numbered,
+) -> Result<Json<RevisionShown>, Problem> {
+    desk.shows(&person, see("widgetcontracts", &key)).await?;
+    Ok(Json(desk.revision(&person, &key, number).await?))
+}
