@@ -44,6 +44,7 @@
 //! - who leads: [`controllers::leader`]
 //! - what is counted: [`metrics::table`]
 //! - how all of it stands, in one word: [`decide::platform`]
+//! - what was done, as a list: [`decide::log`]
 //! - who sees what: [`controllers::desk`]; at which paths: [`http::api`]
 //! - what is told as it happens: [`decide::live`]; to those who follow: [`controllers::live`]
 

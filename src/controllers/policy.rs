@@ -81,6 +81,11 @@ impl Policies {
         all.into_iter().map(|(_, seen)| Arc::clone(&seen.object)).collect()
     }
 
+    /// One of them.
+    pub fn one(&self, key: &Key) -> Option<Arc<Unread>> {
+        self.lock().get(key).map(|seen| Arc::clone(&seen.object))
+    }
+
     fn of_namespace(&self, namespace: &str) -> Vec<Key> {
         self.lock().keys().filter(|key| &*key.namespace == namespace).cloned().collect()
     }
@@ -186,9 +191,7 @@ pub async fn work(ctx: Arc<Ctx>) {
 /// Writes the status of a policy if it differs from the one that was seen, on exactly that version:
 /// what was written is equal when it comes back as an event, so nothing is written twice.
 async fn say(ctx: &Ctx, key: &Key) -> Result<(), Error> {
-    let Some(object) = ctx.policies.lock().get(key).map(|seen| Arc::clone(&seen.object)) else {
-        return Ok(());
-    };
+    let Some(object) = ctx.policies.one(key) else { return Ok(()) };
     let found = match policy::read(&object.spec) {
         Err(stall) => Err(stall),
         // Expressions are tried out, so it is done where validation is.

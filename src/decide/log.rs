@@ -54,7 +54,7 @@ pub struct Action {
     /// What it is about.
     pub subject: String,
     /// The contract, where it is about one.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub contract: String,
     /// What was done.
     pub what: What,
@@ -64,23 +64,23 @@ pub struct Action {
     /// The policies whose steps had their part in it; those of the plan where no step had.
     pub policies: Vec<String>,
     /// The step: of an attempt the one that made the last change, or the last one tried.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub step: String,
     /// What came of it, as the Incident has it: `Succeeded`, `Failed`, `Unknown` of an attempt, `Done`,
     /// `NotDone`, `Unknown`, `Failed`, `NoAnswer` of what a step did to something else.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub outcome: String,
     /// What was acted on.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target: String,
     /// Who decided.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
     /// One sentence.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// The steps of an attempt that had their turn.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepTaken>,
 }
 

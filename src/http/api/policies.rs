@@ -85,7 +85,7 @@ async fn policy(
     Named(key): Named,
 ) -> Result<Json<PolicyShown>, Problem> {
     desk.shows(&person, see("remediationpolicies", &key)).await?;
-    Ok(Json(desk.policy(&key).await?))
+    Ok(Json(desk.policy(&key)?))
 }
 
 async fn breakers(

@@ -32,7 +32,7 @@ pub struct IncidentRow {
     /// What it is about.
     pub subject: String,
     /// The contract, where it is about one.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub contract: String,
     /// The rules that fail.
     pub rules: String,
@@ -43,10 +43,10 @@ pub struct IncidentRow {
     /// Why.
     pub cause: Cause,
     /// What it waits for: `AwaitingApproval`, `BreakerOpen`, …
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub waiting: String,
     /// What is to be said of it, for people.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// Does it wait for a person?
     pub waits_for_people: bool,

@@ -2,7 +2,7 @@
 //! documents.
 //!
 //! Lists come from what is remembered, so a page that is looked at all day costs the API server
-//! nothing; a single object is read anew.
+//! nothing; a single contract or Incident is read anew.
 
 mod breakers;
 mod contracts;

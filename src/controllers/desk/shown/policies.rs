@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Page, watched};
+use super::Page;
 use crate::{
     api::{RemediationPolicyStatus, contract::Mode, policy::StepMeasured},
     controllers::{
@@ -100,20 +100,19 @@ impl Desk {
         Ok(Page { items, r#continue: page.r#continue })
     }
 
-    /// One policy.
+    /// One policy, as it was seen last: the operator watches them, and has no right to get one.
     ///
     /// # Errors
-    /// [`Refused::NotFound`], or that it could not be read.
-    pub async fn policy(&self, key: &Key) -> Result<PolicyShown, Refused> {
+    /// [`Refused::NotFound`], or that this replica does not lead.
+    pub fn policy(&self, key: &Key) -> Result<PolicyShown, Refused> {
         let ctx = self.ctx()?;
-        let policies: Api<Unread> =
-            Api::namespaced(ctx.client.clone(), watched(&ctx, "RemediationPolicy", key)?);
-        let attempted = format!("reading RemediationPolicy {key}");
-        let object = self.ask(&attempted, policies.get(&key.name)).await?;
+        let Some(object) = ctx.policies.one(key) else {
+            return Err(Refused::NotFound(format!("RemediationPolicy {key}: there is none")));
+        };
         Ok(PolicyShown {
             row: PolicyRow::of(&object, ctx.now()),
             generation: object.metadata.generation.unwrap_or_default(),
-            status: object.status,
+            status: object.status.clone(),
         })
     }
 }
