@@ -1,6 +1,10 @@
 //! Every limit, duration and switch of `kintsugi run`, from flags and environment, checked once.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
@@ -122,6 +126,10 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_DASHBOARD_STREAMS", default_value_t = 2000, value_parser = clap::value_parser!(u16).range(1..=4_000))]
     pub dashboard_streams: u16,
 
+    /// This replica's address: while another one leads it sends people on to that one, and so do the others
+    #[arg(long, env = "POD_IP")]
+    pub pod_ip: Option<IpAddr>,
+
     /// Namespace of the Lease that elects the leader
     #[arg(long, env = "KINTSUGI_LEASE_NAMESPACE", default_value = "kintsugi-system")]
     pub lease_namespace: String,
@@ -218,7 +226,12 @@ mod tests {
             let variable = flag.get_env().unwrap_or_else(|| panic!("--{name} has no variable"));
             let variable = variable.to_str().unwrap();
             let expected = format!("KINTSUGI_{}", name.replace('-', "_").to_uppercase());
-            let known = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_METRIC_EXPORT_INTERVAL", "POD_NAME"];
+            let known = [
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "OTEL_METRIC_EXPORT_INTERVAL",
+                "POD_IP",
+                "POD_NAME",
+            ];
             assert!(variable == expected || known.contains(&variable), "--{name}: {variable}");
             assert!(variables.insert(variable.to_owned()), "{variable} is given twice");
         }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -51,6 +52,8 @@ pub struct Health(Mutex<Known>);
 struct Known {
     election: Election,
     listed: bool,
+    /// Where the replica that leads is reached, when that is another one.
+    leader_at: Option<SocketAddr>,
     /// When requests to the API server got no usable answer, since the last that did.
     unanswered: VecDeque<Instant>,
     /// The watches that there are.
@@ -151,6 +154,16 @@ impl Health {
     /// How a round of the election ended.
     pub fn election(&self, election: Election) {
         self.lock().election = election;
+    }
+
+    /// Where the replica that leads is reached; None where it is this one, or is not known.
+    pub fn leader_at(&self, at: Option<SocketAddr>) {
+        self.lock().leader_at = at;
+    }
+
+    /// The same.
+    pub fn leader_elsewhere(&self) -> Option<SocketAddr> {
+        self.lock().leader_at
     }
 
     /// The API server gave an answer, or none that can be used.

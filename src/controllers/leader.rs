@@ -13,6 +13,7 @@
 //! clocks of two machines differ (kubernetes/client-go issue 448).
 
 use std::{
+    net::SocketAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -22,7 +23,7 @@ use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
-use kube::{Api, Client, api::PostParams};
+use kube::{Api, Client, ResourceExt as _, api::PostParams};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -37,9 +38,14 @@ pub struct Leader {
     duration: Duration,
     margin: Duration,
     request_timeout: Duration,
+    /// Where the other replicas reach this one.
+    reached_at: Option<SocketAddr>,
     expiry: Mutex<Option<Instant>>,
     leading: watch::Sender<bool>,
 }
+
+/// Where the leader's dashboard is reached, on the Lease.
+const REACHED_AT: &str = "kintsugi.dev/dashboard";
 
 /// What was last seen of the Lease, and when by our own clock.
 struct Observed {
@@ -48,10 +54,11 @@ struct Observed {
 }
 
 impl Leader {
-    /// A claim that is not held yet.
+    /// A claim that is not held yet, by a replica that the others reach at `reached_at`.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, reached_at: Option<SocketAddr>) -> Self {
         Self {
+            reached_at,
             identity: config.identity.clone(),
             duration: config.lease_duration.to_std(),
             margin: config.lease_margin(),
@@ -87,7 +94,7 @@ impl Leader {
         // Often enough that one late answer does not close the window in which writes may be sent.
         let pause = (self.duration.saturating_sub(self.margin) / 2).min(self.duration / 3);
         loop {
-            let round = self.round(&leases, &config.lease_name, &mut observed);
+            let round = self.round(&leases, &config.lease_name, &mut observed, health);
             let renewed = match tokio::time::timeout(self.request_timeout * 2, round).await {
                 Ok(Ok(())) => true,
                 Ok(Err(error)) => {
@@ -129,6 +136,7 @@ impl Leader {
         leases: &Api<Lease>,
         name: &str,
         observed: &mut Observed,
+        health: &Health,
     ) -> Result<(), kube::Error> {
         let sent = Instant::now();
         let Some(lease) = leases.get_opt(name).await? else {
@@ -144,8 +152,11 @@ impl Leader {
         let theirs = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or(0);
         let theirs = Duration::from_secs(u64::try_from(theirs).unwrap_or(0)).max(self.duration);
         if !free && !ours && observed.at.elapsed() < theirs {
+            let at = lease.annotations().get(REACHED_AT);
+            health.leader_at(at.and_then(|at| at.parse().ok()));
             return Ok(());
         }
+        health.leader_at(None);
         // The resourceVersion is in the object, so of two replicas only one replaces it.
         let claimed = self.claim(lease, name);
         self.store(leases.replace(name, &PostParams::default(), &claimed).await, sent)
@@ -162,6 +173,11 @@ impl Leader {
         let same = old.holder_identity.as_deref() == Some(self.identity.as_str());
         let transitions = old.lease_transitions.unwrap_or(0);
         lease.metadata.name = Some(name.to_owned());
+        let annotations = lease.annotations_mut();
+        match self.reached_at {
+            Some(at) => drop(annotations.insert(REACHED_AT.to_owned(), at.to_string())),
+            None => drop(annotations.remove(REACHED_AT)),
+        }
         lease.spec = Some(LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: Some(

@@ -81,7 +81,7 @@ impl Operator {
     /// # Errors
     /// When something that should go on for ever ended by itself.
     pub async fn run(self) -> anyhow::Result<()> {
-        let leader = Arc::new(Leader::new(&self.config));
+        let leader = Arc::new(Leader::new(&self.config, self.desk.reached_at()));
         let exported = CancellationToken::new();
         let metrics = Arc::clone(&self.desk.metrics);
         let health = Arc::clone(&self.desk.health);

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! listen.rs    how many may be connected, and for how long
+//! forward.rs   which replica answers
 //! caller.rs    who calls
 //! api/         the JSON API
 //! patient.rs   what is sent to those who do not read
@@ -16,6 +17,7 @@
 pub mod api;
 mod caller;
 mod forms;
+mod forward;
 mod listen;
 mod login;
 mod name;
@@ -92,6 +94,7 @@ fn people(desk: Arc<Desk>) -> Router {
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&desk), forward::to_the_leader))
         .layer(middleware::from_fn(guarded))
         .with_state(desk)
 }
@@ -157,6 +160,7 @@ pub async fn serve(
     if let Some(listen) = config.dashboard_listen {
         let (listener, address) = listening("--dashboard-listen", listen, patient::bind(listen))?;
         info!(%address, "serving people");
+        desk.answers_at(address.port());
         servers.spawn(listen::answer(listener, people(Arc::clone(desk)), MOST_PEOPLE, shutdown));
     }
     Ok(tokio::spawn(async move { while servers.join_next().await.is_some() {} }))

@@ -49,6 +49,11 @@ impl Problem {
         }
     }
 
+    /// The same, worth asking again after so long.
+    pub fn after(self, after: Duration) -> Self {
+        Self { after: Some(after), ..self }
+    }
+
     /// Its status.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

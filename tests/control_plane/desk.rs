@@ -189,14 +189,12 @@ async fn a_token_for_somebody_else_is_refused() {
         let token = desk::token(&namespace, "ann", audience).await;
         refused(&ann.with(&token).get("/api/v1/health").await, 401, "audience");
     }
+    drop(operator);
     let api_server = Operator::start(&cluster, &namespace, &[DESK, "--dashboard-audience="]);
     let direct = Visitor { url: desk::address(&api_server), ..ann.with(&ann.token) };
     refused(&direct.get("/api/v1/health").await, 401, "audience");
     let token = desk::token(&namespace, "ann", "https://kubernetes.default.svc").await;
-    let known = direct.with(&token).get("/api/v1/openapi.json").await;
-    assert_eq!(known.status, 200);
-    // It stands by, so it has nothing to show; but it knows who asks.
-    assert_ne!(direct.with(&token).get("/api/v1/health").await.status, 401);
+    until(&direct.with(&token), "/api/v1/health", |answer| answer.status == 200).await;
 }
 
 #[tokio::test]
@@ -498,4 +496,29 @@ async fn whoever_brings_no_token_is_nobody_unless_a_flag_lets_kubernetes_decide(
     until(&anybody, &at, |answer| answer.status == 200).await;
     let nobody = anybody.bare("GET", &at);
     refused(&anybody.send(nobody).await, 403, "system:anonymous may not list");
+}
+
+#[tokio::test]
+async fn a_replica_that_stands_by_answers_as_the_one_that_leads() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "standby").await;
+    let args = [DESK, "--pod-ip=127.0.0.1", "--lease-duration=13s"];
+    let leads = Operator::start_as(&cluster, &namespace, "first", &args);
+    leads.logs("every list is in");
+    let stands_by = Operator::start_as(&cluster, &namespace, "second", &args);
+    let ann = desk::visitor(&cluster, &namespace, &stands_by, "ann", &does_all()).await;
+    let incident = trouble(&namespace).await;
+    let is_listed = |answer: &Answer| answer.body["items"][0]["name"] == incident;
+    until(&ann, "/api/v1/incidents", is_listed).await;
+    let heal = format!("/api/v1/namespaces/{}/contracts/uk/heal", namespace.name);
+    assert_eq!(ann.post(&heal, &json!({})).await.status, 200);
+    assert!(leads.log().contains("somebody asks for an attempt now"), "the leader did it");
+    let nobody = ann.with("none").get("/api/v1/incidents").await;
+    refused(&nobody, 401, "token");
+    // The other one takes over, and answers by itself.
+    drop(leads);
+    stands_by.logs("every list is in");
+    until(&ann, "/api/v1/incidents", is_listed).await;
+    let loops = ann.request("GET", "/api/v1/incidents").header("x-kintsugi-sent-on", "1");
+    assert_eq!(ann.send(loops).await.status, 200);
 }

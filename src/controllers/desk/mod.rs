@@ -21,9 +21,9 @@ pub mod shown;
 pub mod watch;
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
-    sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicU32},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak, atomic::AtomicU32},
     time::Duration,
 };
 
@@ -111,6 +111,8 @@ pub struct Desk {
     anonymous: bool,
     streams: Arc<Semaphore>,
     log: shown::Kept,
+    pod_ip: Option<IpAddr>,
+    reached_at: OnceLock<SocketAddr>,
     spell: Mutex<Weak<Ctx>>,
 }
 
@@ -136,8 +138,23 @@ impl Desk {
             anonymous: config.dashboard_anonymous,
             streams: Arc::new(Semaphore::new(usize::from(config.dashboard_streams))),
             log: shown::memory(),
+            pod_ip: config.pod_ip,
+            reached_at: OnceLock::new(),
             spell: Mutex::default(),
         })
+    }
+
+    /// People are answered at this port: the other replicas send them on to it while this one leads.
+    pub fn answers_at(&self, port: u16) {
+        if let Some(ip) = self.pod_ip {
+            // It listens once.
+            let _ = self.reached_at.set(SocketAddr::new(ip, port));
+        }
+    }
+
+    /// Where the other replicas reach this one.
+    pub(super) fn reached_at(&self) -> Option<SocketAddr> {
+        self.reached_at.get().copied()
     }
 
     /// From now on this replica leads, and remembers in `ctx`.
