@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -24,6 +25,7 @@ use axum::{
 use futures::TryStreamExt as _;
 use k8s_openapi::api::{
     apps::v1::Deployment,
+    authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::{ConfigMap, Namespace, ServiceAccount},
     events::v1::Event,
     rbac::v1::{Role, RoleBinding},
@@ -31,7 +33,7 @@ use k8s_openapi::api::{
 use kintsugi::api::{Incident, RemediationPolicy, WidgetClass, WidgetContract};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
     runtime::{WatchStreamExt as _, wait::await_condition, watcher},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -67,7 +69,8 @@ async fn main() -> anyhow::Result<()> {
         started: Instant::now(),
     };
     demo.fresh_namespace().await?;
-    let mut operator = start_operator()?;
+    let dashboard = free_address()?;
+    let mut operator = start_operator(dashboard)?;
     let outcome = demo.play().await;
     if let Err(error) = &outcome {
         println!("\nThe demo failed: {error:#}");
@@ -75,8 +78,10 @@ async fn main() -> anyhow::Result<()> {
     Demo::show()?;
     if env::var_os("HOLD").is_some() {
         println!(
-            "\nIt keeps running: KUBECONFIG={} ; Ctrl-C ends it.",
-            env::var("KUBECONFIG").unwrap_or_default()
+            "\nIt keeps running: KUBECONFIG={} ; Ctrl-C ends it.\nThe dashboard is http://{dashboard}/ \
+             ; log in for an hour with the token\n\n{}\n",
+            env::var("KUBECONFIG").unwrap_or_default(),
+            demo.token().await?
         );
         tokio::signal::ctrl_c().await?;
     }
@@ -395,6 +400,34 @@ impl Demo {
         Ok(())
     }
 
+    /// The token of somebody who may see and do all that there is in the demo.
+    async fn token(&self) -> anyhow::Result<String> {
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "visitor"}});
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": "visitor"}, "rules": [
+            {"apiGroups": ["kintsugi.dev"], "verbs": ["get", "list", "patch", "approve"],
+             "resources": ["widgetcontracts", "incidents", "remediationpolicies"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]},
+        ]});
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": "visitor"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "visitor"},
+            "subjects": [{"kind": "ServiceAccount", "name": "visitor", "namespace": NAMESPACE}]});
+        self.apply::<ServiceAccount>(&account).await?;
+        self.apply::<Role>(&role).await?;
+        self.apply::<RoleBinding>(&binding).await?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let audiences = vec!["kintsugi".to_owned()];
+        let request = TokenRequest {
+            spec: TokenRequestSpec { audiences, ..TokenRequestSpec::default() },
+            ..TokenRequest::default()
+        };
+        let params = PostParams::default();
+        let made = accounts.create_token_request("visitor", &params, &request).await?;
+        Ok(made.status.context("the API server made no token")?.token)
+    }
+
     /// What a person would look at.
     fn show() -> anyhow::Result<()> {
         let kubectl = env::var("KINTSUGI_DEMO_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
@@ -452,7 +485,14 @@ async fn web(client: Client, lost: &Lost) -> anyhow::Result<String> {
     Ok(url)
 }
 
-fn start_operator() -> anyhow::Result<Child> {
+/// One at which nobody listens now; the usual one, if that is so.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    let listen = |port: u16| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let free = listen(8081).or_else(|_| listen(0)).context("no address is free")?;
+    Ok(free.local_addr()?)
+}
+
+fn start_operator(dashboard: SocketAddr) -> anyhow::Result<Child> {
     let path = env::var("KINTSUGI_DEMO_OPERATOR").context("run `make demo`")?;
     let log = PathBuf::from(".run/demo-operator.log");
     std::fs::create_dir_all(".run")?;
@@ -466,6 +506,7 @@ fn start_operator() -> anyhow::Result<Child> {
             env::var("KINTSUGI_DEMO_LEASE_NAMESPACE").context("run `make demo`")?
         ))
         .arg(format!("--namespaces={NAMESPACE}"))
+        .arg(format!("--dashboard-listen={dashboard}"))
         .env(
             "KUBECONFIG",
             env::var("KINTSUGI_DEMO_OPERATOR_KUBECONFIG").context("run `make demo`")?,

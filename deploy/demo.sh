@@ -2,7 +2,7 @@
 # demo.sh: the main job from nothing. Builds the operator, starts a control plane and runs
 # deploy/demo.rs, which breaks four widget contracts and shows what becomes of them.
 #
-#   HOLD=1            keep it running afterwards, until Ctrl-C
+#   HOLD=1            keep it running afterwards, until Ctrl-C; prints the dashboard's address and a token
 #   CLUSTER=current   use the cluster of KUBECONFIG instead of starting one
 #   KINTSUGI_DEMO_OPERATOR   an operator that is built already, with the demo beside it in examples/;
 #                     then nothing is built
