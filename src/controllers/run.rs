@@ -284,7 +284,7 @@ mod tests {
             config,
             desk: Arc::clone(&desk),
         };
-        let leader = Arc::new(Leader::new(&operator.config));
+        let leader = Arc::new(Leader::new(&operator.config, None));
         desk.health.election(Election::Leads);
         let told = || {
             let leads = metrics.text().unwrap().contains("\nkintsugi_leader{} 1\n");
