@@ -125,11 +125,17 @@ pub struct Operator {
 impl Operator {
     /// Starts it for one namespace.
     pub fn start(cluster: &Cluster, namespace: &str) -> anyhow::Result<Self> {
+        Self::start_with(cluster, namespace, &["--log=warn"])
+    }
+
+    /// The same; `args` come on top.
+    pub fn start_with(cluster: &Cluster, namespace: &str, args: &[&str]) -> anyhow::Result<Self> {
         let log = cluster.state.join(format!("operator-{namespace}.log"));
         let child = Command::new(&cluster.binary)
-            .args(["run", "--listen=127.0.0.1:0", "--log=warn"])
+            .args(["run", "--listen=127.0.0.1:0"])
             .args(["--lease-namespace=kintsugi-system", "--lease-name=kintsugi"])
             .arg(format!("--namespaces={namespace}"))
+            .args(args)
             .env("KUBECONFIG", cluster.state.join("operator.kubeconfig"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -152,6 +158,27 @@ impl Operator {
             sleep(Duration::from_millis(100)).await;
         }
         bail!("the operator does not come to lead; see its log in .run")
+    }
+
+    /// The address in the line of its log that says `what`.
+    pub async fn says(
+        &self,
+        cluster: &Cluster,
+        namespace: &str,
+        what: &str,
+    ) -> anyhow::Result<String> {
+        let log = cluster.state.join(format!("operator-{namespace}.log"));
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            let text = fs::read_to_string(&log)?;
+            let line = text.lines().find(|line| line.contains(what));
+            let line = line.and_then(|line| serde_json::from_str::<Value>(line).ok());
+            if let Some(address) = line.as_ref().and_then(|line| line["address"].as_str()) {
+                return Ok(address.to_owned());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the operator does not say: {what}")
     }
 
     /// Waits until it has used next to no CPU for three seconds.

@@ -21,6 +21,7 @@ mod report;
 mod requests;
 mod rounds;
 mod stats;
+mod streams;
 mod validation;
 mod watch;
 
@@ -53,6 +54,9 @@ struct Args {
     /// How many contracts the memory is measured with
     #[arg(long, default_value_t = 10_000)]
     contracts: usize,
+    /// How many follow what happens for a minute
+    #[arg(long, default_value_t = 1_000)]
+    streams: usize,
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -67,12 +71,15 @@ enum Part {
     Memory,
     /// The same contracts, all broken at once; needs `memory`.
     Broken,
+    /// Memory with many who follow what happens.
+    Streams,
     /// Validations per second.
     Validation,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Heal, Self::Memory, Self::Broken, Self::Validation];
+    const ALL: [Self; 5] =
+        [Self::Heal, Self::Memory, Self::Broken, Self::Streams, Self::Validation];
 }
 
 #[tokio::main]
@@ -100,6 +107,9 @@ async fn main() -> anyhow::Result<()> {
         if args.parts.contains(&Part::Broken) {
             summary.broken = Some(broken::measure(&cluster, args.contracts).await?);
         }
+    }
+    if args.parts.contains(&Part::Streams) {
+        summary.streams = Some(streams::measure(&cluster, args.streams).await?);
     }
     summary.write(Path::new(RESULTS))?;
     print!("{summary}");

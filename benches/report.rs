@@ -17,7 +17,7 @@ use crate::{
     memory,
     requests::{self, Requests},
     rounds::{Heals, Ratio},
-    validation,
+    streams, validation,
 };
 
 /// All that was measured; None where it was not.
@@ -35,6 +35,8 @@ pub struct Summary {
     pub memory: Option<memory::Measured>,
     /// What it takes when they all break.
     pub broken: Option<Broken>,
+    /// Memory with many who follow what happens.
+    pub streams: Option<streams::Measured>,
     /// Validations.
     pub validation: Option<validation::Measured>,
 }
@@ -111,6 +113,7 @@ impl Summary {
             requests: BTreeMap::new(),
             memory: None,
             broken: None,
+            streams: None,
             validation: None,
         })
     }
@@ -156,6 +159,7 @@ impl Summary {
             "peak_rss_mib_10k": self.memory.as_ref().map(|memory| round(memory.memory.peak)),
             "rss_mib_10k_restarted": self.memory.as_ref().map(|memory| round(memory.restarted.now)),
             "broken": self.broken.as_ref().map(broken_json),
+            "streams": self.streams.as_ref().map(streams_json),
             "validations_per_s": per_second(|validation| &validation.validate),
             "parsed_and_validated_per_s": per_second(|validation| &validation.parse),
             "idle_rss_mib": self.idle.map(|idle| round(idle.now)),
@@ -175,6 +179,7 @@ impl Summary {
             rows.extend(weights(memory));
         }
         rows.extend(self.broken.iter().flat_map(flood));
+        rows.extend(self.streams.iter().flat_map(crowd));
         if let Some(idle) = self.idle {
             let row = Row::new("memory without a contract", idle.now, "MiB").at_most(10.0);
             rows.push(row.note(split(idle)));
@@ -268,6 +273,35 @@ fn broken_json(broken: &Broken) -> Value {
         "etcd_mib": {"before": round(etcd_mib.0), "after": round(etcd_mib.1)},
         "rss_mib": round(memory.now), "peak_rss_mib": round(memory.peak),
         "writes_while_still": still,
+    })
+}
+
+/// What those who follow what happens cost.
+#[expect(clippy::cast_precision_loss, reason = "some thousands at most")]
+fn crowd(measured: &streams::Measured) -> Vec<Row> {
+    let streams::Measured { clients, before, connected, most, after, happened, heard, .. } =
+        measured;
+    let lost = happened.saturating_sub(*heard);
+    vec![
+        Row::new("memory with one who follows", before.now, "MiB").note(split(*before)),
+        Row::new(format!("with {clients} more"), connected.now, "MiB").note(split(*connected)),
+        Row::new("the same after a minute", after.now, "MiB").note(split(*after)),
+        Row::new("the most in between", *most, "MiB"),
+        Row::new("each of them", measured.each_kib(), "KiB").at_most(64.0),
+        Row::new("events told a second", measured.told_per_s, "/s")
+            .note(format!("{happened} events, to all of them")),
+        Row::new("events that somebody missed", lost as f64, "").at_most(0.0),
+    ]
+}
+
+fn streams_json(measured: &streams::Measured) -> Value {
+    let streams::Measured { clients, before, connected, most, after, happened, heard, .. } =
+        measured;
+    json!({
+        "clients": clients, "rss_mib_before": round(before.now),
+        "rss_mib_connected": round(connected.now), "rss_mib_after": round(after.now),
+        "most_rss_mib": round(*most), "each_kib": round(measured.each_kib()),
+        "events": happened, "heard_by_each": heard, "told_per_s": round(measured.told_per_s),
     })
 }
 

@@ -178,7 +178,8 @@ impl Follower {
         }
     }
 
-    async fn block(&mut self) -> Option<Told> {
+    /// The next block, also one that tells nothing.
+    pub async fn block(&mut self) -> Option<Told> {
         while !self.unread.contains("\n\n") {
             let chunk = tokio::time::timeout(super::PATIENCE, self.response.chunk()).await;
             let chunk = chunk.expect("nothing is told").unwrap()?;
