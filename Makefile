@@ -3,16 +3,19 @@ SHELL := /bin/bash
 CACHE ?= $(or $(KINTSUGI_CACHE),$(HOME)/.cache/kintsugi)
 CARGO_DENY := 0.20.2
 
-.PHONY: help build test crash bench demo lint audit fmt crds docs image up down tools clean
+.PHONY: help build test test-browser crash bench demo lint audit fmt crds docs image up down tools clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build the release binary
 	cargo build --release
 
 test: ## Run all tests, on a real control plane that is started and stopped (first time: about a quarter of an hour to build what it needs)
 	tests/run.sh
+
+test-browser: ## Look at the pages in a browser, as people do; the pictures are in target/browser
+	tests/run.sh --test control_plane -- browser::
 
 crash: ## Kill the operator after each of its writes, and see that it comes to the same end
 	tests/run.sh --test crash

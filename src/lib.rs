@@ -12,7 +12,7 @@
 //! config  telemetry   settings and logs; traces are in `controllers`
 //! metrics       what is counted, for Prometheus and for OpenTelemetry
 //! controllers   observe -> decide -> perform: the only room that talks to the API server
-//! http          liveness, readiness, metrics; the JSON API for people
+//! http          liveness, readiness, metrics; pages and a JSON API for people
 //! cli  main     the command line
 //! ```
 //!

@@ -18,6 +18,10 @@ step tests/prometheus/build.sh >/dev/null
 step tests/alertmanager/build.sh >/dev/null
 # zod, which one test compares us with, runs on Node.js.
 command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq nodejs npm >/dev/null; }
+# The pages are looked at in a browser.
+command -v chromedriver >/dev/null || {
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null
+}
 # Compiled first: the control plane does not stand and wait for the compiler.
 step cargo test --no-run
 

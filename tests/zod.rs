@@ -7,17 +7,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::LazyLock,
-};
+#[path = "support/npm.rs"]
+mod npm;
 
-use kintsugi::{
-    domain::{Digest, Verdict},
-    rules::schema,
-};
+use std::{process::Command, sync::LazyLock};
+
+use kintsugi::{domain::Verdict, rules::schema};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -44,43 +39,10 @@ struct Case {
     valid: bool,
 }
 
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zod")
-}
-
-/// The folder with the pinned package, installed when it is not there yet.
-fn installed() -> PathBuf {
-    let lock = fs::read(sources().join("package-lock.json")).unwrap();
-    let digest = Digest::of_bytes(&lock);
-    let cache = env::var_os("KINTSUGI_CACHE").map_or_else(
-        || PathBuf::from(env::var_os("HOME").unwrap()).join(".cache/kintsugi"),
-        PathBuf::from,
-    );
-    let folder = cache.join(format!("zod-{}", digest.short()));
-    if folder.join("node_modules/zod/package.json").exists() {
-        return folder;
-    }
-    // Installed under another name and then renamed: a run that is cut off leaves nothing that
-    // looks installed, and of two runs at once one wins.
-    let making = cache.join(format!("zod-{}.{}", digest.short(), std::process::id()));
-    fs::create_dir_all(&making).unwrap();
-    for file in ["package.json", "package-lock.json"] {
-        fs::copy(sources().join(file), making.join(file)).unwrap();
-    }
-    let quiet = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];
-    let npm = Command::new("npm").args(quiet).current_dir(&making).stdin(Stdio::null()).output();
-    let npm = npm.expect("npm: install Node.js");
-    assert!(npm.status.success(), "npm ci: {}", String::from_utf8_lossy(&npm.stderr));
-    if fs::rename(&making, &folder).is_err() {
-        fs::remove_dir_all(&making).unwrap();
-    }
-    folder
-}
-
 static ZOD: LazyLock<Output> = LazyLock::new(|| {
     let node = Command::new("node")
-        .arg(sources().join("verdicts.mjs"))
-        .args([installed().as_os_str(), DOCUMENTS.to_string().as_ref()])
+        .arg(npm::sources("zod").join("verdicts.mjs"))
+        .args([npm::installed("zod").as_os_str(), DOCUMENTS.to_string().as_ref()])
         .output()
         .expect("node 20 or newer is needed");
     assert!(node.status.success(), "{}", String::from_utf8_lossy(&node.stderr));

@@ -1,4 +1,4 @@
-//! What is served over HTTP: to machines liveness, readiness and metrics, to people a JSON API.
+//! What is served over HTTP: to machines liveness, readiness and metrics, to people pages and a JSON API.
 //!
 //! Knows: the router and how it stops. Must not know: the API server; what people see and do goes
 //! through [`Desk`]. The two have an address each, since whoever may scrape need not see the rest.
@@ -9,6 +9,7 @@
 //! caller.rs    who calls
 //! api/         the JSON API
 //! patient.rs   what is sent to those who do not read
+//! pages/       the dashboard
 //! name.rs      names in what is asked for
 //! openapi.rs   the document that describes it
 //! problem.rs   errors
@@ -22,6 +23,7 @@ mod listen;
 mod login;
 mod name;
 mod openapi;
+mod pages;
 mod patient;
 mod problem;
 
@@ -91,6 +93,7 @@ fn people(desk: Arc<Desk>) -> Router {
     api::router()
         .merge(login::router())
         .merge(forms::router())
+        .merge(pages::router())
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -59,9 +59,19 @@ impl Problem {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// What of it is for people.
+    /// Which kind it is, for people.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// This very one, for people.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// When to ask again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.after
     }
 
     /// A request that cannot be understood.

@@ -12,6 +12,7 @@ mod approvals;
 mod assets;
 mod bad_input;
 mod breakers;
+mod browser;
 mod chart;
 mod demo;
 mod desk;

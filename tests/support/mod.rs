@@ -3,7 +3,9 @@
 //!
 //! `make test` starts the control plane, installs the CRDs and the chart, and says where they are.
 
+pub mod browser;
 pub mod desk;
+pub mod npm;
 pub mod people;
 pub mod web;
 pub mod workload;

@@ -162,6 +162,12 @@ impl Desk {
         self.now_leads(Arc::downgrade(ctx));
     }
 
+    /// The clock, for those who say how long ago something was.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        now()
+    }
+
     /// It leads no more.
     pub fn end(&self) {
         self.now_leads(Weak::new());

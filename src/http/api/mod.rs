@@ -93,7 +93,7 @@ async fn document() -> ([(HeaderName, &'static str); 1], Bytes) {
 pub struct Nothing {}
 
 /// Extractor of a query, whose refusal is a [`Problem`].
-struct Asked<T>(T);
+pub(super) struct Asked<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequestParts<Arc<Desk>> for Asked<T> {
     type Rejection = Problem;
@@ -105,7 +105,7 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Desk>> for Asked<T> {
 }
 
 /// Extractor of the object in the path.
-struct Named(Key);
+pub(super) struct Named(pub Key);
 
 impl FromRequestParts<Arc<Desk>> for Named {
     type Rejection = Problem;
@@ -131,7 +131,7 @@ fn bounded(limit: Option<usize>) -> Result<usize, Problem> {
 }
 
 /// The right to see one object.
-fn see(resource: &'static str, key: &Key) -> Ask {
+pub(super) fn see(resource: &'static str, key: &Key) -> Ask {
     Ask {
         verb: "get",
         group: OURS,

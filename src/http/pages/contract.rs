@@ -1,0 +1,164 @@
+//! One contract: what was asked for, what is served, and which rules do not pass.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use jiff::Timestamp;
+
+use super::{Frame, Or, Page, Refusal, incident::ConditionRow, mark::Mark, said::Said, when::When};
+use crate::{
+    api::contract::{Check, DocumentStatus, WidgetContractStatus},
+    controllers::desk::{Desk, shown::ContractShown},
+    http::{
+        api::{Named, see},
+        caller::Caller,
+    },
+};
+
+#[derive(Template)]
+#[template(path = "contract.html")]
+struct Shown {
+    frame: Frame,
+    name: Said,
+    namespace: Said,
+    widget: Said,
+    class: Option<Said>,
+    suspended: bool,
+    health: Option<Mark>,
+    incident: Option<String>,
+    policy: Said,
+    rules_summary: Said,
+    checks: Vec<CheckRow>,
+    documents: Vec<DocumentRow>,
+    revisions: Vec<Revision>,
+    conditions: Vec<ConditionRow>,
+    next: Option<When>,
+    news: String,
+}
+
+/// A rule that does not pass.
+struct CheckRow {
+    rule: Said,
+    target: String,
+    mark: Mark,
+    severity: Mark,
+    path: Said,
+    message: Said,
+    since: When,
+}
+
+/// One of the contract's documents.
+struct DocumentRow {
+    name: &'static str,
+    digest: String,
+    said: Said,
+    since: Option<When>,
+}
+
+/// A stored revision.
+struct Revision {
+    number: u32,
+    digest: String,
+    is_served: bool,
+}
+
+/// The page.
+pub async fn page(
+    Or(Caller(person)): Or<Caller>,
+    State(desk): State<Arc<Desk>>,
+    Or(Named(key)): Or<Named>,
+) -> Result<Page<impl Template>, Refusal> {
+    desk.shows(&person, see("widgetcontracts", &key)).await?;
+    let now = desk.now();
+    let found = desk.contract(&key).await?;
+    let frame = Frame::of(format!("Contract {}", key.name), "contracts", &person, now);
+    Ok(Page(shown(frame, found, now)))
+}
+
+fn shown(frame: Frame, found: ContractShown, now: Timestamp) -> Shown {
+    let status: WidgetContractStatus = found.status.unwrap_or_default();
+    let health = status.health.map(Mark::from);
+    let documents = status.document.unwrap_or_default();
+    let word = health.as_ref().map_or("not looked at yet", |mark| &*mark.word).to_owned();
+    Shown {
+        news: format!("Contract {}: {word}, {}", found.name, status.rules_summary),
+        name: Said::of(&found.name),
+        widget: Said::of(&found.widget),
+        class: found.class.map(Said::of),
+        suspended: found.suspend,
+        health,
+        incident: status
+            .incident_ref
+            .map(|incident| format!("/namespaces/{}/incidents/{}", found.namespace, incident.name)),
+        namespace: Said::of(&found.namespace),
+        policy: Said::of(status.policy.unwrap_or_default()),
+        rules_summary: Said::of(&status.rules_summary),
+        checks: status.checks.iter().map(|check| CheckRow::of(check, now)).collect(),
+        revisions: revisions(&documents),
+        documents: rows(&documents, now),
+        conditions: ConditionRow::all(&status.conditions, now),
+        next: status.next_check_time.map(|at| When::of(at.0, now)),
+        frame,
+    }
+}
+
+fn rows(documents: &DocumentStatus, now: Timestamp) -> Vec<DocumentRow> {
+    let mut rows = Vec::new();
+    if let Some(assigned) = &documents.assigned {
+        rows.push(DocumentRow {
+            name: "Asked for",
+            digest: assigned.digest.short().to_owned(),
+            said: Said::of(match assigned.valid_since {
+                Some(_) => "passes every Critical rule",
+                None => "does not pass every Critical rule",
+            }),
+            since: assigned.valid_since.as_ref().map(|at| When::of(at.0, now)),
+        });
+    }
+    if let Some(served) = &documents.served {
+        let place = format!(
+            "{}, from ConfigMap {} key {}",
+            served.origin, served.r#ref.name, served.r#ref.key
+        );
+        rows.push(DocumentRow {
+            name: "Served",
+            digest: served.digest.short().to_owned(),
+            said: Said::of(place),
+            since: None,
+        });
+    }
+    if let Some(good) = &documents.last_known_good {
+        rows.push(DocumentRow {
+            name: "Last known good",
+            digest: good.digest.short().to_owned(),
+            said: Said::of(format!("revision {}", good.revision)),
+            since: Some(When::of(good.since.0, now)),
+        });
+    }
+    rows
+}
+
+fn revisions(documents: &DocumentStatus) -> Vec<Revision> {
+    let served = documents.served.as_ref().map(|served| &served.digest);
+    let all = documents.revisions.iter().map(|revision| Revision {
+        number: revision.number,
+        digest: revision.digest.short().to_owned(),
+        is_served: served == Some(&revision.digest),
+    });
+    all.collect()
+}
+
+impl CheckRow {
+    fn of(check: &Check, now: Timestamp) -> Self {
+        Self {
+            rule: Said::of(&check.rule),
+            target: check.target.to_string(),
+            mark: check.result.into(),
+            severity: check.severity.into(),
+            path: Said::of(&check.path),
+            message: Said::cut(&check.message, 600),
+            since: When::of(check.since.0, now),
+        }
+    }
+}

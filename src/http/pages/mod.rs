@@ -1,0 +1,214 @@
+//! Pages for people: each is a view made of what the desk shows, and a template beside it.
+//!
+//! Knows: how things look, and which right shows which part. Must not know: what any of it means to the
+//! operator; nothing is decided here. All text that comes from outside is [`said::Said`], is escaped by
+//! the template, and needs no script to be read.
+//!
+//! ```text
+//! overview.rs   what is broken, what is being healed, what needs a person
+//! incidents.rs  the open Incidents         incident.rs   one of them
+//! contracts.rs  the contracts              contract.rs   one of them
+//! timeline.rs   an episode as a picture
+//! assets.rs     stylesheet and script      said.rs, when.rs, mark.rs   text, times, states
+//! ```
+
+mod assets;
+mod contract;
+mod contracts;
+mod incident;
+mod incidents;
+mod mark;
+mod overview;
+mod said;
+mod timeline;
+mod when;
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    Router,
+    extract::FromRequestParts,
+    http::{
+        HeaderValue, StatusCode,
+        header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER},
+        request::Parts,
+    },
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use jiff::Timestamp;
+
+use self::{said::Said, when::When};
+use super::{name::Name, problem::Problem};
+use crate::controllers::desk::{Desk, Person, Refused};
+
+/// What a page may do: nothing but show what this very server sends.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+     form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+);
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
+/// The routes of all pages.
+pub fn router() -> Router<Arc<Desk>> {
+    Router::new()
+        .route("/", get(overview::page))
+        .route("/contracts", get(contracts::page))
+        .route("/namespaces/{namespace}/contracts/{name}", get(contract::page))
+        .route("/incidents", get(incidents::page))
+        .route("/namespaces/{namespace}/incidents/{name}", get(incident::page))
+        .route("/assets/{name}", get(assets::asset))
+}
+
+/// What all pages have.
+struct Frame {
+    title: Said,
+    /// The entry of the navigation that this page belongs to.
+    here: &'static str,
+    /// Who looks; empty where nobody is known.
+    person: Said,
+    now: Option<When>,
+    style: String,
+    script: String,
+    icon: String,
+}
+
+impl Frame {
+    fn new(title: impl AsRef<str>, here: &'static str) -> Self {
+        Self {
+            title: Said::of(title),
+            here,
+            person: Said::default(),
+            now: None,
+            style: assets::style(),
+            script: assets::script(),
+            icon: assets::icon(),
+        }
+    }
+
+    fn of(title: impl AsRef<str>, here: &'static str, person: &Person, now: Timestamp) -> Self {
+        Self {
+            person: Said::of(&person.name),
+            now: Some(When::of(now, now)),
+            ..Self::new(title, here)
+        }
+    }
+}
+
+/// A part of a page that is there only for who may see it.
+enum Part<T> {
+    Seen(T),
+    /// The right that is missing.
+    Missing(Said),
+}
+
+impl<T> Part<T> {
+    /// A missing right leaves a gap; anything else is an answer for the whole page.
+    fn of(answer: Result<T, Refused>) -> Result<Self, Refused> {
+        match answer {
+            Ok(seen) => Ok(Self::Seen(seen)),
+            Err(Refused::Forbidden(why)) => Ok(Self::Missing(Said::of(why))),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn as_ref(&self) -> Part<&T> {
+        match self {
+            Self::Seen(seen) => Part::Seen(seen),
+            Self::Missing(why) => Part::Missing(why.clone()),
+        }
+    }
+
+    fn and_then<U>(self, next: impl FnOnce(T) -> Result<U, Refused>) -> Result<Part<U>, Refused> {
+        match self {
+            Self::Seen(seen) => next(seen).map(Part::Seen),
+            Self::Missing(why) => Ok(Part::Missing(why)),
+        }
+    }
+}
+
+/// An answer as a page.
+struct Page<T>(T);
+
+impl<T: Template> IntoResponse for Page<T> {
+    fn into_response(self) -> Response {
+        match self.0.render() {
+            Ok(html) => {
+                ([(CONTENT_TYPE, HTML), (CONTENT_SECURITY_POLICY, POLICY)], html).into_response()
+            }
+            Err(error) => {
+                tracing::error!(%error, "a page could not be written");
+                let detail = "the page could not be written";
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+            }
+        }
+    }
+}
+
+/// A problem as a page, or the way to the login where nobody is known yet.
+enum Refusal {
+    Shown(Problem),
+    LogIn(String),
+}
+
+#[derive(Template)]
+#[template(path = "refusal.html")]
+struct RefusalPage {
+    frame: Frame,
+    detail: Said,
+}
+
+impl<P: Into<Problem>> From<P> for Refusal {
+    fn from(problem: P) -> Self {
+        Self::Shown(problem.into())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let problem = match self {
+            Self::Shown(problem) => problem,
+            Self::LogIn(next) => {
+                return Redirect::to(&format!("/login?next={next}")).into_response();
+            }
+        };
+        let frame = Frame::new(problem.title(), "");
+        let page = Page(RefusalPage { frame, detail: Said::of(problem.detail()) });
+        let mut response = (problem.status(), page).into_response();
+        if let Some(after) = problem.retry_after() {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        response
+    }
+}
+
+/// Extractor whose refusal is a page.
+struct Or<E>(E);
+
+impl<E> FromRequestParts<Arc<Desk>> for Or<E>
+where
+    E: FromRequestParts<Arc<Desk>, Rejection = Problem>,
+{
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Refusal> {
+        let taken = E::from_request_parts(parts, desk).await;
+        taken.map(Self).map_err(|problem| {
+            let has_token = parts.headers.contains_key(AUTHORIZATION);
+            if problem.status() == StatusCode::UNAUTHORIZED && !has_token {
+                return Refusal::LogIn(parts.uri.path().to_owned());
+            }
+            problem.into()
+        })
+    }
+}
+
+/// A namespace from a form, where an empty field is none.
+fn namespace(text: &str) -> Result<Option<Name>, Problem> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let invalid = |why: &str| Problem::invalid(format!("namespace: {why}"));
+    Name::try_from(text.to_owned()).map(Some).map_err(invalid)
+}

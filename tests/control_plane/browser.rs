@@ -1,0 +1,260 @@
+//! What people see in a browser: real pages of a real operator, with and without a script.
+
+use serde_json::{Value, json};
+
+use crate::{
+    healing::{edit, incident_when, shop},
+    support::{
+        Cluster, Namespace, Operator,
+        browser::{Browser, SCHEMES, WIDTHS},
+        desk::{self, DESK},
+        has, storefinder,
+    },
+};
+
+fn sees_all() -> Value {
+    json!([{"apiGroups": ["kintsugi.dev"], "resources": ["widgetcontracts", "incidents"],
+            "verbs": ["get", "list"]}])
+}
+
+struct World {
+    cluster: Cluster,
+    namespace: Namespace,
+    operator: Operator,
+    browser: Browser,
+}
+
+async fn world(prefix: &str) -> World {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, prefix).await;
+    let operator = Operator::start(&cluster, &namespace, &[DESK]);
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    operator.answers("/readyz", (200, "leading: every list is in")).await;
+    let browser = Browser::of(&ann).await;
+    World { cluster, namespace, operator, browser }
+}
+
+/// A policy for the contracts of one widget.
+async fn policy(namespace: &Namespace, name: &str, widget: &str, mode: &str) {
+    let manifest = json!({
+        "apiVersion": "kintsugi.dev/v1alpha1", "kind": "RemediationPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "match": {"widgets": [widget]},
+            "mode": mode,
+            "steps": [{"name": "restore", "restoreRevision": {}}],
+            "retry": {"maxAttempts": 2, "backoff": {"initial": "1s"}, "minHealthyPeriod": "1s"},
+        },
+    });
+    namespace.apply(&manifest.to_string()).await;
+}
+
+fn contract(name: &str, widget: &str, document: &Value) -> String {
+    let mut manifest: Value = serde_json::from_str(&storefinder(name, document)).unwrap();
+    manifest["spec"]["widget"] = json!(widget);
+    manifest.to_string()
+}
+
+fn broken() -> Value {
+    edit(&shop(), |document| {
+        document["title"] = json!("far too long to be a title");
+        // Without it the repair would be what is served already, and nobody would be asked.
+        document["new"] = json!("and good");
+    })
+}
+
+/// One contract that is healed but for its owner, one whose plan waits for a person, one that called for
+/// a person, one that is held, and one that is well. Their Incidents by the contract's name.
+async fn troubles(namespace: &Namespace) -> [String; 4] {
+    policy(namespace, "by-itself", "banner", "Auto").await;
+    policy(namespace, "by-people", "storefinder", "Approve").await;
+    policy(namespace, "look-only", "menu", "Observe").await;
+    for (name, widget) in
+        [("ch", "banner"), ("uk", "storefinder"), ("de", "menu"), ("well", "banner")]
+    {
+        namespace.apply(&contract(name, widget, &shop())).await;
+        namespace.contract_when(name, "Ready", has("Ready", "True", "Assigned")).await;
+    }
+    for (name, widget) in
+        [("ch", "banner"), ("uk", "storefinder"), ("de", "menu"), ("fr", "banner")]
+    {
+        namespace.apply(&contract(name, widget, &broken())).await;
+    }
+    let mut incidents = Vec::new();
+    for (name, state) in [("ch", "Mitigated"), ("uk", "Held"), ("fr", "Escalated"), ("de", "Held")]
+    {
+        incidents.push(incident_when(namespace, name, state).await.metadata.name.unwrap());
+    }
+    incidents.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn whoever_is_on_call_sees_what_needs_a_person_first_and_how_it_came_to_that() {
+    let World { namespace, browser, operator: _operator, .. } = world("overview").await;
+    let [healed, waits, escalated, _] = troubles(&namespace).await;
+    browser.open("/").await;
+    browser.until("document.querySelectorAll('.row').length >= 4").await;
+    let text = browser.text().await;
+    let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what}: {text}"));
+    assert!(at("need a person") < at("Needs a person"), "{text}");
+    assert!(
+        at("Needs a person 2") < at("Being healed 0")
+            && at("AwaitingApproval") < at("Being healed 0")
+    );
+    assert!(at("Held, or waiting for its owner 2") < at("ObserveOnly"), "{text}");
+
+    browser.follow("uk").await;
+    assert!(browser.text().await.contains("replace /title from revision 1"));
+    browser.open(&format!("/namespaces/{}/incidents/{escalated}", namespace.name)).await;
+    let text = browser.text().await;
+    assert!(text.contains("Attempt 2: restore") && text.contains("A person was called"), "{text}");
+    browser.open(&format!("/namespaces/{}/incidents/{healed}", namespace.name)).await;
+    let picture = browser.run("return document.querySelector('figure svg').ariaLabel").await;
+    let picture = picture.as_str().unwrap();
+    assert!(picture.starts_with("1 attempt succeeded, 0 failed, mitigated after"), "{picture}");
+    browser.open(&format!("/namespaces/{}/contracts/uk", namespace.name)).await;
+    let text = browser.text().await;
+    assert!(
+        text.contains("schema") && text.contains("/title") && text.contains("Withheld"),
+        "{text}"
+    );
+    browser.follow("the open one").await;
+    let here = browser.run("return location.pathname").await;
+    assert!(here.as_str().unwrap().ends_with(&waits), "{here}");
+}
+
+#[tokio::test]
+async fn each_page_passes_an_audit_in_both_schemes_and_fits_a_phone() {
+    let World { namespace, browser, operator: _operator, .. } = world("pages").await;
+    let [healed, waits, escalated, _] = troubles(&namespace).await;
+    let name = &namespace.name;
+    let pages = [
+        ("overview", "/".to_owned()),
+        ("incidents", "/incidents".to_owned()),
+        ("incident-healed", format!("/namespaces/{name}/incidents/{healed}")),
+        ("incident-waits", format!("/namespaces/{name}/incidents/{waits}")),
+        ("incident-escalated", format!("/namespaces/{name}/incidents/{escalated}")),
+        ("contracts", "/contracts".to_owned()),
+        ("contract", format!("/namespaces/{name}/contracts/uk")),
+        ("refusal", "/contracts?health=Sick".to_owned()),
+    ];
+    let mut wrong = Vec::new();
+    for (page, path) in &pages {
+        browser.open(path).await;
+        for (device, width) in WIDTHS {
+            for scheme in SCHEMES {
+                browser.looks(width, scheme).await;
+                browser.picture(&format!("{page}-{device}-{scheme}")).await;
+                let found = browser.audit().await.into_iter();
+                wrong.extend(found.map(|found| format!("{page} {device} {scheme}: {found}")));
+                if browser.is_too_wide().await {
+                    wrong.push(format!("{page} {device} {scheme}: is cut off at the right"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(browser.strangers().await, [""; 0], "only the operator is asked");
+}
+
+#[tokio::test]
+async fn a_hostile_document_is_shown_and_does_nothing() {
+    let World { namespace, browser, operator: _operator, .. } = world("hostile").await;
+    let attack = "<script>alert(1)</script>\u{202e}gpj.x";
+    let image = "<img src=x onerror=alert(1)>";
+    policy(&namespace, "by-people", attack, "Approve").await;
+    let document = |more: &Value| {
+        let mut document = json!({"title": "Shops", "stores": {"\u{2066}\"><b>": {"id": "a"}}});
+        json_patch::merge(&mut document, more);
+        let mut manifest: Value = serde_json::from_str(&storefinder("uk", &document)).unwrap();
+        let names = json!({"type": "object", "additionalProperties": {"type": "object"}});
+        manifest["spec"]["widget"] = json!(attack);
+        manifest["spec"]["schema"]["inline"]["properties"]["stores"] = names;
+        manifest.to_string()
+    };
+    namespace.apply(&document(&json!({}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let long = "\u{202e}long".repeat(90_000);
+    namespace.apply(&document(&json!({"text": long, "stores": {image: 7}}))).await;
+    let incident = incident_when(&namespace, "uk", "Held").await.metadata.name.unwrap();
+
+    let name = &namespace.name;
+    let pages = [
+        ("/".to_owned(), "uk"),
+        ("/contracts".to_owned(), "<script>alert(1)</script>\\u{202e}gpj.x"),
+        (format!("/namespaces/{name}/contracts/uk"), image),
+        (format!("/namespaces/{name}/incidents/{incident}"), image),
+    ];
+    for (path, shown) in &pages {
+        browser.open(path).await;
+        let text = browser.text().await;
+        assert!(text.contains(shown), "{path} does not show {shown}: {text}");
+        let unseen = ['\u{202e}', '\u{2066}'];
+        assert!(!text.contains(unseen), "{path} shows what turns text around: {text:?}");
+        assert!(text.len() < 20_000, "{path} shows {} bytes", text.len());
+        let foreign = "return document.querySelectorAll('main img, main script, main b b').length";
+        assert_eq!(browser.run(foreign).await, 0, "{path} holds an element of somebody else's");
+        assert!(!browser.has_dialog().await, "{path} runs a script");
+        browser.looks(375, "light").await;
+        assert!(!browser.is_too_wide().await, "{path} is cut off at the right");
+    }
+    let complaints = browser.complaints().await;
+    let said = |what: &str| complaints.iter().any(|one| one.contains(what));
+    assert!(!said("Content Security Policy") && !said("Error:"), "{complaints:?}");
+    assert_eq!(browser.strangers().await, [""; 0], "only the operator is asked");
+}
+
+#[tokio::test]
+async fn a_part_that_somebody_may_not_see_says_which_right_is_missing_and_the_rest_is_there() {
+    let World { cluster, namespace, operator, browser } = world("parts").await;
+    let [.., escalated, _] = troubles(&namespace).await;
+    drop(browser);
+    let rules = json!([{"apiGroups": ["kintsugi.dev"], "resources": ["widgetcontracts"],
+                        "verbs": ["get", "list"]}]);
+    let bob = desk::visitor(&cluster, &namespace, &operator, "bob", &rules).await;
+    let browser = Browser::of(&bob).await;
+    browser.open("/").await;
+    let text = browser.text().await;
+    assert!(text.contains("bob may not list incidents.kintsugi.dev"), "{text}");
+    assert!(text.contains("Healthy") && text.contains("Degraded"), "{text}");
+    browser.open(&format!("/namespaces/{}/incidents/{escalated}", namespace.name)).await;
+    let text = browser.text().await;
+    assert!(
+        text.contains(&format!("bob may not get incidents.kintsugi.dev {escalated}")),
+        "{text}"
+    );
+    assert!(!text.contains("Attempt"), "{text}");
+}
+
+#[tokio::test]
+async fn all_of_it_can_be_read_without_a_script_and_reached_with_a_keyboard() {
+    let World { namespace, browser, operator: _operator, .. } = world("plain").await;
+    let [.., escalated, _] = troubles(&namespace).await;
+    browser.command("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
+    browser.open("/").await;
+    let text = browser.text().await;
+    assert!(text.contains("As of 20") && text.contains("Needs a person 2"), "{text}");
+    browser.open(&format!("/namespaces/{}/incidents/{escalated}", namespace.name)).await;
+    assert!(browser.text().await.contains("Attempt 2: restore"));
+
+    browser.command("Emulation.setScriptExecutionDisabled", json!({"value": false})).await;
+    browser.open("/").await;
+    let at = "const at = document.activeElement;
+              return [at.textContent.trim(), getComputedStyle(at).outlineStyle, at.id]";
+    browser.press("\u{e004}").await;
+    assert_eq!(browser.run(at).await, json!(["Skip to the content", "solid", ""]));
+    browser.press("\u{e007}").await;
+    assert_eq!(browser.run(at).await[2], "main", "the link leads past the navigation");
+    let mut reached = Vec::new();
+    loop {
+        browser.press("\u{e004}").await;
+        let here = browser.run(at).await;
+        // After the last one the focus leaves the page.
+        if browser.run("return document.activeElement === document.body").await == true {
+            break;
+        }
+        assert_eq!(here[1], "solid", "where the focus is can be seen: {here}");
+        reached.push(here[0].as_str().unwrap().to_owned());
+    }
+    assert!(reached.iter().any(|text| text == "uk"), "{reached:?}");
+}

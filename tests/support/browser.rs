@@ -1,0 +1,241 @@
+//! A browser, as somebody sits in front of it: Debian's Chromium, driven by `WebDriver` (a W3C standard).
+//!
+//! Own code, because the library for it turns on another order of keys in `serde_json`, which would then
+//! be tested in place of the one that users run.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::LazyLock,
+    time::Duration,
+};
+
+use super::{PATIENCE, desk::Visitor, npm};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+const ARGUMENTS: [&str; 9] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+];
+/// Widths of a desk and of a phone.
+pub const WIDTHS: [(&str, u32); 2] = [("desktop", 1280), ("phone", 375)];
+pub const SCHEMES: [&str; 2] = ["light", "dark"];
+
+/// The audit's own script.
+static AXE: LazyLock<String> = LazyLock::new(|| {
+    let script = npm::installed("axe").join("node_modules/axe-core/axe.min.js");
+    fs::read_to_string(script).unwrap()
+});
+
+/// A browser with one open page.
+pub struct Browser {
+    client: reqwest::Client,
+    session: String,
+    url: String,
+    process: Child,
+}
+
+impl Browser {
+    /// One in which `visitor` has logged in.
+    pub async fn of(visitor: &Visitor) -> Self {
+        let (process, port) = chromedriver();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let session = format!("http://127.0.0.1:{port}/session");
+        let mut browser = Self { client, session, url: visitor.url.clone(), process };
+        let wanted = json!({"capabilities": {"alwaysMatch": {
+            "goog:chromeOptions": {"args": ARGUMENTS},
+            "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
+        }}});
+        let made = browser.ask("", wanted).await.unwrap();
+        browser.session = format!("{}/{}", browser.session, made["sessionId"].as_str().unwrap());
+        browser.open("/").await;
+        let token = browser.find("#token").await;
+        browser.ask(&format!("{token}/value"), json!({"text": visitor.token})).await.unwrap();
+        browser.click("css selector", "form button").await;
+        browser.until("document.getElementById('main')").await;
+        browser
+    }
+
+    /// One command of `WebDriver`, or what is wrong with it.
+    async fn ask(&self, path: &str, body: Value) -> Result<Value, Value> {
+        let request = self.client.post(format!("{}{path}", self.session)).json(&body);
+        let answer = tokio::time::timeout(PATIENCE, request.send()).await;
+        let mut answer: Value =
+            answer.expect("an answer of the driver").unwrap().json().await.unwrap();
+        let value = answer["value"].take();
+        if value["error"].is_string() { Err(value) } else { Ok(value) }
+    }
+
+    /// A command to the browser itself (Chrome `DevTools` Protocol).
+    pub async fn command(&self, method: &str, parameters: Value) -> Value {
+        let command = json!({"cmd": method, "params": parameters});
+        self.ask("/goog/cdp/execute", command).await.unwrap()
+    }
+
+    pub async fn open(&self, path: &str) {
+        self.ask("/url", json!({"url": format!("{}{path}", self.url)})).await.unwrap();
+    }
+
+    /// What `script` returns in the page.
+    pub async fn run(&self, script: &str) -> Value {
+        self.ask("/execute/sync", json!({"script": script, "args": []})).await.unwrap()
+    }
+
+    /// Waits until `script` returns true in the page.
+    pub async fn until(&self, script: &str) {
+        let script = format!("return !!({script})");
+        let asking = async {
+            while self.run(&script).await != true {
+                // There is nothing to watch that would tell when to look again.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let is_so = tokio::time::timeout(PATIENCE, asking).await.is_ok();
+        assert!(is_so, "{script} is not so in:\n{}", self.text().await);
+    }
+
+    /// The text that is there to read.
+    pub async fn text(&self) -> String {
+        self.run("return document.body.innerText").await.as_str().unwrap().to_owned()
+    }
+
+    /// Follows the first link whose text is `text`.
+    pub async fn follow(&self, text: &str) {
+        self.click("link text", text).await;
+    }
+
+    pub async fn click(&self, using: &str, value: &str) {
+        let element = self.element(using, value).await;
+        self.ask(&format!("{element}/click"), json!({})).await.unwrap();
+    }
+
+    async fn find(&self, css: &str) -> String {
+        self.element("css selector", css).await
+    }
+
+    async fn element(&self, using: &str, value: &str) -> String {
+        let found = self.ask("/element", json!({"using": using, "value": value})).await.unwrap();
+        let id = found.as_object().unwrap().values().next().unwrap().as_str().unwrap();
+        format!("/element/{id}")
+    }
+
+    /// Presses one key, by its code point in `WebDriver`.
+    pub async fn press(&self, key: &str) {
+        let presses = json!([{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]);
+        let actions = json!({"actions": [{"type": "key", "id": "keys", "actions": presses}]});
+        self.ask("/actions", actions).await.unwrap();
+    }
+
+    /// Does a dialog that a script has opened wait to be answered?
+    pub async fn has_dialog(&self) -> bool {
+        self.ask("/alert/dismiss", json!({})).await.is_ok()
+    }
+
+    /// From now on the page is so wide, and in that scheme.
+    pub async fn looks(&self, width: u32, scheme: &str) {
+        let size =
+            json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600});
+        self.command("Emulation.setDeviceMetricsOverride", size).await;
+        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.command("Emulation.setEmulatedMedia", media).await;
+    }
+
+    /// Keeps a picture of the whole page in `target/browser`.
+    pub async fn picture(&self, name: &str) {
+        let whole = json!({"format": "png", "captureBeyondViewport": true});
+        let taken = self.command("Page.captureScreenshot", whole).await;
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/browser");
+        fs::create_dir_all(&folder).unwrap();
+        let bytes = STANDARD.decode(taken["data"].as_str().unwrap()).unwrap();
+        fs::write(folder.join(format!("{name}.png")), bytes).unwrap();
+    }
+
+    /// What an automated audit finds wrong with the page: WCAG 2.2 A and AA, and good practice.
+    pub async fn audit(&self) -> Vec<String> {
+        self.run(&AXE).await;
+        let audit = "const done = arguments[0];
+            axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})
+               .then(found => done({checked: found.passes.length, wrong: found.violations.map(one =>
+                   one.id + ': ' + one.help + ' at ' + one.nodes.map(node => node.html).join(' '))}))";
+        let script = json!({"script": audit, "args": []});
+        let found = self.ask("/execute/async", script).await.unwrap();
+        assert!(found["checked"].as_u64().unwrap() > 10, "audited nothing: {found}");
+        let wrong = found["wrong"].as_array().unwrap().iter();
+        wrong.map(|one| one.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Is anything cut off at the right?
+    pub async fn is_too_wide(&self) -> bool {
+        self.run("return document.documentElement.scrollWidth > window.innerWidth").await == true
+    }
+
+    /// What the browser has complained about, such as what the page's policy forbids.
+    pub async fn complaints(&self) -> Vec<String> {
+        self.log("browser").await
+    }
+
+    async fn log(&self, name: &str) -> Vec<String> {
+        let entries = self.ask("/se/log", json!({"type": name})).await.unwrap();
+        let messages = entries.as_array().unwrap().iter().map(|entry| &entry["message"]);
+        messages.map(|message| message.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Where requests went to that were not for the operator.
+    pub async fn strangers(&self) -> Vec<String> {
+        let mut seen = 0;
+        let mut strangers = Vec::new();
+        for entry in self.log("performance").await {
+            let message: Value = serde_json::from_str(&entry).unwrap();
+            let message = &message["message"];
+            if message["method"] == "Network.requestWillBeSent" {
+                let url = message["params"]["request"]["url"].as_str().unwrap();
+                seen += 1;
+                if !url.starts_with(&self.url) && !url.starts_with("data:") {
+                    strangers.push(url.to_owned());
+                }
+            }
+        }
+        assert!(seen > 0, "no request is in the log");
+        strangers
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The browser is in the driver's process group: both are ended, whatever the test came to.
+        let group = format!("-{}", self.process.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = self.process.wait();
+    }
+}
+
+/// A driver on a port of its own, as a process group.
+fn chromedriver() -> (Child, u16) {
+    let mut process = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .expect("chromedriver: run `make test`, which installs it");
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        let (_, port) = line.split_once("started successfully on port ")?;
+        port.trim_end_matches('.').parse().ok()
+    });
+    // It must not come to wait for somebody to read what it says.
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    (process, port.expect("the driver's port"))
+}
