@@ -10,7 +10,12 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{caller::Caller, name::Name, problem::Problem};
+use super::{
+    caller::Caller,
+    name::Name,
+    pages::{Or, Refusal},
+    problem::Problem,
+};
 use crate::controllers::{
     Key,
     desk::{
@@ -51,40 +56,40 @@ fn back(kind: &str, Path((namespace, name)): &At) -> Redirect {
 }
 
 async fn heal(
-    Caller(person): Caller,
+    Or(Caller(person)): Or<Caller>,
     State(desk): State<Arc<Desk>>,
     at: At,
-) -> Result<Redirect, Problem> {
+) -> Result<Redirect, Refusal> {
     desk.heal(&person, &key(&at)).await?;
     Ok(back("contracts", &at))
 }
 
 async fn suspend(
-    Caller(person): Caller,
+    Or(Caller(person)): Or<Caller>,
     State(desk): State<Arc<Desk>>,
     at: At,
     Filled(Suspension { suspend }): Filled<Suspension>,
-) -> Result<Redirect, Problem> {
+) -> Result<Redirect, Refusal> {
     desk.suspend(&person, &key(&at), suspend).await?;
     Ok(back("contracts", &at))
 }
 
 async fn decide(
-    Caller(person): Caller,
+    Or(Caller(person)): Or<Caller>,
     State(desk): State<Arc<Desk>>,
     at: At,
     Filled(word): Filled<Decision>,
-) -> Result<Redirect, Problem> {
+) -> Result<Redirect, Refusal> {
     desk.decide(&person, &key(&at), word).await?;
     Ok(back("incidents", &at))
 }
 
 async fn undo(
-    Caller(person): Caller,
+    Or(Caller(person)): Or<Caller>,
     State(desk): State<Arc<Desk>>,
     at: At,
     Filled(word): Filled<TakeBack>,
-) -> Result<Redirect, Problem> {
+) -> Result<Redirect, Refusal> {
     desk.undo(&person, &key(&at), word).await?;
     Ok(back("incidents", &at))
 }

@@ -1,9 +1,10 @@
 //! What people see in a browser: real pages of a real operator, with and without a script.
 
+use kintsugi::api::{Incident, WidgetContract};
 use serde_json::{Value, json};
 
 use crate::{
-    healing::{edit, incident_when, shop},
+    healing::{edit, incident_is, incident_when, shop},
     support::{
         Cluster, Namespace, Operator,
         browser::{Browser, SCHEMES, WIDTHS},
@@ -12,9 +13,14 @@ use crate::{
     },
 };
 
-fn sees_all() -> Value {
-    json!([{"apiGroups": ["kintsugi.dev"], "resources": ["widgetcontracts", "incidents"],
-            "verbs": ["get", "list"]}])
+/// All that there is to see, and these verbs on Incidents and contracts.
+fn may(verbs: &[&str]) -> Value {
+    let all = [&["get", "list"], verbs].concat();
+    json!([
+        {"apiGroups": ["kintsugi.dev"], "resources": ["widgetcontracts", "incidents"], "verbs": all},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]},
+        {"apiGroups": ["kintsugi.dev"], "resources": ["remediationpolicies"], "verbs": ["list"]},
+    ])
 }
 
 struct World {
@@ -25,10 +31,14 @@ struct World {
 }
 
 async fn world(prefix: &str) -> World {
+    world_of(prefix, &[]).await
+}
+
+async fn world_of(prefix: &str, verbs: &[&str]) -> World {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, prefix).await;
     let operator = Operator::start(&cluster, &namespace, &[DESK]);
-    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &may(verbs)).await;
     operator.answers("/readyz", (200, "leading: every list is in")).await;
     let browser = Browser::of(&ann).await;
     World { cluster, namespace, operator, browser }
@@ -136,6 +146,10 @@ async fn each_page_passes_an_audit_in_both_schemes_and_fits_a_phone() {
         ("incident-escalated", format!("/namespaces/{name}/incidents/{escalated}")),
         ("contracts", "/contracts".to_owned()),
         ("contract", format!("/namespaces/{name}/contracts/uk")),
+        ("contract-revision", format!("/namespaces/{name}/contracts/uk?revision=1")),
+        ("breakers", "/breakers".to_owned()),
+        ("policies", "/policies".to_owned()),
+        ("log", "/log".to_owned()),
         ("refusal", "/contracts?health=Sick".to_owned()),
     ];
     let mut wrong = Vec::new();
@@ -257,4 +271,84 @@ async fn all_of_it_can_be_read_without_a_script_and_reached_with_a_keyboard() {
         reached.push(here[0].as_str().unwrap().to_owned());
     }
     assert!(reached.iter().any(|text| text == "uk"), "{reached:?}");
+}
+
+#[tokio::test]
+async fn a_contract_breaks_and_heals_before_somebodys_eyes() {
+    let World { namespace, browser, operator: _operator, .. } = world("live").await;
+    policy(&namespace, "by-itself", "storefinder", "Auto").await;
+    namespace.apply(&contract("uk", "storefinder", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    browser.open("/").await;
+    browser.until("document.getElementById('live').dataset.live === 'on'").await;
+    browser.run("window.isTheSamePage = true; document.getElementById('healing').focus()").await;
+    namespace.apply(&contract("uk", "storefinder", &broken())).await;
+    let rows = "window.isTheSamePage && document.querySelectorAll('.row').length";
+    browser.until(&format!("{rows} === 1")).await;
+    browser.until("document.getElementById('news').textContent.includes('not as asked for')").await;
+    let focused = browser.run("return document.activeElement.id").await;
+    assert_eq!(focused, "healing", "whoever reads stays where they are");
+    namespace.apply(&contract("uk", "storefinder", &shop())).await;
+    browser.until(&format!("{rows} === 0")).await;
+    browser.until("document.querySelector('.answer').textContent.includes('Healthy')").await;
+    assert_eq!(browser.strangers().await, [""; 0], "only the operator is asked");
+}
+
+#[tokio::test]
+async fn a_plan_is_approved_with_a_button_by_who_may_and_by_nobody_else() {
+    let World { cluster, namespace, operator, browser } =
+        world_of("buttons", &["patch", "approve"]).await;
+    let [healed, waits, ..] = troubles(&namespace).await;
+    let path = format!("/namespaces/{}/incidents/{waits}", namespace.name);
+    let bob = desk::visitor(&cluster, &namespace, &operator, "bob", &may(&[])).await;
+    let his = Browser::of(&bob).await;
+    his.open(&path).await;
+    let text = his.text().await;
+    assert!(text.contains("bob may not approve incidents.kintsugi.dev"), "{text}");
+    assert_eq!(his.run("return document.querySelectorAll('main form').length").await, 0);
+    drop(his);
+
+    browser.open(&path).await;
+    browser.click("css selector", ".decide button.first").await;
+    browser.until("document.body.innerText.includes(':ann') && document.querySelector('h1')").await;
+    incident_is(&namespace, &waits, "Mitigated").await;
+    browser.open(&path).await;
+    let text = browser.text().await;
+    assert!(text.contains("approved by system:serviceaccount:") && text.contains(":ann"), "{text}");
+
+    browser.open(&format!("/namespaces/{}/incidents/{healed}", namespace.name)).await;
+    browser.click("css selector", "form[action$='/undo'] button").await;
+    let undone = |incident: Option<&Incident>| {
+        incident.and_then(|incident| incident.status.as_ref()?.undone.as_ref()).is_some()
+    };
+    namespace.when::<Incident>(&healed, "taken back", undone).await;
+    browser.open(&format!("/namespaces/{}/contracts/uk", namespace.name)).await;
+    browser.click("css selector", "form[action$='/suspension'] button").await;
+    let suspended = |contract: Option<&WidgetContract>| contract.is_some_and(|c| c.spec.suspend);
+    namespace.contract_when("uk", "suspended", suspended).await;
+}
+
+#[tokio::test]
+async fn what_is_served_stands_against_what_was_asked_for_and_an_older_one_can_be_looked_at() {
+    let World { namespace, browser, operator: _operator, .. } = world("documents").await;
+    let [healed, ..] = troubles(&namespace).await;
+    let name = &namespace.name;
+    browser.open(&format!("/namespaces/{name}/contracts/uk?revision=1")).await;
+    let text = browser.text().await;
+    for shown in ["/title", "\"Shops\"", "\"far too long to be a title\"", "Nothing would change."]
+    {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    for (path, shown) in [("/policies", "1 of 3"), ("/log", "Mitigated"), ("/breakers", "answered")]
+    {
+        browser.open(path).await;
+        // What a policy has measured is written a few seconds later.
+        browser
+            .until(&format!("document.body.innerText.includes('{shown}') || location.reload()"))
+            .await;
+    }
+    browser.open("/log").await;
+    browser.follow("ch").await;
+    let here = browser.run("return location.pathname").await;
+    assert!(here.as_str().unwrap().ends_with(&healed), "{here}");
 }

@@ -5,16 +5,31 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use jiff::Timestamp;
+use serde::Deserialize;
 
-use super::{Frame, Or, Page, Refusal, incident::ConditionRow, mark::Mark, said::Said, when::When};
+use super::{
+    At, Frame, Or, Page, Part, Refusal,
+    documents::{Compared, Documents},
+    incident::ConditionRow,
+    mark::Mark,
+    may,
+    said::Said,
+    when::When,
+};
 use crate::{
     api::contract::{Check, DocumentStatus, WidgetContractStatus},
     controllers::desk::{Desk, shown::ContractShown},
     http::{
-        api::{Named, see},
+        api::{Asked, see},
         caller::Caller,
     },
 };
+
+/// Which revision is looked at.
+#[derive(Deserialize)]
+pub struct Query {
+    revision: Option<u32>,
+}
 
 #[derive(Template)]
 #[template(path = "contract.html")]
@@ -31,7 +46,9 @@ struct Shown {
     rules_summary: Said,
     checks: Vec<CheckRow>,
     documents: Vec<DocumentRow>,
-    revisions: Vec<Revision>,
+    stored: Part<Documents>,
+    may_act: Part<()>,
+    path: String,
     conditions: Vec<ConditionRow>,
     next: Option<When>,
     news: String,
@@ -56,27 +73,29 @@ struct DocumentRow {
     since: Option<When>,
 }
 
-/// A stored revision.
-struct Revision {
-    number: u32,
-    digest: String,
-    is_served: bool,
-}
-
 /// The page.
 pub async fn page(
     Or(Caller(person)): Or<Caller>,
     State(desk): State<Arc<Desk>>,
-    Or(Named(key)): Or<Named>,
+    Or(At(key)): Or<At>,
+    Or(Asked(query)): Or<Asked<Query>>,
 ) -> Result<Page<impl Template>, Refusal> {
     desk.shows(&person, see("widgetcontracts", &key)).await?;
     let now = desk.now();
     let found = desk.contract(&key).await?;
+    let stored = Documents::of(&desk, &person, &key, query.revision, now).await?;
+    let may_act = may(&desk, &person, "patch", "widgetcontracts", &key).await?;
     let frame = Frame::of(format!("Contract {}", key.name), "contracts", &person, now);
-    Ok(Page(shown(frame, found, now)))
+    Ok(Page(shown(frame, found, stored, may_act, now)))
 }
 
-fn shown(frame: Frame, found: ContractShown, now: Timestamp) -> Shown {
+fn shown(
+    frame: Frame,
+    found: ContractShown,
+    stored: Part<Documents>,
+    may_act: Part<()>,
+    now: Timestamp,
+) -> Shown {
     let status: WidgetContractStatus = found.status.unwrap_or_default();
     let health = status.health.map(Mark::from);
     let documents = status.document.unwrap_or_default();
@@ -95,7 +114,9 @@ fn shown(frame: Frame, found: ContractShown, now: Timestamp) -> Shown {
         policy: Said::of(status.policy.unwrap_or_default()),
         rules_summary: Said::of(&status.rules_summary),
         checks: status.checks.iter().map(|check| CheckRow::of(check, now)).collect(),
-        revisions: revisions(&documents),
+        path: format!("/namespaces/{}/contracts/{}", found.namespace, found.name),
+        stored,
+        may_act,
         documents: rows(&documents, now),
         conditions: ConditionRow::all(&status.conditions, now),
         next: status.next_check_time.map(|at| When::of(at.0, now)),
@@ -137,16 +158,6 @@ fn rows(documents: &DocumentStatus, now: Timestamp) -> Vec<DocumentRow> {
         });
     }
     rows
-}
-
-fn revisions(documents: &DocumentStatus) -> Vec<Revision> {
-    let served = documents.served.as_ref().map(|served| &served.digest);
-    let all = documents.revisions.iter().map(|revision| Revision {
-        number: revision.number,
-        digest: revision.digest.short().to_owned(),
-        is_served: served == Some(&revision.digest),
-    });
-    all.collect()
 }
 
 impl CheckRow {

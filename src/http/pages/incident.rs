@@ -7,16 +7,18 @@ use axum::extract::State;
 use jiff::Timestamp;
 
 use super::{
-    Frame, Or, Page, Refusal,
+    Frame, Or, Page, Part, Refusal,
     incidents::IncidentItem,
     mark::Mark,
+    may,
     said::Said,
     timeline::{self, Moment, Picture},
     when::When,
 };
 use crate::{
-    api::incident::{IncidentSpec, IncidentStatus, Segment},
+    api::incident::{Attempt, IncidentSpec, IncidentStatus, Outcome, Segment},
     controllers::desk::{Desk, shown::IncidentShown},
+    decide::gates::approval::AWAITING_APPROVAL,
     domain::{OpKind, patch::OpSummary},
     http::{
         api::{Named, see},
@@ -42,6 +44,11 @@ struct Shown {
     segments: Vec<Governed>,
     picture: Option<Picture>,
     moments: Vec<Moment>,
+    /// Is there a plan to decide on, and may they?
+    decide: Option<Part<()>>,
+    /// Is there a repair to take back, and may they?
+    undo: Option<Part<()>>,
+    path: String,
     conditions: Vec<ConditionRow>,
     news: String,
 }
@@ -147,7 +154,15 @@ pub async fn page(
     let now = desk.now();
     let found = desk.incident(&key).await?;
     let frame = Frame::of(format!("Incident {}", key.name), "incidents", &person, now);
-    Ok(Page(shown(frame, &found, now)))
+    let mut page = shown(frame, &found, now);
+    if found.status.waiting == AWAITING_APPROVAL && found.status.plan_digest.is_some() {
+        page.decide = Some(may(&desk, &person, "approve", "incidents", &key).await?);
+    }
+    let is_done = |attempt: &Attempt| attempt.outcome == Outcome::Succeeded;
+    if found.status.attempts.iter().any(is_done) && found.spec.undo.is_none() {
+        page.undo = Some(may(&desk, &person, "patch", "incidents", &key).await?);
+    }
+    Ok(Page(page))
 }
 
 fn shown(frame: Frame, found: &IncidentShown, now: Timestamp) -> Shown {
@@ -178,6 +193,9 @@ fn shown(frame: Frame, found: &IncidentShown, now: Timestamp) -> Shown {
         segments: spec.plan.iter().map(Governed::of).collect(),
         picture: timeline::picture(&moments, status, now),
         moments,
+        decide: None,
+        undo: None,
+        path: format!("/namespaces/{}/incidents/{}", row.namespace, row.name),
         conditions: ConditionRow::all(&status.conditions, now),
         news: Said::of(news).to_string(),
         item,

@@ -8,17 +8,23 @@
 //! overview.rs   what is broken, what is being healed, what needs a person
 //! incidents.rs  the open Incidents         incident.rs   one of them
 //! contracts.rs  the contracts              contract.rs   one of them
-//! timeline.rs   an episode as a picture
+//! timeline.rs   an episode as a picture    documents.rs  what documents are to each other
+//! breakers.rs   what did not answer        policies.rs   what came of which step
+//! log.rs        what was done
 //! assets.rs     stylesheet and script      said.rs, when.rs, mark.rs   text, times, states
 //! ```
 
 mod assets;
+mod breakers;
 mod contract;
 mod contracts;
+mod documents;
 mod incident;
 mod incidents;
+mod log;
 mod mark;
 mod overview;
+mod policies;
 mod said;
 mod timeline;
 mod when;
@@ -28,7 +34,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     Router,
-    extract::FromRequestParts,
+    extract::{FromRequestParts, Path},
     http::{
         HeaderValue, StatusCode,
         header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER},
@@ -38,10 +44,14 @@ use axum::{
     routing::get,
 };
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use self::{said::Said, when::When};
-use super::{name::Name, problem::Problem};
-use crate::controllers::desk::{Desk, Person, Refused};
+use super::{api::see, name::Name, problem::Problem};
+use crate::controllers::{
+    Key,
+    desk::{Ask, Desk, Person, Refused},
+};
 
 /// What a page may do: nothing but show what this very server sends.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -58,6 +68,9 @@ pub fn router() -> Router<Arc<Desk>> {
         .route("/namespaces/{namespace}/contracts/{name}", get(contract::page))
         .route("/incidents", get(incidents::page))
         .route("/namespaces/{namespace}/incidents/{name}", get(incident::page))
+        .route("/breakers", get(breakers::page))
+        .route("/policies", get(policies::page))
+        .route("/log", get(log::page))
         .route("/assets/{name}", get(assets::asset))
 }
 
@@ -147,7 +160,7 @@ impl<T: Template> IntoResponse for Page<T> {
 }
 
 /// A problem as a page, or the way to the login where nobody is known yet.
-enum Refusal {
+pub(super) enum Refusal {
     Shown(Problem),
     LogIn(String),
 }
@@ -184,7 +197,7 @@ impl IntoResponse for Refusal {
 }
 
 /// Extractor whose refusal is a page.
-struct Or<E>(E);
+pub(super) struct Or<E>(pub E);
 
 impl<E> FromRequestParts<Arc<Desk>> for Or<E>
 where
@@ -202,6 +215,45 @@ where
             problem.into()
         })
     }
+}
+
+/// Extractor of the object in the path.
+struct At(Key);
+
+impl FromRequestParts<Arc<Desk>> for At {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Problem> {
+        let Path((namespace, name)) = Path::<(Name, Name)>::from_request_parts(parts, desk).await?;
+        Ok(Self(Key::new(namespace.as_str(), name.as_str())))
+    }
+}
+
+/// Which part of a list.
+#[derive(Deserialize)]
+struct Listing {
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    after: usize,
+}
+
+impl Listing {
+    fn next(&self, path: &str, after: &str) -> String {
+        format!("{path}?namespace={}&after={after}", self.namespace)
+    }
+}
+
+/// Whether somebody may do something; else the right that is missing.
+async fn may(
+    desk: &Desk,
+    person: &Arc<Person>,
+    verb: &'static str,
+    resource: &'static str,
+    key: &Key,
+) -> Result<Part<()>, Refused> {
+    let ask = Ask { verb, ..see(resource, key) };
+    Part::of(desk.shows(person, ask).await)
 }
 
 /// A namespace from a form, where an empty field is none.

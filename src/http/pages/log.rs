@@ -1,0 +1,91 @@
+//! The healing log: what was done, the newest first.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use jiff::Timestamp;
+
+use super::{
+    Frame, Or, Page, Refusal,
+    mark::{Mark, Tone},
+    said::Said,
+    when::When,
+};
+use crate::{
+    controllers::desk::Desk,
+    decide::log::{Action, Filter, What},
+    http::{api::Asked, caller::Caller, name::Name},
+};
+
+const SHOWN: usize = 100;
+
+#[derive(Template)]
+#[template(path = "log.html")]
+struct Log {
+    frame: Frame,
+    namespace: Said,
+    items: Vec<Entry>,
+    is_complete: bool,
+}
+
+/// What was done.
+struct Entry {
+    at: When,
+    mark: Mark,
+    subject: Said,
+    namespace: Said,
+    href: String,
+    step: Said,
+    outcome: Said,
+    by: Said,
+    message: Said,
+}
+
+/// The page.
+pub async fn page(
+    Or(Caller(person)): Or<Caller>,
+    State(desk): State<Arc<Desk>>,
+    Or(Asked(query)): Or<Asked<super::Listing>>,
+) -> Result<Page<impl Template>, Refusal> {
+    let now = desk.now();
+    let only = super::namespace(&query.namespace)?;
+    let scope = desk.scope(&person, "incidents", only.as_ref().map(Name::as_str)).await?;
+    let found = desk.log(&scope, &Filter::default(), SHOWN).await?;
+    Ok(Page(Log {
+        frame: Frame::of("Healing log", "log", &person, now),
+        namespace: Said::of(&query.namespace),
+        items: found.items.iter().map(|action| Entry::of(action, now)).collect(),
+        is_complete: found.complete,
+    }))
+}
+
+impl Entry {
+    fn of(action: &Action, now: Timestamp) -> Self {
+        let (tone, word) = match (action.what, &*action.outcome) {
+            (What::Opened, _) => (Tone::Bad, "Opened"),
+            (What::Approved, _) => (Tone::Good, "Approved"),
+            (What::Rejected, _) => (Tone::Warn, "Rejected"),
+            (What::Acted, "Done") => (Tone::Good, "Acted"),
+            (What::Acted, _) => (Tone::Warn, "Acted"),
+            (What::Attempted, "Succeeded") => (Tone::Good, "Attempted"),
+            (What::Attempted, _) => (Tone::Bad, "Attempted"),
+            (What::Mitigated, _) => (Tone::Good, "Mitigated"),
+            (What::Escalated, _) => (Tone::Bad, "Escalated"),
+            (What::Undone, _) => (Tone::Warn, "Undone"),
+            (What::Resolved, _) => (Tone::Good, "Resolved"),
+            (What::Superseded, _) => (Tone::Quiet, "Superseded"),
+        };
+        Self {
+            at: When::of(action.at, now),
+            mark: Mark::new(tone, word),
+            subject: Said::of(&action.subject),
+            namespace: Said::of(&action.namespace),
+            href: format!("/namespaces/{}/incidents/{}", action.namespace, action.incident),
+            step: Said::of(&action.step),
+            outcome: Said::of(&action.outcome),
+            by: Said::of(&action.by),
+            message: Said::cut(&action.message, 300),
+        }
+    }
+}
