@@ -122,6 +122,11 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_DASHBOARD_ANONYMOUS")]
     pub dashboard_anonymous: bool,
 
+    /// Where an Incident's trace is looked at, with {trace} in the place of its id, such as
+    /// <https://tempo.example/trace/{trace}>
+    #[arg(long, env = "KINTSUGI_DASHBOARD_TRACES", value_parser = traces)]
+    pub dashboard_traces: Option<String>,
+
     /// How many people may follow what happens at the same time
     #[arg(long, env = "KINTSUGI_DASHBOARD_STREAMS", default_value_t = 2000, value_parser = clap::value_parser!(u16).range(1..=4_000))]
     pub dashboard_streams: u16,
@@ -204,6 +209,15 @@ impl Config {
     pub fn lease_margin(&self) -> Duration {
         self.api_timeout.to_std() + Duration::from_secs(2)
     }
+}
+
+/// An address on the web with a place for the id: it becomes a link, which could be a script otherwise.
+fn traces(text: &str) -> Result<String, &'static str> {
+    let is_web = text.starts_with("https://") || text.starts_with("http://");
+    if is_web && text.contains("{trace}") {
+        return Ok(text.to_owned());
+    }
+    Err("must begin with https:// or http:// and have {trace} in it")
 }
 
 #[cfg(test)]

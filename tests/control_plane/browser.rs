@@ -23,6 +23,8 @@ fn may(verbs: &[&str]) -> Value {
     ])
 }
 
+const TRACES: &str = "--dashboard-traces=https://traces.example/{trace}";
+
 struct World {
     cluster: Cluster,
     namespace: Namespace,
@@ -37,7 +39,7 @@ async fn world(prefix: &str) -> World {
 async fn world_of(prefix: &str, verbs: &[&str]) -> World {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, prefix).await;
-    let operator = Operator::start(&cluster, &namespace, &[DESK]);
+    let operator = Operator::start(&cluster, &namespace, &[DESK, TRACES]);
     let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &may(verbs)).await;
     operator.answers("/readyz", (200, "leading: every list is in")).await;
     let browser = Browser::of(&ann).await;
@@ -121,6 +123,9 @@ async fn whoever_is_on_call_sees_what_needs_a_person_first_and_how_it_came_to_th
     browser.open(&format!("/namespaces/{}/incidents/{healed}", namespace.name)).await;
     let picture = browser.run("return document.querySelector('figure svg').ariaLabel").await;
     let picture = picture.as_str().unwrap();
+    let trace =
+        "return document.querySelector('a[href^=\"https://traces.example/\"]').textContent.length";
+    assert_eq!(browser.run(trace).await, 32, "a link to the trace");
     assert!(picture.starts_with("1 attempt succeeded, 0 failed, mitigated after"), "{picture}");
     browser.open(&format!("/namespaces/{}/contracts/uk", namespace.name)).await;
     let text = browser.text().await;

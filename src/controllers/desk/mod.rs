@@ -98,6 +98,8 @@ pub struct Desk {
     pub health: Arc<Health>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where a trace is looked at, with `{trace}` in the place of its id.
+    pub traces: Option<String>,
     client: Client,
     api_timeout: Duration,
     audience: String,
@@ -126,6 +128,7 @@ impl Desk {
         Ok(Self {
             health: Arc::default(),
             metrics,
+            traces: config.dashboard_traces.clone(),
             client,
             api_timeout: config.api_timeout.to_std(),
             audience: config.dashboard_audience.clone(),

@@ -36,6 +36,8 @@ struct Shown {
     /// The contract that it is about.
     contract: Option<String>,
     trace: Option<Said>,
+    /// Where that is looked at.
+    trace_at: Option<String>,
     policies: Said,
     times: Vec<(&'static str, When)>,
     violations: Vec<Violation>,
@@ -155,6 +157,8 @@ pub async fn page(
     let found = desk.incident(&key).await?;
     let frame = Frame::of(format!("Incident {}", key.name), "incidents", &person, now);
     let mut page = shown(frame, &found, now);
+    let id = found.row.trace_id.as_ref().filter(|id| id.bytes().all(|b| b.is_ascii_hexdigit()));
+    page.trace_at = desk.traces.as_ref().zip(id).map(|(at, id)| at.replace("{trace}", id));
     if found.status.waiting == AWAITING_APPROVAL && found.status.plan_digest.is_some() {
         page.decide = Some(may(&desk, &person, "approve", "incidents", &key).await?);
     }
@@ -175,6 +179,7 @@ fn shown(frame: Frame, found: &IncidentShown, now: Timestamp) -> Shown {
         message: Said::cut(&row.message, 600),
         contract: (!row.contract.is_empty())
             .then(|| format!("/namespaces/{}/contracts/{}", row.namespace, row.contract)),
+        trace_at: None,
         trace: row.trace_id.as_ref().map(Said::of),
         policies: Said::of(&spec.policies_summary),
         times: times(spec, status, now),
