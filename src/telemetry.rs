@@ -60,8 +60,7 @@ impl Logs {
 /// # Errors
 /// When `--log` is not a filter, or `--otlp-endpoint` not a URL.
 pub fn init(config: &Config) -> anyhow::Result<Logs> {
-    let filter = EnvFilter::try_new(&config.log)
-        .with_context(|| format!("--log: {:?} is not a filter such as info", config.log))?;
+    let filter = filter(&config.log)?;
     let layer = fmt::layer().with_writer(std::io::stderr);
     let layer = match config.log_format {
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
@@ -74,6 +73,14 @@ pub fn init(config: &Config) -> anyhow::Result<Logs> {
     });
     tracing_subscriber::registry().with(filter).with(layer).with(sent).init();
     Ok(Logs(provider))
+}
+
+/// `said`, and whatever it is: an answer of the API server that cannot be read is not told in full. It may be
+/// a Secret, or a token that somebody showed, which is sent back with what is known of it.
+fn filter(said: &str) -> anyhow::Result<EnvFilter> {
+    let filter = EnvFilter::try_new(said)
+        .with_context(|| format!("--log: {said:?} is not a filter such as info"))?;
+    Ok(filter.add_directive("kube_client::client=error".parse()?))
 }
 
 /// What we and the client of the API server say. Not what the way to the collector is made of: each line that
@@ -130,6 +137,27 @@ impl LogProcessor for Traced {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_filter_tells_what_the_api_server_answers() {
+        for said in
+            ["info", "trace", "kube_client=trace", "kube_client::client=debug", "kube=debug"]
+        {
+            let lines =
+                tracing_subscriber::registry().with(filter(said).unwrap()).with(fmt::layer());
+            tracing::subscriber::with_default(lines, || {
+                let target = "kube_client::client";
+                assert!(
+                    !tracing::enabled!(target: "kube_client::client", tracing::Level::WARN),
+                    "{said} {target}"
+                );
+                assert!(
+                    tracing::enabled!(target: "kintsugi", tracing::Level::INFO)
+                        || said.starts_with("kube")
+                );
+            });
+        }
+    }
 
     #[test]
     fn what_carries_lines_to_the_collector_makes_none() {

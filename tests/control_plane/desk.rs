@@ -1,5 +1,7 @@
 //! What people see over the JSON API: by their own rights, and by nobody else's.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use k8s_openapi::api::events::v1::Event;
 use kintsugi::api::WidgetContract;
@@ -12,7 +14,7 @@ use crate::{
     support::{
         Cluster, Namespace, Operator, PATIENCE,
         desk::{self, Answer, DESK, Visitor},
-        has, storefinder,
+        has, people, storefinder,
     },
 };
 
@@ -521,4 +523,76 @@ async fn a_replica_that_stands_by_answers_as_the_one_that_leads() {
     until(&ann, "/api/v1/incidents", is_listed).await;
     let loops = ann.request("GET", "/api/v1/incidents").header("x-kintsugi-sent-on", "1");
     assert_eq!(ann.send(loops).await.status, 200);
+}
+
+#[tokio::test]
+async fn whoever_may_look_into_one_namespace_sees_nothing_of_the_other() {
+    let cluster = Cluster::running();
+    let own = Namespace::new(&cluster, "own").await;
+    let other = Namespace::new(&cluster, "other").await;
+    let both = format!("--namespaces={}", other.name);
+    let operator = Operator::start(&cluster, &own, &[DESK, &both]);
+    let ann = desk::visitor(&cluster, &own, &operator, "ann", &sees_all()).await;
+    let bob = desk::visitor(&cluster, &own, &operator, "bob", &sees_all()).await;
+    people::person(&cluster, &other, &bob.name, &sees_all()).await;
+    let (here, there) = (trouble(&own).await, trouble(&other).await);
+
+    let names = |answer: &Answer| {
+        let items = answer.body["items"].as_array().unwrap().iter();
+        items.map(|item| item["name"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let of_both: BTreeSet<_> = [here.clone(), there].into();
+    until(&bob, "/api/v1/incidents", |answer| names(answer) == of_both).await;
+    assert_eq!(names(&ann.get("/api/v1/incidents").await), [here].into());
+    let spaces = |answer: &Answer| {
+        let items = answer.body["items"].as_array().unwrap().iter();
+        items.map(|item| item["namespace"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(spaces(&ann.get("/api/v1/contracts").await), [own.name.clone()]);
+    assert_eq!(spaces(&bob.get("/api/v1/contracts").await).len(), 2);
+    let health = |answer: &Answer| (answer.body["contracts"].clone(), answer.body["incidents"].clone());
+    assert_eq!(health(&ann.get("/api/v1/health").await), (json!({"Degraded": 1}), json!({"Held": 1})));
+    assert_eq!(health(&bob.get("/api/v1/health").await), (json!({"Degraded": 2}), json!({"Held": 2})));
+    refused(&ann.get(&format!("/api/v1/health?namespace={}", other.name)).await, 403, "may not list");
+    refused(&bob.get("/api/v1/health?namespace=kube-system").await, 403, "may not list");
+}
+
+#[tokio::test]
+async fn a_long_list_is_read_in_parts_without_a_gap_also_when_something_in_it_ends() {
+    let (cluster, namespace, operator) = world("pages").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    let restore = json!([{"name": "restore", "restoreRevision": {}}]);
+    policy(&namespace, &restore, &json!({"mode": "Observe"})).await;
+    let bad = edit(&shop(), |document: &mut Value| document["title"] = json!(7));
+    for name in ["a", "b", "c", "d", "e"] {
+        namespace.apply(&storefinder(name, &shop())).await;
+        namespace.contract_when(name, "Ready", has("Ready", "True", "Assigned")).await;
+        namespace.apply(&storefinder(name, &bad)).await;
+        incident_when(&namespace, name, "Held").await;
+    }
+    let all = |answer: &Answer| answer.body["items"].as_array().is_some_and(|all| all.len() == 5);
+    until(&ann, "/api/v1/incidents", all).await;
+    let mut contracts = Vec::new();
+    let mut next = Some(String::new());
+    while let Some(after) = next {
+        let after = if after.is_empty() { after } else { format!("&continue={after}") };
+        let part = ann.get(&format!("/api/v1/contracts?limit=2{after}")).await.body;
+        let names = part["items"].as_array().unwrap().iter();
+        contracts.extend(names.map(|item| item["name"].as_str().unwrap().to_owned()));
+        next = part["continue"].as_str().map(str::to_owned);
+    }
+    assert_eq!(contracts, ["a", "b", "c", "d", "e"]);
+
+    let of = |answer: &Answer| {
+        let items = answer.body["items"].as_array().unwrap().iter();
+        items.map(|item| item["contract"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = ann.get("/api/v1/incidents?limit=2").await;
+    let gone = of(&first)[0].clone();
+    namespace.apply(&storefinder(&gone, &shop())).await;
+    until(&ann, "/api/v1/incidents", |answer| of(answer).len() == 4).await;
+    let after = first.body["continue"].as_str().unwrap();
+    let rest = ann.get(&format!("/api/v1/incidents?continue={after}")).await;
+    let seen: BTreeSet<_> = of(&first).into_iter().chain(of(&rest)).collect();
+    assert_eq!((of(&rest).len(), seen.len()), (3, 5), "{first:?} {rest:?}");
 }

@@ -214,7 +214,7 @@ impl Desk {
             }
             // What the API server says is about the operator, not about whoever asked.
             Ok(Err(error)) => {
-                tracing::warn!(%error, attempted, "somebody could not be answered");
+                tracing::debug!(%error, attempted, "somebody could not be answered");
                 Err(unavailable(format!("{attempted}: the API server gave no usable answer")))
             }
             Err(_) => {

@@ -12,7 +12,7 @@ use crate::{
     controllers::desk::{
         Desk,
         shown::{
-            ContractFilter, ContractRow, ContractShown, IncidentFilter, IncidentRow, IncidentShown,
+            ContractFilter, ContractRow, ContractShown, IncidentFilter, IncidentRow, IncidentShown, Rank,
             Page, Platform,
         },
     },
@@ -176,7 +176,8 @@ async fn incidents(
     Asked(asked): Asked<Incidents>,
 ) -> Result<Json<Page<IncidentRow>>, Problem> {
     let limit = bounded(asked.limit)?;
-    let after = begins(asked.r#continue.as_deref())?;
+    let after = asked.r#continue.as_deref().map(str::parse::<Rank>).transpose();
+    let after = after.map_err(|()| Problem::invalid("continue: is not what an answer gave"))?;
     let namespace = asked.namespace;
     let scope = desk.scope(&person, "incidents", namespace.as_ref().map(Name::as_str)).await?;
     let filter = IncidentFilter {
@@ -185,7 +186,7 @@ async fn incidents(
         contract: asked.contract.map(String::from),
         waits_for_people: asked.waits_for_people,
     };
-    Ok(Json(desk.incidents(&scope, &filter, after, limit)?))
+    Ok(Json(desk.incidents(&scope, &filter, after.as_ref(), limit)?))
 }
 
 async fn incident(

@@ -1,7 +1,8 @@
 //! Incidents.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, fmt, str::FromStr};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
 use schemars::JsonSchema;
@@ -100,14 +101,19 @@ impl Desk {
         &self,
         scope: &Scope,
         filter: &IncidentFilter,
-        after: usize,
+        after: Option<&Rank>,
         limit: usize,
     ) -> Result<Page<IncidentRow>, Refused> {
         let open = self.ctx()?.index.open_incidents(|namespace| scope.has(namespace));
         let rows = open.iter().map(|incident| IncidentRow::of(incident));
-        let mut rows: Vec<IncidentRow> = rows.filter(|row| filter.wants(row)).collect();
-        rows.sort_by(|one, other| one.rank().cmp(&other.rank()));
-        Ok(Page::of(rows, after, limit))
+        let wanted = rows.filter(|row| filter.wants(row)).map(|row| (row.rank(), row));
+        let mut rows: Vec<(Rank, IncidentRow)> =
+            wanted.filter(|(rank, _)| after.is_none_or(|after| rank > after)).collect();
+        rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let goes_on = rows.len() > limit;
+        rows.truncate(limit);
+        let last = rows.last().filter(|_| goes_on).map(|(rank, _)| rank.to_string());
+        Ok(Page { items: rows.into_iter().map(|(_, row)| row).collect(), r#continue: last })
     }
 
     /// One Incident, open or over.
@@ -158,9 +164,35 @@ impl IncidentRow {
         }
     }
 
-    fn rank(&self) -> impl Ord + use<'_> {
-        let worst = Reverse(self.severity);
-        (!self.waits_for_people, worst, self.opened_at, &*self.namespace, &*self.name)
+    fn rank(&self) -> Rank {
+        Rank(
+            !self.waits_for_people,
+            Reverse(self.severity),
+            self.opened_at,
+            self.namespace.clone(),
+            self.name.clone(),
+        )
+    }
+}
+
+/// Where an Incident stands in a list, also when others before it have ended meanwhile: those that wait for
+/// people first, then the worst, then the oldest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rank(bool, Reverse<Severity>, Timestamp, String, String);
+
+impl fmt::Display for Rank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = serde_json::to_vec(self).map_err(|_| fmt::Error)?;
+        f.write_str(&URL_SAFE_NO_PAD.encode(text))
+    }
+}
+
+impl FromStr for Rank {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let text = URL_SAFE_NO_PAD.decode(text).map_err(drop)?;
+        serde_json::from_slice(&text).map_err(drop)
     }
 }
 

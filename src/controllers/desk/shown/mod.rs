@@ -23,7 +23,7 @@ pub use self::{
     breakers::{BreakerIs, BreakerRow},
     contracts::{ContractFilter, ContractRow, ContractShown},
     documents::{Change, Difference, DocumentShown, DocumentsShown, RevisionRow, RevisionShown},
-    incidents::{IncidentFilter, IncidentRow, IncidentShown},
+    incidents::{IncidentFilter, IncidentRow, IncidentShown, Rank},
     log::{Log, MOST_ACTIONS},
     platform::Platform,
     policies::{PolicyRow, PolicyShown, StepRow},
