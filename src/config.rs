@@ -67,8 +67,8 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_ALLOW_HTTP")]
     pub allow_http: bool,
 
-    /// Where traces, metrics and logs go, by OTLP over gRPC, such as <http://collector:4317>; nowhere by
-    /// default
+    /// Where traces, metrics and logs go, by OTLP over gRPC, such as <https://collector:4317>, whose certificate
+    /// the system must trust; nowhere by default
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
 

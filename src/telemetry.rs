@@ -11,12 +11,13 @@ use opentelemetry::{
     logs::{AnyValue, LogRecord as _},
 };
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_otlp::{LogExporter, WithExportConfig as _};
+use opentelemetry_otlp::{LogExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
     logs::{BatchConfigBuilder, BatchLogProcessor, LogProcessor, SdkLogRecord, SdkLoggerProvider},
 };
+use tonic::transport::ClientTlsConfig;
 use tracing_subscriber::{
     EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
@@ -38,6 +39,26 @@ pub fn resource(identity: &str) -> Resource {
         .with_attribute(KeyValue::new("service.instance.id", identity.to_owned()))
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build()
+}
+
+/// How the collector at this address is known: one with TLS by a certificate that the system trusts.
+#[must_use]
+pub fn tls(endpoint: &str) -> Option<ClientTlsConfig> {
+    let scheme = endpoint.split("://").next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case("https").then(|| ClientTlsConfig::new().with_native_roots())
+}
+
+/// An exporter to `endpoint`, each request of which may take so long.
+pub fn to<B: WithExportConfig + WithTonicConfig>(
+    builder: B,
+    endpoint: &str,
+    timeout: Duration,
+) -> B {
+    let builder = builder.with_endpoint(endpoint).with_timeout(timeout);
+    match tls(endpoint) {
+        Some(tls) => builder.with_tls_config(tls),
+        None => builder,
+    }
 }
 
 /// Lines on their way to a collector, if there is one.
@@ -92,10 +113,7 @@ fn is_told(target: &str) -> bool {
 
 fn provider(config: &Config) -> anyhow::Result<Option<SdkLoggerProvider>> {
     let Some(endpoint) = &config.otlp_endpoint else { return Ok(None) };
-    let exporter = LogExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .with_timeout(SEND)
+    let exporter = to(LogExporter::builder().with_tonic(), endpoint, SEND)
         .build()
         .context("--otlp-endpoint is not usable")?;
     let bounds = BatchConfigBuilder::default()

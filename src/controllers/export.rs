@@ -38,6 +38,9 @@ use crate::{
 /// How long one request may take.
 const SEND: Duration = Duration::from_secs(5);
 
+/// By its name in the specification; the library has it with its own exporter of metrics only.
+const OTEL_EXPORTER_OTLP_METRICS_HEADERS: &str = "OTEL_EXPORTER_OTLP_METRICS_HEADERS";
+
 /// Where metrics go.
 struct Collector {
     client: MetricsServiceClient<Channel>,
@@ -57,14 +60,15 @@ pub fn start(
     end: CancellationToken,
 ) -> anyhow::Result<Option<JoinHandle<()>>> {
     let Some(endpoint) = &config.otlp_endpoint else { return Ok(None) };
-    let channel = Endpoint::from_shared(endpoint.clone())
-        .context("--otlp-endpoint is not usable")?
-        .connect_timeout(SEND)
-        .timeout(SEND)
-        .connect_lazy();
-    let headers = std::env::var(OTEL_EXPORTER_OTLP_HEADERS).unwrap_or_default();
+    let mut reached =
+        Endpoint::from_shared(endpoint.clone()).context("--otlp-endpoint is not usable")?;
+    if let Some(tls) = telemetry::tls(endpoint) {
+        reached = reached.tls_config(tls).context("--otlp-endpoint is not usable")?;
+    }
+    let channel = reached.connect_timeout(SEND).timeout(SEND).connect_lazy();
+    let headers = headers(|name| std::env::var(name).ok());
     let client = MetricsServiceClient::new(channel);
-    let collector = Collector { client, headers: metadata(&headers), health };
+    let collector = Collector { client, headers, health };
     let resource = telemetry::resource(&config.identity);
     let resource = resource.iter().map(|(key, value)| attribute(key.as_str(), &value.as_str()));
     let every = Duration::from_millis(u64::from(config.otlp_metrics_interval));
@@ -125,6 +129,12 @@ impl Collector {
     }
 }
 
+/// Those of this signal, else those of all: as the other exporters have it.
+fn headers(variable: impl Fn(&str) -> Option<String>) -> MetadataMap {
+    let own = variable(OTEL_EXPORTER_OTLP_METRICS_HEADERS);
+    metadata(&own.or_else(|| variable(OTEL_EXPORTER_OTLP_HEADERS)).unwrap_or_default())
+}
+
 /// `key=value` pairs, separated by commas, as the other exporters read them. What is none is left out, and
 /// nothing of it is shown: it may be a token.
 fn metadata(text: &str) -> MetadataMap {
@@ -154,5 +164,21 @@ mod tests {
         assert_eq!(headers.len(), 2);
         assert!(!format!("{headers:?}").contains("canary"));
         assert!(metadata("").is_empty());
+    }
+
+    #[test]
+    fn headers_of_metrics_take_the_place_of_those_of_all_signals() {
+        let found = |set: &[(&str, &str)]| {
+            let variable = |name: &str| set.iter().find(|(known, _)| *known == name).map(|v| v.1);
+            let headers = headers(|name| variable(name).map(str::to_owned));
+            let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap().to_owned());
+            (text("x-all"), text("x-metrics"))
+        };
+        let all = ("OTEL_EXPORTER_OTLP_HEADERS", "x-all=1");
+        let own = ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "x-metrics=2");
+        assert_eq!(found(&[]), (None, None));
+        assert_eq!(found(&[all]), (Some("1".to_owned()), None));
+        assert_eq!(found(&[own]), (None, Some("2".to_owned())));
+        assert_eq!(found(&[own, all]), (None, Some("2".to_owned())));
     }
 }

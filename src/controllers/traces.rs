@@ -33,7 +33,7 @@ use opentelemetry::{
         TracerProvider as _,
     },
 };
-use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -79,10 +79,7 @@ impl Traces {
     ) -> anyhow::Result<Self> {
         let Some(endpoint) = endpoint else { return Ok(Self { provider: None }) };
         health.exports();
-        let exporter = SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .with_timeout(FLUSH)
+        let exporter = telemetry::to(SpanExporter::builder().with_tonic(), endpoint, FLUSH)
             .build()
             .context("--otlp-endpoint is not usable")?;
         let provider = SdkTracerProvider::builder()

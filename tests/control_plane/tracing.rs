@@ -52,10 +52,21 @@ fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
 
 impl Collector {
     async fn start(folder: &Path) -> Self {
+        Self::start_at(folder, "http", "127.0.0.1", &Value::Null).await
+    }
+
+    /// With TLS, by the certificate of the API server.
+    async fn start_with_tls(folder: &Path, cluster: &Cluster) -> Self {
+        let (cert, key) = cluster.server_certificate();
+        let tls = json!({"cert_file": cert, "key_file": key});
+        Self::start_at(folder, "https", &cluster.server_address(), &tls).await
+    }
+
+    async fn start_at(folder: &Path, scheme: &str, host: &str, tls: &Value) -> Self {
         let program = std::env::var_os("KINTSUGI_TEST_OTELCOL").expect("run `make test`");
         // The port is free when asked for; nothing else on this machine listens on loopback ports
         // by chance.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().port();
         let (mut exporters, mut pipelines) = (json!({}), json!({}));
         for signal in ["traces", "metrics", "logs"] {
             let exporter = format!("file/{signal}");
@@ -64,7 +75,7 @@ impl Collector {
             pipelines[signal] = json!({"receivers": ["otlp"], "exporters": [exporter]});
         }
         let config = json!({
-            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": format!("127.0.0.1:{port}")}}}},
+            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": format!("{host}:{port}"), "tls": tls}}}},
             "exporters": exporters,
             "service": {"telemetry": {"metrics": {"level": "none"}}, "pipelines": pipelines},
         });
@@ -78,13 +89,13 @@ impl Collector {
         // An operator that ends before it listens could send its spans to nobody, and nothing tells when
         // it does.
         let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect((host, port)).is_err() {
             let log = std::fs::read_to_string(folder.join("otelcol.log")).unwrap_or_default();
             assert!(start.elapsed() < PATIENCE, "the collector does not listen: {log}");
             assert!(child.try_wait().unwrap().is_none(), "the collector has ended: {log}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Self { child, endpoint: format!("http://127.0.0.1:{port}"), folder: folder.to_owned() }
+        Self { child, endpoint: format!("{scheme}://{host}:{port}"), folder: folder.to_owned() }
     }
 
     /// What has arrived: traces, metrics or logs, one value for each batch.
@@ -348,6 +359,40 @@ async fn metrics_and_logs_arrive_with_the_trace_of_the_incident_that_they_are_ab
     }
     let all = format!("{batches:?} {lines:?}");
     assert!(!all.contains("canary") && !all.contains("4711"), "no payload: {all}");
+}
+
+#[tokio::test]
+async fn a_collector_with_tls_is_sent_all_of_it_where_its_certificate_is_trusted_and_else_nothing()
+{
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "tls").await;
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start_with_tls(folder.path(), &cluster).await;
+    let endpoint = format!("--otlp-endpoint={}", collector.endpoint);
+    let args = [endpoint.as_str(), "--otlp-metrics-interval=200"];
+    let mut stranger = Operator::start(&cluster, &namespace, &args);
+    stranger.logs("metrics could not be sent");
+    stranger.signal("TERM");
+    assert!(stranger.wait().success(), "{}", stranger.log());
+    for signal in ["traces", "metrics", "logs"] {
+        assert_eq!(collector.arrived(signal), Vec::<Value>::new(), "{signal}");
+    }
+
+    let kubeconfig = cluster.operator_kubeconfig();
+    let trusts = [("SSL_CERT_FILE", cluster.authority())];
+    let mut operator = Operator::start_in(&kubeconfig, &namespace, "operator", &args, &trusts);
+    policy(&namespace, &json!([{"name": "restore", "restoreRevision": {}}]), &json!({})).await;
+    namespace.apply(&storefinder("uk", &json!({"title": "Shops"}))).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    namespace.apply(&storefinder("uk", &json!({"title": 7, "note": "new"}))).await;
+    namespace.contract_when("uk", "mitigated", has("Serving", "True", "Repaired")).await;
+    operator.signal("TERM");
+    assert!(operator.wait().success(), "{}", operator.log());
+    collector.has("verify").await;
+    for signal in ["metrics", "logs"] {
+        let has = || !collector.arrived(signal).is_empty();
+        collector.until(has, || format!("{signal}: {}", operator.log())).await;
+    }
 }
 
 #[tokio::test]

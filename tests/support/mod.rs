@@ -95,6 +95,23 @@ impl Cluster {
         self.state.join("admin.kubeconfig")
     }
 
+    /// The certificate with its authority's, and the key, by which the API server is known.
+    pub fn server_certificate(&self) -> (PathBuf, PathBuf) {
+        (self.state.join("certs/apiserver.crt"), self.signing_key())
+    }
+
+    /// The certificate of that authority.
+    pub fn authority(&self) -> PathBuf {
+        self.state.join("ca.crt")
+    }
+
+    /// The address that it is for.
+    pub fn server_address(&self) -> String {
+        let kubeconfig = Kubeconfig::read_from(self.admin_kubeconfig()).unwrap();
+        let server = kubeconfig.clusters[0].cluster.as_ref().unwrap().server.clone().unwrap();
+        url::Url::parse(&server).unwrap().host_str().unwrap().to_owned()
+    }
+
     /// The key that signs the tokens of service accounts, in PEM.
     pub fn signing_key(&self) -> PathBuf {
         self.state.join("certs/apiserver.key")
@@ -356,6 +373,17 @@ impl Operator {
         identity: &str,
         args: &[&str],
     ) -> Self {
+        Self::start_in(kubeconfig, namespace, identity, args, &[])
+    }
+
+    /// The same with these files in its environment.
+    pub fn start_in(
+        kubeconfig: &Path,
+        namespace: &Namespace,
+        identity: &str,
+        args: &[&str],
+        files: &[(&str, PathBuf)],
+    ) -> Self {
         let mut all = vec![
             "run".to_owned(),
             "--listen=127.0.0.1:0".to_owned(),
@@ -366,14 +394,19 @@ impl Operator {
             format!("--identity={identity}"),
         ];
         all.extend(args.iter().map(|&arg| arg.to_owned()));
-        Self::run(kubeconfig, &all)
+        Self::run_in(kubeconfig, &all, files)
     }
 
     /// Runs it with exactly these arguments.
     pub fn run(kubeconfig: &Path, args: &[String]) -> Self {
+        Self::run_in(kubeconfig, args, &[])
+    }
+
+    fn run_in(kubeconfig: &Path, args: &[String], files: &[(&str, PathBuf)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_kintsugi"))
             .args(args)
             .env("KUBECONFIG", kubeconfig)
+            .envs(files.iter().map(|(name, path)| (*name, path)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
