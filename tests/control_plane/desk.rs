@@ -550,10 +550,21 @@ async fn whoever_may_look_into_one_namespace_sees_nothing_of_the_other() {
     };
     assert_eq!(spaces(&ann.get("/api/v1/contracts").await), [own.name.clone()]);
     assert_eq!(spaces(&bob.get("/api/v1/contracts").await).len(), 2);
-    let health = |answer: &Answer| (answer.body["contracts"].clone(), answer.body["incidents"].clone());
-    assert_eq!(health(&ann.get("/api/v1/health").await), (json!({"Degraded": 1}), json!({"Held": 1})));
-    assert_eq!(health(&bob.get("/api/v1/health").await), (json!({"Degraded": 2}), json!({"Held": 2})));
-    refused(&ann.get(&format!("/api/v1/health?namespace={}", other.name)).await, 403, "may not list");
+    let health =
+        |answer: &Answer| (answer.body["contracts"].clone(), answer.body["incidents"].clone());
+    assert_eq!(
+        health(&ann.get("/api/v1/health").await),
+        (json!({"Degraded": 1}), json!({"Held": 1}))
+    );
+    assert_eq!(
+        health(&bob.get("/api/v1/health").await),
+        (json!({"Degraded": 2}), json!({"Held": 2}))
+    );
+    refused(
+        &ann.get(&format!("/api/v1/health?namespace={}", other.name)).await,
+        403,
+        "may not list",
+    );
     refused(&bob.get("/api/v1/health?namespace=kube-system").await, 403, "may not list");
 }
 

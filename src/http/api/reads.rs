@@ -6,14 +6,14 @@ use axum::{Json, extract::State, routing::get};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Asked, Named, Nothing, Operation, begins, bounded, schema, see};
+use super::{Asked, Named, Nothing, Operation, bounded, schema, see};
 use crate::{
     api::{contract::Health, incident::State as IncidentState},
     controllers::desk::{
         Desk,
         shown::{
-            ContractFilter, ContractRow, ContractShown, IncidentFilter, IncidentRow, IncidentShown, Rank,
-            Page, Platform,
+            ContractFilter, ContractRow, ContractShown, IncidentFilter, IncidentRow, IncidentShown,
+            Page, Platform, Rank,
         },
     },
     domain::Severity,
