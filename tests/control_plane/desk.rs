@@ -548,7 +548,7 @@ async fn whoever_may_look_into_one_namespace_sees_nothing_of_the_other() {
         let items = answer.body["items"].as_array().unwrap().iter();
         items.map(|item| item["namespace"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(spaces(&ann.get("/api/v1/contracts").await), [own.name.clone()]);
+    assert_eq!(spaces(&ann.get("/api/v1/contracts").await), [&*own.name]);
     assert_eq!(spaces(&bob.get("/api/v1/contracts").await).len(), 2);
     let health =
         |answer: &Answer| (answer.body["contracts"].clone(), answer.body["incidents"].clone());
