@@ -8,6 +8,7 @@
 #   KINTSUGI_TEST_OTELCOL       path of an OpenTelemetry collector
 #   KINTSUGI_TEST_PROMETHEUS    folder with prometheus and promtool
 #   KINTSUGI_TEST_ALERTMANAGER  path of alertmanager
+#   KINTSUGI_TEST_SCHEMATHESIS  path of schemathesis
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 . tests/steps.sh
@@ -16,6 +17,9 @@ step tests/controlplane/build.sh >/dev/null
 step tests/otelcol/build.sh >/dev/null
 step tests/prometheus/build.sh >/dev/null
 step tests/alertmanager/build.sh >/dev/null
+python3 -c 'import ensurepip' 2>/dev/null \
+  || { apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; }
+step tests/schemathesis/build.sh >/dev/null
 # zod, which one test compares us with, runs on Node.js.
 command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq nodejs npm >/dev/null; }
 # The pages are looked at in a browser.
@@ -34,7 +38,8 @@ KINTSUGI_TEST_BIN=$(tests/controlplane/build.sh)
 KINTSUGI_TEST_OTELCOL=$(tests/otelcol/build.sh)
 KINTSUGI_TEST_PROMETHEUS=$(tests/prometheus/build.sh)
 KINTSUGI_TEST_ALERTMANAGER=$(tests/alertmanager/build.sh)
+KINTSUGI_TEST_SCHEMATHESIS=$(tests/schemathesis/build.sh)
 export KINTSUGI_TEST_STATE=$state KINTSUGI_TEST_BIN KINTSUGI_TEST_OTELCOL
-export KINTSUGI_TEST_PROMETHEUS KINTSUGI_TEST_ALERTMANAGER
+export KINTSUGI_TEST_PROMETHEUS KINTSUGI_TEST_ALERTMANAGER KINTSUGI_TEST_SCHEMATHESIS
 export KUBECONFIG=$state/admin.kubeconfig
 step cargo test "$@"

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// All that there is to see.
-fn sees_all() -> Value {
+pub fn sees_all() -> Value {
     let ours = ["widgetcontracts", "incidents", "remediationpolicies"];
     json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]},
            {"apiGroups": ["kintsugi.dev"], "resources": ours, "verbs": ["get", "list"]}])
@@ -33,7 +33,7 @@ async fn world(prefix: &str) -> (Cluster, Namespace, Operator) {
 }
 
 /// A contract that is served, and held in a trouble that a policy could mend.
-async fn trouble(namespace: &Namespace) -> String {
+pub async fn trouble(namespace: &Namespace) -> String {
     let restore = json!([{"name": "restore", "restoreRevision": {}}]);
     policy(namespace, &restore, &json!({"mode": "Observe"})).await;
     namespace.apply(&storefinder("uk", &shop())).await;

@@ -19,6 +19,7 @@ mod desk;
 mod diagnosis;
 mod documents;
 mod effects;
+mod fuzz;
 mod healing;
 mod jobs;
 mod leadership;
