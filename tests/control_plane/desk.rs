@@ -132,6 +132,14 @@ async fn nobody_sees_more_than_their_own_rights_allow() {
         refused(&bob.get(&path).await, 403, right);
     }
     refused(&bob.get("/api/v1/incidents").await, 403, &bob.name);
+    // Of Incidents nothing is told to whoever may list contracts alone, also not how many there are.
+    let contracts = only("widgetcontracts", "list");
+    let eve = desk::visitor(&cluster, &namespace, &operator, "eve", &contracts).await;
+    let health =
+        until(&eve, "/api/v1/health", |answer| answer.body["contracts"]["Degraded"] == 1).await;
+    assert!(health.body.get("incidents").is_none(), "{health:?}");
+    assert!(health.body.get("waitingForPeople").is_none(), "{health:?}");
+    assert!(!health.body["why"].to_string().contains("Incident"), "{health:?}");
 }
 
 #[tokio::test]

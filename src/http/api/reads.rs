@@ -10,7 +10,7 @@ use super::{Asked, Named, Nothing, Operation, bounded, schema, see};
 use crate::{
     api::{contract::Health, incident::State as IncidentState},
     controllers::desk::{
-        Desk,
+        Desk, Refused,
         shown::{
             ContractFilter, ContractRow, ContractShown, IncidentFilter, IncidentRow, IncidentShown,
             Page, Platform, Rank,
@@ -29,7 +29,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         path: "/api/v1/health",
         id: "health",
         summary: "How all of it stands, why, and what the operator works with",
-        right: "list widgetcontracts",
+        right: "list widgetcontracts, and incidents for what is said of them",
         query: schema::<Where>,
         body: None,
         answer: schema::<Platform>,
@@ -138,7 +138,12 @@ async fn health(
     let namespace = asked.namespace;
     let scope =
         desk.scope(&person, "widgetcontracts", namespace.as_ref().map(Name::as_str)).await?;
-    Ok(Json(desk.platform(&scope)?))
+    let incidents = desk.scope(&person, "incidents", namespace.as_ref().map(Name::as_str)).await;
+    let incidents = match incidents {
+        Err(Refused::Forbidden(_)) => None,
+        scope => Some(scope?),
+    };
+    Ok(Json(desk.platform(&scope, incidents.as_ref())?))
 }
 
 async fn contracts(

@@ -11,7 +11,7 @@ use super::{Frame, Or, Page, Refusal, mark::Mark, namespace, said::Said, when::W
 use crate::{
     controllers::desk::{
         Desk,
-        shown::{IncidentFilter, IncidentRow},
+        shown::{IncidentFilter, IncidentRow, Rank},
     },
     http::{api::Asked, caller::Caller, name::Name, problem::Problem},
 };
@@ -63,7 +63,7 @@ pub struct Query {
     #[serde(default)]
     contract: String,
     #[serde(default)]
-    after: usize,
+    after: String,
 }
 
 #[derive(Template)]
@@ -90,7 +90,9 @@ pub async fn page(
     let scope = desk.scope(&person, "incidents", only.as_ref().map(Name::as_str)).await?;
     let filter =
         IncidentFilter { contract: contract.map(String::from), ..IncidentFilter::default() };
-    let open = desk.incidents(&scope, &filter, query.after, SHOWN)?;
+    let after = (!query.after.is_empty()).then(|| query.after.parse::<Rank>()).transpose();
+    let after = after.map_err(|()| Problem::invalid("after: is not what the page before gave"))?;
+    let open = desk.incidents(&scope, &filter, after.as_ref(), SHOWN)?;
     let next = open.r#continue.map(|after| {
         format!(
             "/incidents?namespace={}&contract={}&after={after}",

@@ -126,6 +126,13 @@ impl<T> Part<T> {
         }
     }
 
+    fn seen(&self) -> Option<&T> {
+        match self {
+            Self::Seen(seen) => Some(seen),
+            Self::Missing(_) => None,
+        }
+    }
+
     fn as_ref(&self) -> Part<&T> {
         match self {
             Self::Seen(seen) => Part::Seen(seen),

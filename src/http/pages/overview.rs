@@ -54,6 +54,8 @@ struct Overview {
 struct Standing {
     mark: Mark,
     why: Vec<Said>,
+    /// Where they are not, no count of them is shown: it would be 0.
+    knows_incidents: bool,
     needs: usize,
     /// Contracts that serve nothing valid.
     broken: usize,
@@ -100,10 +102,12 @@ pub async fn page(
     let only = only.as_ref().map(Name::as_str);
     let contracts = Part::of(desk.scope(&person, "widgetcontracts", only).await)?;
     let incidents = Part::of(desk.scope(&person, "incidents", only).await)?;
-    let standing = contracts.as_ref().and_then(|scope| Ok(standing(&desk.platform(scope)?)))?;
+    let sight = incidents.seen();
+    let standing =
+        contracts.as_ref().and_then(|scope| Ok(standing(&desk.platform(scope, sight)?)))?;
     let others = contracts.and_then(|scope| others(&desk, &scope))?;
     let groups = incidents.and_then(|scope| {
-        let open = desk.incidents(&scope, &IncidentFilter::default(), 0, MOST)?;
+        let open = desk.incidents(&scope, &IncidentFilter::default(), None, MOST)?;
         Ok(grouped(&open.items, now))
     })?;
     let frame = Frame::of("Overview", "overview", &person, now);
@@ -133,7 +137,8 @@ fn standing(all: &Platform) -> Standing {
     let contracts =
         |health: Health| all.contracts.get(health.as_ref()).copied().unwrap_or_default();
     let incidents = |states: &[IncidentState]| -> usize {
-        states.iter().filter_map(|state| all.incidents.get(state.as_ref())).sum()
+        let known = all.incidents.iter();
+        known.flat_map(|all| states.iter().filter_map(|state| all.get(state.as_ref()))).sum()
     };
     let healths = [
         Health::Critical,
@@ -159,7 +164,8 @@ fn standing(all: &Platform) -> Standing {
     Standing {
         mark: all.state.into(),
         why: all.why.iter().map(Said::of).collect(),
-        needs: all.waiting_for_people,
+        needs: all.waiting_for_people.unwrap_or_default(),
+        knows_incidents: all.incidents.is_some(),
         broken: contracts(Health::Critical),
         lessened: contracts(Health::Degraded) + contracts(Health::Unknown),
         healing: incidents(&[
@@ -258,8 +264,8 @@ mod tests {
             state: platform::State::Critical,
             why: vec![],
             contracts: counts(contracts),
-            incidents: counts(incidents),
-            waiting_for_people: 1,
+            incidents: Some(counts(incidents)),
+            waiting_for_people: Some(1),
             parts: vec![],
         }
     }
