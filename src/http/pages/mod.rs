@@ -36,7 +36,7 @@ use axum::{
     Router,
     extract::{FromRequestParts, Path},
     http::{
-        HeaderValue, StatusCode,
+        HeaderValue, Method, StatusCode,
         header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER},
         request::Parts,
     },
@@ -217,7 +217,9 @@ where
         taken.map(Self).map_err(|problem| {
             let has_token = parts.headers.contains_key(AUTHORIZATION);
             if problem.status() == StatusCode::UNAUTHORIZED && !has_token {
-                return Refusal::LogIn(parts.uri.path().to_owned());
+                // What a form was sent to is no page to come back to.
+                let is_page = parts.method == Method::GET;
+                return Refusal::LogIn(if is_page { parts.uri.path() } else { "/" }.to_owned());
             }
             problem.into()
         })
