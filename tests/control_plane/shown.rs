@@ -74,7 +74,8 @@ async fn a_source_that_is_left_alone_is_a_part_of_the_platform_and_a_breaker_of_
     manifest["spec"]["source"] = json!({"url": web.url("/shop.json")});
     world.namespace.apply(&manifest.to_string()).await;
 
-    let ann = world.visitor("ann", &["widgetcontracts", "remediationpolicies"], &[]).await;
+    let sees = ["widgetcontracts", "remediationpolicies", "incidents"];
+    let ann = world.visitor("ann", &sees, &[]).await;
     let is_open = |answer: &desk::Answer| answer.body["items"][0]["state"] == "open";
     let found = until(&ann, "/api/v1/breakers", is_open).await;
     let [row] = items(&found.body) else { panic!("{found:?}") };
