@@ -106,6 +106,10 @@ impl Leader {
                     false
                 }
             };
+            if !renewed {
+                // Who leads is not known any more: nobody is sent on with what they carry.
+                health.leader_at(None);
+            }
             self.leading.send_if_modified(|leading| {
                 let now = self.may_write();
                 let changed = *leading != now;

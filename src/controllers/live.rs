@@ -104,7 +104,7 @@ impl Live {
     fn say(&self, namespace: &str, kind: &'static str, json: String) {
         let number = {
             let mut ring = self.ring();
-            let number = ring.back().map_or(1, |last| last.number + 1);
+            let number = ring.back().map_or(1, |last| last.number.saturating_add(1));
             if ring.len() == KEPT {
                 ring.pop_front();
             }
@@ -135,7 +135,7 @@ impl Live {
         let (spell, number) = id.rsplit_once('-')?;
         let number: u64 = number.parse().ok()?;
         let first = self.ring().front().map_or(1, |first| first.number);
-        (spell.parse() == Ok(self.spell) && number + 1 >= first).then_some(number)
+        (spell.parse() == Ok(self.spell) && number.saturating_add(1) >= first).then_some(number)
     }
 
     fn after(&self, seen: u64, is_wanted: impl Fn(&str) -> bool) -> After {

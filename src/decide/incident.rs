@@ -30,7 +30,7 @@ use crate::{
         },
         policy::Retry,
     },
-    domain::{Document, Severity, Verdict, patch::OpSummary, text},
+    domain::{Document, Severity, Verdict, difference::difference, patch::OpSummary, text},
 };
 
 use super::{
@@ -642,8 +642,8 @@ fn has_failed(incident: &OpenIncident, effect: &Effect) -> bool {
 /// what was meant to be done.
 fn changes(view: &View, served: &Document) -> Vec<OpSummary> {
     let Some(assigned) = view.assigned_document() else { return Vec::new() };
-    let ops = json_patch::diff(assigned.value(), served.value()).0;
-    ops.iter().take(OPS_SHOWN).filter_map(OpSummary::of).collect()
+    let (changes, _) = difference(assigned.value(), served.value(), OPS_SHOWN);
+    changes.iter().map(OpSummary::of).collect()
 }
 
 /// Does the place hold the candidate already?

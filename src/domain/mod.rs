@@ -5,6 +5,7 @@
 //! any client, any clock (`now` is always an argument of whoever needs it), any step or rule kind.
 
 pub mod breaker;
+pub mod difference;
 pub mod digest;
 pub mod document;
 pub mod duration;

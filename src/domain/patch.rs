@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Digest, text};
+use super::{Digest, difference::Changed, text};
 
 /// The three operations that steps use, a subset of RFC 6902.
 #[derive(
@@ -127,22 +127,15 @@ impl Op {
 }
 
 impl OpSummary {
-    /// What may be shown of a computed difference; None for an operation that no difference has.
+    /// What may be shown of a computed difference.
     #[must_use]
-    pub fn of(operation: &json_patch::PatchOperation) -> Option<Self> {
-        use json_patch::PatchOperation as Difference;
-        let (op, value) = match operation {
-            Difference::Add(add) => (OpKind::Add, Some(&add.value)),
-            Difference::Replace(replace) => (OpKind::Replace, Some(&replace.value)),
-            Difference::Remove(_) => (OpKind::Remove, None),
-            Difference::Move(_) | Difference::Copy(_) | Difference::Test(_) => return None,
-        };
-        Some(Self {
-            op,
-            path: text::bounded(operation.path().as_str(), 512),
-            value_digest: value.map(Digest::of_value),
+    pub fn of(changed: &Changed<'_>) -> Self {
+        Self {
+            op: changed.op,
+            path: text::bounded(&changed.path, 512),
+            value_digest: changed.value.map(Digest::of_value),
             value_from: None,
-        })
+        }
     }
 }
 

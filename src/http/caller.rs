@@ -2,7 +2,8 @@
 //!
 //! A token is sent by whoever means to; a cookie, and the right to be nobody, are sent along by any page that a
 //! browser has open. So without a token only a page of ours may do something, as browsers say of each request
-//! (Fetch Metadata, a W3C draft, and the header Origin, RFC 6454); what says neither may not.
+//! (Fetch Metadata, a W3C draft, and the header Origin, RFC 6454); what says neither may not. With a token
+//! neither need be said, but what is said has to be true.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -36,7 +37,12 @@ impl FromRequestParts<Arc<Desk>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Problem> {
+        let is_safe = is_safe(&parts.method);
         if parts.headers.contains_key(AUTHORIZATION) {
+            // What is in front of us may add the token to whatever a browser sends.
+            if !is_safe && says_whence(&parts.headers) {
+                of_our_own(&parts.headers)?;
+            }
             let token = bearer(&parts.headers).ok_or_else(|| {
                 Problem::new(
                     StatusCode::UNAUTHORIZED,
@@ -52,7 +58,7 @@ impl FromRequestParts<Arc<Desk>> for Caller {
                 "no token: send `Authorization: Bearer <token>`, or log in at /login",
             )
         })?;
-        if !is_safe(&parts.method) {
+        if !is_safe {
             of_our_own(&parts.headers)?;
         }
         Ok(Self(person))
@@ -84,6 +90,11 @@ pub fn of_our_own(headers: &HeaderMap) -> Result<(), Problem> {
 pub fn peer(parts: &Parts) -> IpAddr {
     let known = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     known.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip())
+}
+
+/// Does a browser say which page sends this?
+fn says_whence(headers: &HeaderMap) -> bool {
+    headers.contains_key(FETCH_SITE) || headers.contains_key(ORIGIN)
 }
 
 fn is_safe(method: &Method) -> bool {

@@ -29,7 +29,7 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(15);
 /// More header fields than anybody sends.
 const MOST_HEADERS: usize = 100;
 /// The buffer of a connection, and so the longest head of a request, in bytes.
-const BUFFER: usize = 256 * 1024;
+const BUFFER: usize = 64 * 1024;
 /// How long answers under way may take to end at a shutdown.
 const GRACE: Duration = Duration::from_secs(3);
 /// After it could not be accepted that somebody connects, as when there are no more files.

@@ -105,7 +105,12 @@ fn ends(token: &str) -> Option<i64> {
     let claims = token.split('.').nth(1)?;
     let claims: serde_json::Value =
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-    claims["exp"].as_i64()
+    // Any number is allowed; what is no whole one ends a moment early.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "saturates, and a pass ends within an hour"
+    )]
+    claims["exp"].as_i64().or_else(|| claims["exp"].as_f64().map(|end| end as i64))
 }
 
 #[cfg(test)]
@@ -163,6 +168,8 @@ mod tests {
     #[test]
     fn a_pass_ends_no_later_than_the_token() {
         let claims = URL_SAFE_NO_PAD.encode(r#"{"exp":1800000060}"#);
+        assert_eq!(ends(&format!("head.{claims}.tag")), Some(1_800_000_060));
+        let claims = URL_SAFE_NO_PAD.encode(r#"{"exp":1800000060.5}"#);
         assert_eq!(ends(&format!("head.{claims}.tag")), Some(1_800_000_060));
         for token in ["opaque", "a.b.c", "head.e30.tag"] {
             assert_eq!(ends(token), None, "{token}");

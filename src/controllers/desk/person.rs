@@ -51,11 +51,18 @@ pub struct Person {
 /// How many tokens that nobody knows one address may show in a minute: each is a question to the API
 /// server. What is in front of the operator, such as an Ingress, is one address.
 const MOST_STRANGE: u32 = 30;
+/// How long after its last use a token is known to have been good once.
+const ACQUAINTED: Duration = Duration::from_secs(60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
 const MOST_ADDRESSES: u64 = 10_000;
 
 pub(super) fn strangers() -> Cache<IpAddr, Arc<AtomicU32>> {
     Cache::builder().max_capacity(MOST_ADDRESSES).time_to_live(MINUTE).build()
+}
+
+/// Those whose token was good not long ago.
+pub(super) fn acquaintances() -> Cache<Fingerprint, ()> {
+    Cache::builder().max_capacity(MOST).time_to_idle(ACQUAINTED).build()
 }
 
 pub(super) fn memory<T: Clone + Send + Sync + 'static>() -> Cache<Fingerprint, T> {
@@ -81,7 +88,9 @@ impl Desk {
             return Err(NOBODY);
         }
         let strange = self.strangers.get_with(from, Arc::default);
-        if strange.load(Ordering::Relaxed) >= MOST_STRANGE {
+        // Whose token was good a while ago is no stranger, whoever else comes from the same address.
+        let is_strange = !self.acquainted.contains_key(&fingerprint);
+        if is_strange && strange.load(Ordering::Relaxed) >= MOST_STRANGE {
             return Err(Refused::TooMany);
         }
         let asked = self.review(token).await;
@@ -90,6 +99,7 @@ impl Desk {
             self.nobodies.insert(fingerprint, ());
         }
         let person = Arc::new(asked?);
+        self.acquainted.insert(fingerprint, ());
         self.people.insert(fingerprint, Arc::clone(&person));
         Ok(person)
     }

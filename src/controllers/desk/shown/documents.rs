@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use json_patch::PatchOperation;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt as _};
 use schemars::JsonSchema;
@@ -27,7 +26,7 @@ use crate::{
         documents::{self, Fetched},
         names::revision_name,
     },
-    domain::{Digest, Document, patch::OpKind},
+    domain::{Digest, Document, difference::difference, patch::OpKind},
 };
 
 /// The most bytes of a document that is shown, and compared.
@@ -142,7 +141,7 @@ impl Desk {
         let status = documents_of(&contract);
         let served = self.served(&ctx, person, key, &status).await?;
         let assigned = self.assigned(&ctx, person, key, &contract, &status).await?;
-        let difference = difference(&ctx, &served, &assigned).await;
+        let difference = compared(&ctx, &served, &assigned).await;
         Ok(DocumentsShown {
             served: shown(served),
             assigned: shown(assigned),
@@ -178,7 +177,7 @@ impl Desk {
             .map_err(|doubt| missing(Some(known.digest.clone()), &doubt.message))
             .and_then(small);
         let served = self.served(&ctx, person, key, &status).await?;
-        let difference = difference(&ctx, &served, &document).await;
+        let difference = compared(&ctx, &served, &document).await;
         Ok(RevisionShown { number, document: shown(document), difference })
     }
 
@@ -316,7 +315,7 @@ fn shown(found: Found) -> DocumentShown {
 }
 
 /// What makes `new` of `old`; none unless both are there, and where it would take too long.
-async fn difference(ctx: &Ctx, old: &Found, new: &Found) -> Option<Difference> {
+async fn compared(ctx: &Ctx, old: &Found, new: &Found) -> Option<Difference> {
     let (Ok(old), Ok(new)) = (old, new) else { return None };
     let (old, new) = (Arc::clone(old), Arc::clone(new));
     let compared = move || between(old.value(), new.value());
@@ -324,21 +323,11 @@ async fn difference(ctx: &Ctx, old: &Found, new: &Found) -> Option<Difference> {
 }
 
 fn between(old: &Value, new: &Value) -> Difference {
-    let all = json_patch::diff(old, new).0;
-    let complete = all.len() <= MOST_CHANGES;
-    let changes = all.into_iter().take(MOST_CHANGES).filter_map(|operation| {
-        let (op, path, value) = match operation {
-            PatchOperation::Add(add) => (OpKind::Add, add.path, Some(add.value)),
-            PatchOperation::Replace(replace) => {
-                (OpKind::Replace, replace.path, Some(replace.value))
-            }
-            PatchOperation::Remove(remove) => (OpKind::Remove, remove.path, None),
-            // No difference has them.
-            PatchOperation::Move(_) | PatchOperation::Copy(_) | PatchOperation::Test(_) => {
-                return None;
-            }
-        };
-        Some(Change { op, path: path.to_string(), value })
+    let (changes, complete) = difference(old, new, MOST_CHANGES);
+    let changes = changes.into_iter().map(|changed| Change {
+        op: changed.op,
+        path: changed.path,
+        value: changed.value.cloned(),
     });
     Difference { changes: changes.collect(), complete }
 }

@@ -5,6 +5,8 @@
   const EVENTS = ["healing_start", "healing_progress", "healing_complete", "healing_failed",
     "processing_delay", "resync"];
   const AT_MOST_EVERY = 1000, AGES_EVERY = 60000, AGAIN_AFTER = 10000;
+  // Who looks at the same time does not ask at the same time.
+  const SPREAD = 500;
   const sign = document.getElementById("live");
   const news = document.getElementById("news");
   if (!sign || !window.EventSource) return;
@@ -81,7 +83,7 @@
     }
   };
   const soon = () => {
-    if (!timer) timer = setTimeout(refresh, Math.max(0, last + AT_MOST_EVERY - Date.now()));
+    if (!timer) timer = setTimeout(refresh, Math.max(0, last + AT_MOST_EVERY - Date.now()) + Math.random() * SPREAD);
   };
 
   const listen = () => {
