@@ -300,7 +300,7 @@ async fn a_contract_breaks_and_heals_before_somebodys_eyes() {
 }
 
 #[tokio::test]
-async fn a_plan_is_approved_with_a_button_by_who_may_and_by_nobody_else() {
+async fn a_plan_is_approved_and_a_heal_forced_with_a_button_by_who_may_and_by_nobody_else() {
     let World { cluster, namespace, operator, browser } =
         world_of("buttons", &["patch", "approve"]).await;
     let [healed, waits, ..] = troubles(&namespace).await;
@@ -327,6 +327,16 @@ async fn a_plan_is_approved_with_a_button_by_who_may_and_by_nobody_else() {
         incident.and_then(|incident| incident.status.as_ref()?.undone.as_ref()).is_some()
     };
     namespace.when::<Incident>(&healed, "taken back", undone).await;
+    // One that no step could heal is tried once more, by whoever asks.
+    browser.open(&format!("/namespaces/{}/contracts/fr", namespace.name)).await;
+    browser.click("css selector", "form[action$='/heal'] button").await;
+    let handled = |contract: Option<&WidgetContract>| {
+        let handled = contract.and_then(|c| c.status.as_ref()?.handled_requests.as_ref());
+        let heal = handled.and_then(|handled| handled.heal.as_deref());
+        heal.is_some_and(|heal| heal.ends_with(":ann"))
+    };
+    namespace.contract_when("fr", "was tried once more", handled).await;
+
     browser.open(&format!("/namespaces/{}/contracts/uk", namespace.name)).await;
     browser.click("css selector", "form[action$='/suspension'] button").await;
     let suspended = |contract: Option<&WidgetContract>| contract.is_some_and(|c| c.spec.suspend);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use kube::ResourceExt as _;
 use moka::sync::Cache;
 use schemars::JsonSchema;
@@ -60,7 +60,7 @@ impl Desk {
     /// The last `limit` actions that `filter` wants.
     ///
     /// # Errors
-    /// [`Refused::Unavailable`] while this replica does not lead, or that an Incident could not be read.
+    /// [`Refused::Unavailable`] while this replica does not lead.
     pub async fn log(&self, scope: &Scope, filter: &Filter, limit: usize) -> Result<Log, Refused> {
         let ctx = self.ctx()?;
         let in_memory = ctx.index.whole_incidents(|namespace| scope.has(namespace));
@@ -73,7 +73,7 @@ impl Desk {
             });
         let mut complete = ended.len() <= MOST_INCIDENTS;
         ended.truncate(MOST_INCIDENTS);
-        let mut reads = 0;
+        let (mut reads, mut all_read) = (0, true);
         for some in ended.chunks(AT_A_TIME) {
             let oldest = items.last().filter(|_| items.len() >= limit).map(|action| action.at);
             // All that happened in one happened before its end.
@@ -88,12 +88,15 @@ impl Desk {
             }
             reads += unread;
             let read = some.iter().map(|one| self.actions_of_ended(&ctx, one));
-            let read: Vec<Arc<[Action]>> = try_join_all(read).await?;
+            // One that cannot be read just now does not hide the others.
+            let read: Vec<Arc<[Action]>> =
+                join_all(read).await.into_iter().filter_map(Result::ok).collect();
+            all_read &= read.len() == some.len();
             let found = read.iter().flat_map(|actions| actions.iter());
             items.extend(found.filter(|action| filter.wants(action)).cloned());
             log::keep_newest(&mut items, limit);
         }
-        Ok(Log { items, complete })
+        Ok(Log { items, complete: complete && all_read })
     }
 
     async fn actions_of_ended(&self, ctx: &Ctx, one: &Ended) -> Result<Arc<[Action]>, Refused> {
