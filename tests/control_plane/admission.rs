@@ -105,6 +105,13 @@ fn bad_contracts() -> Vec<(String, &'static str)> {
         ),
         (contract(|m| m["spec"]["document"]["inline"] = json!("text")), "expected map"),
         (
+            contract(|m| {
+                let elsewhere = json!({"name": "../../other/configmaps/a", "key": "a.json"});
+                m["spec"]["document"] = json!({"configMapKeyRef": elsewhere});
+            }),
+            "spec.document.configMapKeyRef.name in body should match",
+        ),
+        (
             contract(|m| m["spec"]["rules"] = json!([{"name": "two"}])),
             "exactly one of schema, cel, asset, metadata, freshness must be set",
         ),
