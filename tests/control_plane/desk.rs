@@ -464,7 +464,8 @@ async fn a_browser_that_is_logged_in_does_what_its_user_may_but_not_for_another_
         assert_eq!((sent.status, &*sent.media_type), (403, "text/html; charset=utf-8"));
     }
     // Not either where something in front adds the token to whatever a browser sends.
-    let added = ann.request("POST", &heal).header("sec-fetch-site", "cross-site");
+    let added =
+        ann.request("POST", &format!("/api/v1{heal}")).header("sec-fetch-site", "cross-site");
     refused(&ann.send(added).await, 403, "another page");
     let form = [("token", &*ann.token)];
     let foreign = ann.bare("POST", "/login").header("sec-fetch-site", "cross-site").form(&form);
