@@ -204,6 +204,12 @@ impl Config {
         }
     }
 
+    /// Is `namespace` one of those that are watched?
+    #[must_use]
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|watched| watched == namespace)
+    }
+
     /// How long before the lease's end the last write may be sent.
     #[must_use]
     pub fn lease_margin(&self) -> Duration {

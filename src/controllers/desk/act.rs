@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::{Ask, Desk, Person, Refused, now, rights::OURS, shown::watched};
+use super::{Ask, Desk, Person, Refused, now, shown::watched};
 use crate::{
     api::{
         HEAL, Incident, WidgetContract,
@@ -114,7 +114,7 @@ impl Desk {
         if word.decision == ApprovalDecision::Reject && reason.is_none() {
             return Err(Refused::Invalid("reason: a rejection needs one".to_owned()));
         }
-        self.may_act(person, ask("approve", "incidents", key)).await?;
+        self.may_act(person, Ask::of("approve", "incidents", key)).await?;
         let approval = json!({
             "planDigest": word.plan_digest, "decision": word.decision, "by": person.name,
             "reason": reason,
@@ -162,8 +162,8 @@ impl Desk {
     {
         let ctx = self.ctx()?;
         let namespace = watched(&ctx, &K::kind(&()), key)?;
-        if self.may_act(person, ask("patch", resource, key)).await.is_err() {
-            self.may_act(person, ask("update", resource, key)).await?;
+        if self.may_act(person, Ask::of("patch", resource, key)).await.is_err() {
+            self.may_act(person, Ask::of("update", resource, key)).await?;
         }
         let objects: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
         let params =
@@ -174,16 +174,6 @@ impl Desk {
         info!(by = person.name, object = %key, kind = %K::kind(&()), "somebody {said}");
         events::say_asked(&ctx, &written, &person.name, said).await;
         Ok(Done { message: format!("{} {said}", person.name), by: person.name.clone() })
-    }
-}
-
-fn ask(verb: &'static str, resource: &'static str, key: &Key) -> Ask {
-    Ask {
-        verb,
-        group: OURS,
-        resource,
-        namespace: Some(Arc::clone(&key.namespace)),
-        name: Some(Arc::clone(&key.name)),
     }
 }
 

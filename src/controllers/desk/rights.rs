@@ -13,6 +13,7 @@ use kube::{Api, api::PostParams};
 use moka::sync::Cache;
 
 use super::{Desk, Person, Refused};
+use crate::controllers::Key;
 
 const REMEMBERED: Duration = Duration::from_secs(5);
 const MOST: u64 = 10_000;
@@ -58,6 +59,20 @@ impl Scope {
         match self {
             Self::All => true,
             Self::Only(some) => some.contains(namespace),
+        }
+    }
+}
+
+impl Ask {
+    /// To do `verb` to that very object of ours.
+    #[must_use]
+    pub fn of(verb: &'static str, resource: &'static str, key: &Key) -> Self {
+        Self {
+            verb,
+            group: OURS,
+            resource,
+            namespace: Some(Arc::clone(&key.namespace)),
+            name: Some(Arc::clone(&key.name)),
         }
     }
 }
@@ -120,8 +135,7 @@ impl Desk {
         if let Some(namespace) = namespace {
             let namespace: Arc<str> = namespace.into();
             self.shows(person, list(Some(&namespace))).await?;
-            let watched = &self.ctx()?.config.namespaces;
-            if !watched.is_empty() && !watched.iter().any(|known| **known == *namespace) {
+            if !self.ctx()?.config.watches(&namespace) {
                 return Err(Refused::NotFound(format!("the operator does not watch {namespace}")));
             }
             return Ok(Scope::Only([namespace].into()));

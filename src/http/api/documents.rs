@@ -9,12 +9,12 @@ use axum::{
     routing::get,
 };
 
-use super::{Asked, Named, Nothing, Operation, schema, see};
+use super::{Asked, Named, Nothing, Operation, schema};
 use crate::{
     controllers::{
         Key,
         desk::{
-            Desk,
+            Ask, Desk,
             shown::{DocumentsShown, RevisionShown},
         },
     },
@@ -71,7 +71,7 @@ async fn documents(
     State(desk): State<Arc<Desk>>,
     Named(key): Named,
 ) -> Result<Json<DocumentsShown>, Problem> {
-    desk.shows(&person, see("widgetcontracts", &key)).await?;
+    desk.shows(&person, Ask::of("get", "widgetcontracts", &key)).await?;
     Ok(Json(desk.documents(&person, &key).await?))
 }
 
@@ -80,6 +80,6 @@ async fn revision(
     State(desk): State<Arc<Desk>>,
     Numbered(key, number): Numbered,
 ) -> Result<Json<RevisionShown>, Problem> {
-    desk.shows(&person, see("widgetcontracts", &key)).await?;
+    desk.shows(&person, Ask::of("get", "widgetcontracts", &key)).await?;
     Ok(Json(desk.revision(&person, &key, number).await?))
 }

@@ -31,10 +31,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{name::Name, openapi, problem::Problem};
-use crate::controllers::{
-    Key,
-    desk::{Ask, Desk, rights::OURS},
-};
+use crate::controllers::{Key, desk::Desk};
 
 /// A type, as the document has it.
 type Described = fn(&mut SchemaGenerator) -> Schema;
@@ -127,16 +124,5 @@ fn bounded(limit: Option<usize>) -> Result<usize, Problem> {
     match limit.unwrap_or(USUAL) {
         limit @ 1..=MOST => Ok(limit),
         _ => Err(Problem::invalid(format!("limit: must be between 1 and {MOST}"))),
-    }
-}
-
-/// The right to see one object.
-pub(super) fn see(resource: &'static str, key: &Key) -> Ask {
-    Ask {
-        verb: "get",
-        group: OURS,
-        resource,
-        namespace: Some(Arc::clone(&key.namespace)),
-        name: Some(Arc::clone(&key.name)),
     }
 }

@@ -6,10 +6,10 @@ use axum::{Json, extract::State, routing::get};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Asked, Named, Nothing, Operation, begins, bounded, schema, see};
+use super::{Asked, Named, Nothing, Operation, begins, bounded, schema};
 use crate::{
     controllers::desk::{
-        Desk, Refused,
+        Ask, Desk, Refused,
         shown::{BreakerRow, Page, PolicyRow, PolicyShown},
     },
     http::{caller::Caller, name::Name, problem::Problem},
@@ -84,7 +84,7 @@ async fn policy(
     State(desk): State<Arc<Desk>>,
     Named(key): Named,
 ) -> Result<Json<PolicyShown>, Problem> {
-    desk.shows(&person, see("remediationpolicies", &key)).await?;
+    desk.shows(&person, Ask::of("get", "remediationpolicies", &key)).await?;
     Ok(Json(desk.policy(&key)?))
 }
 

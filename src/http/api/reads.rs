@@ -6,11 +6,11 @@ use axum::{Json, extract::State, routing::get};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Asked, Named, Nothing, Operation, bounded, schema, see};
+use super::{Asked, Named, Nothing, Operation, bounded, schema};
 use crate::{
     api::{contract::Health, incident::State as IncidentState},
     controllers::desk::{
-        Desk, Refused,
+        Ask, Desk, Refused,
         shown::{
             ContractFilter, ContractRow, ContractShown, IncidentFilter, IncidentRow, IncidentShown,
             Page, Platform, Rank,
@@ -171,7 +171,7 @@ async fn contract(
     State(desk): State<Arc<Desk>>,
     Named(key): Named,
 ) -> Result<Json<ContractShown>, Problem> {
-    desk.shows(&person, see("widgetcontracts", &key)).await?;
+    desk.shows(&person, Ask::of("get", "widgetcontracts", &key)).await?;
     Ok(Json(desk.contract(&key).await?))
 }
 
@@ -199,6 +199,6 @@ async fn incident(
     State(desk): State<Arc<Desk>>,
     Named(key): Named,
 ) -> Result<Json<IncidentShown>, Problem> {
-    desk.shows(&person, see("incidents", &key)).await?;
+    desk.shows(&person, Ask::of("get", "incidents", &key)).await?;
     Ok(Json(desk.incident(&key).await?))
 }

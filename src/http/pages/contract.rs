@@ -18,11 +18,8 @@ use super::{
 };
 use crate::{
     api::contract::{Check, DocumentStatus, WidgetContractStatus},
-    controllers::desk::{Desk, shown::ContractShown},
-    http::{
-        api::{Asked, see},
-        caller::Caller,
-    },
+    controllers::desk::{Ask, Desk, shown::ContractShown},
+    http::{api::Asked, caller::Caller},
 };
 
 /// Which revision is looked at.
@@ -80,7 +77,7 @@ pub async fn page(
     Or(At(key)): Or<At>,
     Or(Asked(query)): Or<Asked<Query>>,
 ) -> Result<Page<impl Template>, Refusal> {
-    desk.shows(&person, see("widgetcontracts", &key)).await?;
+    desk.shows(&person, Ask::of("get", "widgetcontracts", &key)).await?;
     let now = desk.now();
     let found = desk.contract(&key).await?;
     let stored = Documents::of(&desk, &person, &key, query.revision, now).await?;

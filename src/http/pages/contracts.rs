@@ -17,7 +17,8 @@ use crate::{
 };
 
 const SHOWN: usize = 100;
-const HEALTHS: [Health; 7] = [
+/// The worst first.
+pub(super) const HEALTHS: [Health; 7] = [
     Health::Critical,
     Health::Degraded,
     Health::Recovering,

@@ -17,13 +17,10 @@ use super::{
 };
 use crate::{
     api::incident::{Attempt, IncidentSpec, IncidentStatus, Outcome, Segment},
-    controllers::desk::{Desk, shown::IncidentShown},
+    controllers::desk::{Ask, Desk, shown::IncidentShown},
     decide::gates::approval::AWAITING_APPROVAL,
     domain::{OpKind, patch::OpSummary},
-    http::{
-        api::{Named, see},
-        caller::Caller,
-    },
+    http::{api::Named, caller::Caller},
 };
 
 #[derive(Template)]
@@ -152,7 +149,7 @@ pub async fn page(
     State(desk): State<Arc<Desk>>,
     Or(Named(key)): Or<Named>,
 ) -> Result<Page<impl Template>, Refusal> {
-    desk.shows(&person, see("incidents", &key)).await?;
+    desk.shows(&person, Ask::of("get", "incidents", &key)).await?;
     let now = desk.now();
     let found = desk.incident(&key).await?;
     let frame = Frame::of(format!("Incident {}", key.name), "incidents", &person, now);

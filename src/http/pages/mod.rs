@@ -47,7 +47,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use self::{said::Said, when::When};
-use super::{api::see, name::Name, problem::Problem};
+use super::{name::Name, problem::Problem};
 use crate::controllers::{
     Key,
     desk::{Ask, Desk, Person, Refused},
@@ -261,8 +261,7 @@ async fn may(
     resource: &'static str,
     key: &Key,
 ) -> Result<Part<()>, Refused> {
-    let ask = Ask { verb, ..see(resource, key) };
-    Part::of(desk.shows(person, ask).await)
+    Part::of(desk.shows(person, Ask::of(verb, resource, key)).await)
 }
 
 /// A namespace from a form, where an empty field is none.

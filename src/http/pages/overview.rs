@@ -140,15 +140,6 @@ fn standing(all: &Platform) -> Standing {
         let known = all.incidents.iter();
         known.flat_map(|all| states.iter().filter_map(|state| all.get(state.as_ref()))).sum()
     };
-    let healths = [
-        Health::Critical,
-        Health::Degraded,
-        Health::Recovering,
-        Health::Unknown,
-        Health::Healthy,
-        Health::Pending,
-        Health::Suspended,
-    ];
     let tile = |health: Health| Tile {
         mark: health.into(),
         name: Said::default(),
@@ -173,7 +164,7 @@ fn standing(all: &Platform) -> Standing {
             IncidentState::Remediating,
             IncidentState::Verifying,
         ]),
-        health: healths.map(tile).into(),
+        health: super::contracts::HEALTHS.map(tile).into(),
         parts: all.parts.iter().map(part).collect(),
     }
 }

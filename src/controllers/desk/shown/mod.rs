@@ -57,8 +57,7 @@ pub(in crate::controllers::desk) fn watched<'a>(
     kind: &str,
     key: &'a Key,
 ) -> Result<&'a str, Refused> {
-    let watched = &ctx.config.namespaces;
-    if watched.is_empty() || watched.iter().any(|known| **known == *key.namespace) {
+    if ctx.config.watches(&key.namespace) {
         return Ok(&key.namespace);
     }
     Err(Refused::NotFound(format!("{kind} {key}: the operator does not watch that namespace")))
