@@ -8,35 +8,37 @@
 //! A step whose breaker is open is passed over, and the plan goes on to those that do not need what it
 //! needs; the Incident is held when nothing else came of the plan.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+mod named;
+mod shown;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use url::Url;
 
+pub(super) use self::named::of_effects;
+pub use self::{
+    named::{acted_on, assets, dependency, source},
+    shown::{Unanswered, shown, standing, stricter},
+};
+use super::{
+    Held,
+    plan::Attempting,
+    select::Policy,
+    view::{Need, OpenIncident, View},
+};
 use crate::{
     api::{
         condition::whole_seconds,
-        contract::Source,
-        incident::{self, Segment, State as IncidentState, StepEffect},
-        policy::{BreakerShown, BreakerState, RemediationPolicySpec, Step},
+        incident::{self, Segment, State as IncidentState},
+        policy::RemediationPolicySpec,
     },
     domain::{
         Doubt, Span,
         breaker::{Breaker, Call, State, Terms},
         text,
     },
-    steps::{StepKind, Webhook},
-};
-
-use super::{
-    Held,
-    plan::Attempting,
-    select::Policy,
-    view::{Need, OpenIncident, View},
+    steps::StepKind,
 };
 
 /// The reason of an Incident that is held by a breaker.
@@ -52,11 +54,7 @@ const REMEMBERED: Span = Span::mins(24 * 60);
 pub const LONGEST_SPREAD: Span = Span::secs(5);
 /// The same, as a share of the time that they wait.
 const SPREAD_SHARE: f64 = 0.1;
-/// Most breakers that a policy's status shows.
-const MOST_SHOWN: usize = 64;
 const CALLS_KEPT: usize = 20;
-/// The longest name of something that steps depend on.
-const MAX_NAME: usize = 320;
 
 /// The calls that are on record, by what was asked.
 pub type Calls = BTreeMap<String, Vec<Call>>;
@@ -79,90 +77,6 @@ pub fn terms(policy: &RemediationPolicySpec) -> Terms {
         failure_threshold: said.failure_threshold.unwrap_or(FAILURE_THRESHOLD),
         open_for: said.open_for.unwrap_or(OPEN_FOR).max(SHORTEST_OPEN_FOR),
     }
-}
-
-/// The name of a source as something that steps depend on: all that is asked of one server is one.
-#[must_use]
-pub fn source(source: &Source) -> String {
-    let at = match (&source.service_ref, &source.url) {
-        (Some(service), _) => format!("Service {}:{}", service.name, service.port),
-        (None, Some(url)) => match Url::parse(&url.0) {
-            Ok(url) => url.origin().ascii_serialization(),
-            Err(_) => "a URL".to_owned(),
-        },
-        (None, None) => "none".to_owned(),
-    };
-    text::bounded(&format!("source {at}"), MAX_NAME)
-}
-
-/// What `step` depends on, where that can be left alone.
-#[must_use]
-pub fn dependency(view: &View, step: &Step) -> Option<String> {
-    let known = view.effective.source.as_ref();
-    match &step.kind {
-        StepKind::RefetchSource(_) => known.map(source),
-        StepKind::RestartWorkload(_)
-        | StepKind::ScaleWorkload(_)
-        | StepKind::DeleteFailedPods(_) => {
-            let named = known.and_then(|source| source.workload_ref.as_ref())?;
-            Some(workload(&format!("{} {}", named.kind, named.name)))
-        }
-        StepKind::Webhook(webhook) => receiver(webhook),
-        StepKind::RestoreRevision(_)
-        | StepKind::RepairDocument(_)
-        | StepKind::ReplaceAsset(_)
-        | StepKind::RegenerateMetadata(_)
-        | StepKind::Patch(_)
-        // Each is another one, of which nothing is known before.
-        | StepKind::Job(_)
-        | StepKind::Wait(_) => None,
-    }
-}
-
-/// What `effect` of `step` acted on: the same, from what is on record alone.
-#[must_use]
-pub fn acted_on(step: &Step, effect: &StepEffect) -> Option<String> {
-    match &step.kind {
-        StepKind::RestartWorkload(_) | StepKind::ScaleWorkload(_) => Some(workload(&effect.target)),
-        StepKind::DeleteFailedPods(_) => {
-            effect.target.split_once(" of ").map(|(_, target)| workload(target))
-        }
-        StepKind::Webhook(webhook) => receiver(webhook),
-        StepKind::RefetchSource(_)
-        | StepKind::RestoreRevision(_)
-        | StepKind::RepairDocument(_)
-        | StepKind::ReplaceAsset(_)
-        | StepKind::RegenerateMetadata(_)
-        | StepKind::Patch(_)
-        | StepKind::Job(_)
-        | StepKind::Wait(_) => None,
-    }
-}
-
-/// The name of a server of assets, as something that checks depend on.
-#[must_use]
-pub fn assets(server: &str) -> String {
-    text::bounded(&format!("assets {server}"), MAX_NAME)
-}
-
-fn workload(named: &str) -> String {
-    text::bounded(&format!("workload {named}"), MAX_NAME)
-}
-
-fn receiver(webhook: &Webhook) -> Option<String> {
-    let url = Url::parse(&webhook.url).ok()?;
-    let named = format!("webhook {}", url.origin().ascii_serialization());
-    Some(text::bounded(&named, MAX_NAME))
-}
-
-/// What the effect steps of a plan depend on, by segment and step.
-pub(super) fn of_effects(view: &View, plan: &[Segment]) -> BTreeMap<(usize, String), String> {
-    let steps = plan.iter().enumerate().flat_map(|(nth, segment)| {
-        segment.steps.iter().filter(|step| step.kind.is_effect()).map(move |step| (nth, step))
-    });
-    steps
-        .filter_map(|(nth, step)| Some(((nth, step.name.clone()), dependency(view, step)?)))
-        .collect()
 }
 
 /// Whether something was asked that gave this answer; None where it was not asked at all.
@@ -314,93 +228,15 @@ fn held(
     Held { reason: BREAKER_OPEN, message: text::message(&message), until: Some(until.max(now)) }
 }
 
-/// Something that did not answer last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unanswered {
-    /// The namespace that it is counted in; none where it is one for all of them.
-    pub namespace: Option<Arc<str>>,
-    /// What it is.
-    pub dependency: String,
-    /// Who may ask it now.
-    pub state: State,
-    /// How often in a row it did not answer.
-    pub failures: u32,
-    /// Since when.
-    pub since: Timestamp,
-    /// From when on one may try it, where it is left alone.
-    pub next_probe: Option<Timestamp>,
-    /// The policies by whose terms it stands so, of those that have asked it.
-    pub policies: Vec<String>,
-}
-
-/// What of `asked` did not answer last.
-pub fn standing<'a>(
-    terms: Terms,
-    asked: impl Iterator<Item = &'a str>,
-    calls: &Calls,
-    now: Timestamp,
-) -> impl Iterator<Item = Unanswered> {
-    asked.filter_map(move |dependency| {
-        let breaker = Breaker::of(terms, calls.get(dependency)?);
-        Some(Unanswered {
-            namespace: None,
-            dependency: dependency.to_owned(),
-            state: breaker.state(terms, now),
-            failures: breaker.failures,
-            since: breaker.since?,
-            next_probe: breaker.opened_at.map(|at| terms.open_for.after(at)),
-            policies: Vec::new(),
-        })
-    })
-}
-
-/// One thing under two policies: it stands by the one that lets fewer ask.
-#[must_use]
-pub fn stricter(one: Unanswered, other: Unanswered) -> Unanswered {
-    let (mut kept, given) = if other.state > one.state { (other, one) } else { (one, other) };
-    kept.policies.extend(given.policies);
-    kept
-}
-
-/// The breakers that a policy's status shows: of what its Incidents, which made these calls, depend on.
-#[must_use]
-pub fn shown(terms: Terms, asked: &BTreeSet<String>, calls: &Calls) -> Vec<BreakerShown> {
-    let of = |dependency: &String| {
-        let breaker = Breaker::of(terms, calls.get(dependency)?);
-        let next_probe = breaker.opened_at.map(|at| terms.open_for.after(at));
-        Some(BreakerShown {
-            dependency: dependency.clone(),
-            state: if next_probe.is_some() { BreakerState::Open } else { BreakerState::Closed },
-            failures: breaker.failures,
-            since: Time(breaker.since?),
-            next_probe: next_probe.map(Time),
-        })
-    };
-    let mut shown: Vec<BreakerShown> = asked.iter().filter_map(of).collect();
-    shown.sort_by_key(|breaker| (breaker.state == BreakerState::Closed, breaker.since.0));
-    shown.truncate(MOST_SHOWN);
-    shown
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::domain::DoubtReason;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
-    }
-
-    #[test]
-    fn a_source_is_named_by_its_server_and_nothing_else_of_it() {
-        for (text, expected) in [
-            ("url: https://cms.test:8443/shops/uk?token=canary", "source https://cms.test:8443"),
-            ("url: https://cms.test/a", "source https://cms.test"),
-            ("serviceRef: {name: catalog, port: 80, path: /uk}", "source Service catalog:80"),
-        ] {
-            let known: Source = serde_saphyr::from_str(text).unwrap();
-            assert_eq!(source(&known), expected);
-        }
     }
 
     #[test]
@@ -430,35 +266,6 @@ mod tests {
         assert_eq!(answer(DoubtReason::ReferenceUnavailable), None);
         assert_eq!(answer(DoubtReason::AddressRefused), None);
         assert_eq!(answer(DoubtReason::Busy), None, "nobody was asked");
-    }
-
-    #[test]
-    fn a_policy_shows_what_does_not_answer_the_open_ones_first_and_not_too_many() {
-        let terms = Terms { failure_threshold: 2, open_for: Span::secs(60) };
-        let failed = |second| Call { at: at(second), answered: false };
-        let mut calls: Calls = (0..100)
-            .map(|nth| (format!("source https://a{nth:03}.test"), vec![failed(nth)]))
-            .collect();
-        calls.insert("source https://open.test".to_owned(), vec![failed(500), failed(501)]);
-        calls.insert(
-            "source https://back.test".to_owned(),
-            vec![failed(500), Call { at: at(502), answered: true }],
-        );
-        let asked = calls.keys().cloned().collect();
-        let shown = shown(terms, &asked, &calls);
-        assert_eq!(shown.len(), 64);
-        let first = BreakerShown {
-            dependency: "source https://open.test".to_owned(),
-            state: BreakerState::Open,
-            failures: 2,
-            since: Time(at(500)),
-            next_probe: Some(Time(at(561))),
-        };
-        assert_eq!(shown[0], first);
-        assert_eq!(shown[1].dependency, "source https://a000.test");
-        assert!(!shown.iter().any(|shown| shown.dependency.contains("back")));
-        let others = super::shown(terms, &BTreeSet::new(), &calls);
-        assert!(others.is_empty(), "what its own Incidents never asked is not its business");
     }
 
     #[test]
