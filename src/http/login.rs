@@ -17,11 +17,13 @@ use tracing::info;
 
 use super::{
     caller::{COOKIE_NAME, of_our_own, peer},
+    pages,
     problem::Problem,
 };
 use crate::controllers::desk::{Desk, Refused};
 
-const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
+                      frame-ancestors 'none'; base-uri 'none'";
 
 /// Where the browser was going.
 #[derive(Debug, Default, Deserialize)]
@@ -87,16 +89,25 @@ fn ours(next: Option<&str>) -> String {
 
 /// `said` and `next` are our own words and a path of ours: nothing in them can be HTML.
 fn page(status: StatusCode, said: &str, next: &str) -> Response {
-    let said =
-        if said.is_empty() { String::new() } else { format!("<p role=\"alert\">{said}</p>") };
+    let said = if said.is_empty() {
+        String::new()
+    } else {
+        format!("<p class=\"missing\" role=\"alert\">{said}</p>")
+    };
+    let (style, icon) = (pages::style(), pages::icon());
     let text = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Log in · Kintsugi</title>\
-         <meta name=\"viewport\" content=\"width=device-width\"></head><body><main><h1>Kintsugi</h1>{said}\
-         <form method=\"post\" action=\"/login\"><label for=\"token\">Token, such as \
-         <code>kubectl create token ann --audience kintsugi</code> prints</label>\
-         <input id=\"token\" name=\"token\" type=\"password\" autocomplete=\"off\" required>\
-         <input type=\"hidden\" name=\"next\" value=\"{next}\"><button>Log in</button></form>\
-         </main></body></html>"
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Log in · Kintsugi</title>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\">\
+         <link rel=\"icon\" href=\"{icon}\"><link rel=\"stylesheet\" href=\"{style}\"></head>\
+         <body><main class=\"login\"><h1><img src=\"{icon}\" alt=\"\"> Kintsugi</h1>{said}\
+         <form method=\"post\" action=\"/login\"><label for=\"token\">Token</label>\
+         <input id=\"token\" name=\"token\" type=\"password\" autocomplete=\"off\" \
+         aria-describedby=\"how\" required autofocus>\
+         <p id=\"how\"><small>Such as <code>kubectl create token ann --audience kintsugi</code> \
+         prints</small></p>\
+         <input type=\"hidden\" name=\"next\" value=\"{next}\">\
+         <button class=\"first\">Log in</button></form></main></body></html>"
     );
     let policy = [(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))];
     (status, policy, Html(text)).into_response()

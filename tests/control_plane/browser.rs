@@ -156,6 +156,7 @@ async fn each_page_passes_an_audit_in_both_schemes_and_fits_a_phone() {
         ("policies", "/policies".to_owned()),
         ("log", "/log".to_owned()),
         ("refusal", "/contracts?health=Sick".to_owned()),
+        ("login", "/login".to_owned()),
     ];
     let mut wrong = Vec::new();
     for (page, path) in &pages {
@@ -341,6 +342,46 @@ async fn a_plan_is_approved_and_a_heal_forced_with_a_button_by_who_may_and_by_no
     browser.click("css selector", "form[action$='/suspension'] button").await;
     let suspended = |contract: Option<&WidgetContract>| contract.is_some_and(|c| c.spec.suspend);
     namespace.contract_when("uk", "suspended", suspended).await;
+}
+
+#[tokio::test]
+async fn a_plan_is_rejected_with_a_reason_by_who_may_change_incidents_in_any_way() {
+    // By PUT, and not by PATCH.
+    let World { cluster, namespace, operator, browser } =
+        world_of("rejects", &["update", "approve"]).await;
+    policy(&namespace, "by-people", "storefinder", "Approve").await;
+    namespace.apply(&contract("uk", "storefinder", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    namespace.apply(&contract("uk", "storefinder", &broken())).await;
+    let waits = incident_when(&namespace, "uk", "Held").await.metadata.name.unwrap();
+    let path = format!("/namespaces/{}/incidents/{waits}", namespace.name);
+    let bob = desk::visitor(&cluster, &namespace, &operator, "bob", &may(&["approve"])).await;
+    let his = Browser::of(&bob).await;
+    his.open(&path).await;
+    let text = his.text().await;
+    assert!(text.contains("bob may not update incidents.kintsugi.dev"), "{text}");
+    assert_eq!(his.run("return document.querySelectorAll('main form').length").await, 0);
+    drop(his);
+
+    browser.open(&format!("/namespaces/{}/contracts/uk", namespace.name)).await;
+    let forms = "return document.querySelectorAll('main form[method=post]').length";
+    assert_eq!(browser.run(forms).await, 2, "she may heal and suspend it, too");
+    browser.open(&path).await;
+    browser.click("xpath", "//button[.='Reject']").await;
+    let here = browser.run("return [location.pathname, document.activeElement.id]").await;
+    assert_eq!(here, json!([path, "why"]), "a rejection needs a reason, and nothing was sent");
+    browser.fill("#why", "the old title is wrong").await;
+    browser.click("xpath", "//button[.='Reject']").await;
+    let says = "document.body.innerText.includes(':ann: the old title is wrong')";
+    browser.until(&format!("document.querySelector('h1') && {says}")).await;
+    let text = browser.text().await;
+    assert!(text.contains("waits for Rejected") && !text.contains("Decide about"), "{text}");
+    let rejected = |incident: Option<&Incident>| {
+        incident
+            .and_then(|incident| incident.status.as_ref())
+            .is_some_and(|status| status.waiting == "Rejected" && status.attempts.is_empty())
+    };
+    namespace.when::<Incident>(&waits, "rejected", rejected).await;
 }
 
 #[tokio::test]

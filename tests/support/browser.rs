@@ -60,8 +60,7 @@ impl Browser {
         let made = browser.ask("", wanted).await.unwrap();
         browser.session = format!("{}/{}", browser.session, made["sessionId"].as_str().unwrap());
         browser.open("/").await;
-        let token = browser.find("#token").await;
-        browser.ask(&format!("{token}/value"), json!({"text": visitor.token})).await.unwrap();
+        browser.fill("#token", &visitor.token).await;
         browser.click("css selector", "form button").await;
         browser.until("document.getElementById('main')").await;
         browser
@@ -120,8 +119,10 @@ impl Browser {
         self.ask(&format!("{element}/click"), json!({})).await.unwrap();
     }
 
-    async fn find(&self, css: &str) -> String {
-        self.element("css selector", css).await
+    /// Types `text` into the field.
+    pub async fn fill(&self, css: &str, text: &str) {
+        let field = self.element("css selector", css).await;
+        self.ask(&format!("{field}/value"), json!({"text": text})).await.unwrap();
     }
 
     async fn element(&self, using: &str, value: &str) -> String {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::{Ask, Desk, Person, Refused, now, shown::watched};
+use super::{Ask, Desk, Person, Refused, now, rights::AsOf, shown::watched};
 use crate::{
     api::{
         HEAL, Incident, WidgetContract,
@@ -30,6 +30,17 @@ const MANAGER: &str = "kintsugi-desk";
 const REQUEST_MAX: usize = 63;
 /// As many bytes of a reason are kept.
 pub const REASON_MAX: usize = 256;
+
+/// What an act is about, which says the rights that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A contract: it is healed, or suspended.
+    Contract,
+    /// The plan of an Incident.
+    Plan,
+    /// A repair that is taken back.
+    Repair,
+}
 
 /// What was done.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -73,7 +84,47 @@ pub struct TakeBack {
     pub reason: Option<String>,
 }
 
+impl About {
+    fn resource(self) -> &'static str {
+        match self {
+            Self::Contract => "widgetcontracts",
+            Self::Plan | Self::Repair => "incidents",
+        }
+    }
+}
+
 impl Desk {
+    /// Whether `person` is offered such an act: where it would be done, as of a moment ago.
+    ///
+    /// # Errors
+    /// [`Refused::Forbidden`], by the right that is missing.
+    pub async fn offers(
+        &self,
+        person: &Arc<Person>,
+        about: About,
+        key: &Key,
+    ) -> Result<(), Refused> {
+        self.allows(person, about, key, AsOf::Lately).await
+    }
+
+    /// Sees to it that `person` might have written it themselves: by PATCH or by PUT.
+    async fn allows(
+        &self,
+        person: &Arc<Person>,
+        about: About,
+        key: &Key,
+        as_of: AsOf,
+    ) -> Result<(), Refused> {
+        let ask = |verb| Ask::of(verb, about.resource(), key);
+        if about == About::Plan {
+            self.may_act(person, ask("approve"), as_of).await?;
+        }
+        match self.may_act(person, ask("patch"), as_of).await {
+            Err(Refused::Forbidden(_)) => self.may_act(person, ask("update"), as_of).await,
+            answer => answer,
+        }
+    }
+
     /// Asks for an attempt now.
     ///
     /// # Errors
@@ -82,7 +133,7 @@ impl Desk {
         let request = text::bounded(&format!("{:.0}/{}", now(), person.name), REQUEST_MAX);
         let patch = json!({"metadata": {"annotations": {HEAL: request}}});
         let said = "asks for an attempt now";
-        self.write::<WidgetContract>(person, "widgetcontracts", key, &patch, said).await
+        self.write::<WidgetContract>(person, About::Contract, key, &patch, said).await
     }
 
     /// Suspends a contract, or lets it go on.
@@ -97,7 +148,7 @@ impl Desk {
     ) -> Result<Done, Refused> {
         let patch = json!({"spec": {"suspend": suspend}});
         let said = if suspend { "suspends it" } else { "lets it go on" };
-        self.write::<WidgetContract>(person, "widgetcontracts", key, &patch, said).await
+        self.write::<WidgetContract>(person, About::Contract, key, &patch, said).await
     }
 
     /// Approves or rejects a plan.
@@ -114,7 +165,6 @@ impl Desk {
         if word.decision == ApprovalDecision::Reject && reason.is_none() {
             return Err(Refused::Invalid("reason: a rejection needs one".to_owned()));
         }
-        self.may_act(person, Ask::of("approve", "incidents", key)).await?;
         let approval = json!({
             "planDigest": word.plan_digest, "decision": word.decision, "by": person.name,
             "reason": reason,
@@ -124,7 +174,7 @@ impl Desk {
             ApprovalDecision::Reject => "rejects its plan",
         };
         let patch = json!({"spec": {"approval": approval}});
-        self.write::<Incident>(person, "incidents", key, &patch, said).await
+        self.write::<Incident>(person, About::Plan, key, &patch, said).await
     }
 
     /// Takes back what was repaired.
@@ -142,14 +192,14 @@ impl Desk {
         let undo = json!({"never": never, "by": person.name, "reason": reason});
         let said = "takes its repair back";
         let patch = json!({"spec": {"undo": undo}});
-        self.write::<Incident>(person, "incidents", key, &patch, said).await
+        self.write::<Incident>(person, About::Repair, key, &patch, said).await
     }
 
-    /// The one write of an act, by somebody who might have made it themselves: by PATCH or by PUT.
+    /// The one write of an act.
     async fn write<K>(
         &self,
         person: &Arc<Person>,
-        resource: &'static str,
+        about: About,
         key: &Key,
         patch: &Value,
         said: &'static str,
@@ -162,9 +212,7 @@ impl Desk {
     {
         let ctx = self.ctx()?;
         let namespace = watched(&ctx, &K::kind(&()), key)?;
-        if self.may_act(person, Ask::of("patch", resource, key)).await.is_err() {
-            self.may_act(person, Ask::of("update", resource, key)).await?;
-        }
+        self.allows(person, about, key, AsOf::Now).await?;
         let objects: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
         let params =
             PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };

@@ -43,6 +43,15 @@ pub struct Ask {
 /// Who would do what.
 pub type Question = (Arc<Person>, Ask);
 
+/// How old an answer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AsOf {
+    /// Something is done by it.
+    Now,
+    /// Something is shown by it: a few seconds old will do.
+    Lately,
+}
+
 /// The namespaces of which somebody may see something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -103,15 +112,24 @@ impl Desk {
     /// # Errors
     /// [`Refused::Forbidden`], by the right that is missing.
     pub async fn shows(&self, person: &Arc<Person>, ask: Ask) -> Result<(), Refused> {
-        if self.may_see(person, &ask).await? { Ok(()) } else { Err(forbidden(person, &ask)) }
+        self.may_act(person, ask, AsOf::Lately).await
     }
 
-    /// Sees to it that `person` may do what `ask` says, as of now.
+    /// Sees to it that `person` may do what `ask` says.
     ///
     /// # Errors
     /// [`Refused::Forbidden`], by the right that is missing.
-    pub(super) async fn may_act(&self, person: &Person, ask: Ask) -> Result<(), Refused> {
-        if self.may(person, &ask).await? { Ok(()) } else { Err(forbidden(person, &ask)) }
+    pub(super) async fn may_act(
+        &self,
+        person: &Arc<Person>,
+        ask: Ask,
+        as_of: AsOf,
+    ) -> Result<(), Refused> {
+        let may = match as_of {
+            AsOf::Now => self.may(person, &ask).await?,
+            AsOf::Lately => self.may_see(person, &ask).await?,
+        };
+        if may { Ok(()) } else { Err(forbidden(person, &ask)) }
     }
 
     /// The namespaces of which `person` may list `resource`: the one that they name, or of those in

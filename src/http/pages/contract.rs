@@ -12,13 +12,13 @@ use super::{
     documents::{Compared, Documents},
     incident::ConditionRow,
     mark::Mark,
-    may,
+    offers,
     said::Said,
     when::When,
 };
 use crate::{
     api::contract::{Check, DocumentStatus, WidgetContractStatus},
-    controllers::desk::{Ask, Desk, shown::ContractShown},
+    controllers::desk::{Ask, Desk, act::About, shown::ContractShown},
     http::{api::Asked, caller::Caller},
 };
 
@@ -81,7 +81,7 @@ pub async fn page(
     let now = desk.now();
     let found = desk.contract(&key).await?;
     let stored = Documents::of(&desk, &person, &key, query.revision, now).await?;
-    let may_act = may(&desk, &person, "patch", "widgetcontracts", &key).await?;
+    let may_act = offers(&desk, &person, About::Contract, &key).await?;
     let frame = Frame::of(format!("Contract {}", key.name), "contracts", &person, now);
     Ok(Page(shown(frame, found, stored, may_act, now)))
 }

@@ -10,14 +10,14 @@ use super::{
     Frame, Or, Page, Part, Refusal,
     incidents::IncidentItem,
     mark::Mark,
-    may,
+    offers,
     said::Said,
     timeline::{self, Moment, Picture},
     when::When,
 };
 use crate::{
     api::incident::{Attempt, IncidentSpec, IncidentStatus, Outcome, Segment},
-    controllers::desk::{Ask, Desk, shown::IncidentShown},
+    controllers::desk::{Ask, Desk, act::About, shown::IncidentShown},
     decide::gates::approval::AWAITING_APPROVAL,
     domain::{OpKind, patch::OpSummary},
     http::{api::Named, caller::Caller},
@@ -157,11 +157,11 @@ pub async fn page(
     let id = found.row.trace_id.as_ref().filter(|id| id.bytes().all(|b| b.is_ascii_hexdigit()));
     page.trace_at = desk.traces.as_ref().zip(id).map(|(at, id)| at.replace("{trace}", id));
     if found.status.waiting == AWAITING_APPROVAL && found.status.plan_digest.is_some() {
-        page.decide = Some(may(&desk, &person, "approve", "incidents", &key).await?);
+        page.decide = Some(offers(&desk, &person, About::Plan, &key).await?);
     }
     let is_done = |attempt: &Attempt| attempt.outcome == Outcome::Succeeded;
     if found.status.attempts.iter().any(is_done) && found.spec.undo.is_none() {
-        page.undo = Some(may(&desk, &person, "patch", "incidents", &key).await?);
+        page.undo = Some(offers(&desk, &person, About::Repair, &key).await?);
     }
     Ok(Page(page))
 }

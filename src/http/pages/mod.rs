@@ -46,11 +46,12 @@ use axum::{
 use jiff::Timestamp;
 use serde::Deserialize;
 
+pub(super) use self::assets::{icon, style};
 use self::{said::Said, when::When};
 use super::{name::Name, problem::Problem};
 use crate::controllers::{
     Key,
-    desk::{Ask, Desk, Person, Refused},
+    desk::{Desk, Person, Refused, act::About},
 };
 
 /// What a page may do: nothing but show what this very server sends.
@@ -253,15 +254,14 @@ impl Listing {
     }
 }
 
-/// Whether somebody may do something; else the right that is missing.
-async fn may(
+/// Whether somebody is offered an act; else the right that is missing.
+async fn offers(
     desk: &Desk,
     person: &Arc<Person>,
-    verb: &'static str,
-    resource: &'static str,
+    about: About,
     key: &Key,
 ) -> Result<Part<()>, Refused> {
-    Part::of(desk.shows(person, Ask::of(verb, resource, key)).await)
+    Part::of(desk.offers(person, about, key).await)
 }
 
 /// A namespace from a form, where an empty field is none.
