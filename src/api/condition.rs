@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::domain::text;
+use crate::domain::{Span, text};
 
 /// The conditions that we set, on any of our kinds.
 #[derive(
@@ -149,6 +149,12 @@ impl Conditions {
 #[must_use]
 pub fn whole_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// The same rounded up: what is stored of a time that is waited for is never too early.
+#[must_use]
+pub fn whole_seconds_up(at: Timestamp) -> Timestamp {
+    whole_seconds(Span::millis(999).after(at))
 }
 
 #[cfg(test)]

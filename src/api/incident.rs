@@ -55,6 +55,7 @@ use crate::domain::{Digest, Severity, Span, patch::OpSummary};
         json_path = ".status.nextAttemptTime",
         priority = 1
     ),
+    printcolumn(name = "Until", type_ = "string", json_path = ".status.heldUntil", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
@@ -426,6 +427,12 @@ pub struct IncidentStatus {
     /// When the next attempt, or the next look, is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_attempt_time: Option<Time>,
+    /// When the operator looks again by itself at what holds it (`waiting`), whether or not that has ended
+    /// then. None where only a person or a change ends it. Of what nobody knows the end of (`Busy`,
+    /// `Concurrency`, `EgressBroken`, `JobRunning`) this is the first look; more follow, a minute apart at
+    /// most, and are not written down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Time>,
     /// When the repair was published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published_at: Option<Time>,

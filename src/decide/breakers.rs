@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     api::{
-        condition::whole_seconds,
+        condition::{whole_seconds, whole_seconds_up},
         incident::{self, Segment, State as IncidentState},
         policy::RemediationPolicySpec,
     },
@@ -219,7 +219,7 @@ fn held(
     let policy = segment.policy_ref.as_ref().map_or("", |policy| policy.name.as_str());
     let until =
         spread(&view.subject.uid, terms.open_for.times(SPREAD_SHARE, LONGEST_SPREAD)).after(until);
-    let at = whole_seconds(until);
+    let at = whole_seconds_up(until);
     let message = format!(
         "{dependency} did not answer {failures} times in a row, and by spec.breaker of \
          RemediationPolicy {policy} it is left alone until one contract has tried it; looking again \

@@ -30,6 +30,9 @@ const MAX_IN_FLIGHT: u32 = 10;
 pub const STORM: &str = "Storm";
 /// The same, after it.
 pub const STORM_COOLDOWN: &str = "StormCooldown";
+/// Why an Incident is held while as many repairs are under way as may be.
+pub const CONCURRENCY: &str = "Concurrency";
+
 /// Is what an Incident waits for the end of a storm?
 #[must_use]
 pub fn is_storm(waiting: &str) -> bool {
@@ -337,7 +340,7 @@ fn concurrency(
          spec.concurrency.maxInFlight allows: {most}"
     );
     let until = for_others(waiting, most, uid, now);
-    Err(Held { reason: "Concurrency", message, until: Some(until) })
+    Err(Held { reason: CONCURRENCY, message, until: Some(until) })
 }
 
 /// When the contract of this UID asks again, where so many wait and only `most` may be under way: the

@@ -16,10 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{
-    gates::approval::AWAITING_APPROVAL,
-    record::{BACKOFF, PERSON, RETRY, WAITING_STEP},
-};
+use super::record::{BACKOFF, PERSON, RETRY, WAITING_STEP};
 use crate::{
     api::{
         Incident,
@@ -82,7 +79,8 @@ pub struct Happening {
     pub reason: String,
     /// The same in one sentence, without payload values.
     pub message: String,
-    /// When it goes on, where that is known.
+    /// When it goes on, or when the operator looks again by itself; none where only a person or a change
+    /// moves it on.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub next: Option<Timestamp>,
@@ -302,11 +300,9 @@ impl Change<'_> {
 fn delayed(status: &IncidentStatus) -> Option<(&str, Option<Timestamp>)> {
     let is_held = condition(status, ConditionType::Held).is_some_and(is_true);
     let waiting = status.waiting.as_str();
-    let next = match waiting {
-        AWAITING_APPROVAL => &status.plan_expires_at,
-        _ => &status.next_attempt_time,
-    };
     let waits = (is_held && !waiting.is_empty()) || WAITS_FOR_TIME.contains(&waiting);
+    // The next attempt may be due before the gate opens: that is not when it goes on.
+    let next = if is_held { &status.held_until } else { &status.next_attempt_time };
     waits.then(|| (waiting, next.as_ref().map(|at| at.0)))
 }
 

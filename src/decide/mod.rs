@@ -22,6 +22,7 @@ pub mod fleet;
 pub mod gates;
 pub mod gitops;
 pub mod guard;
+pub mod held;
 pub mod history;
 pub mod hosts;
 pub mod incident;
@@ -58,18 +59,7 @@ pub mod write_back;
 #[cfg(test)]
 mod sim;
 
-use jiff::Timestamp;
-
-/// A shut gate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The stable reason.
-    pub reason: &'static str,
-    /// What a person can do, or what is waited for.
-    pub message: String,
-    /// When to ask again; None when only a change opens it.
-    pub until: Option<Timestamp>,
-}
+pub use held::Held;
 
 /// Why nothing will move until a person acts: a condition reason and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{
-        condition::{ConditionType, Conditions, whole_seconds},
+        condition::{ConditionType, Conditions, whole_seconds, whole_seconds_up},
         incident::{
             About, Attempt, Cause, EffectOutcome, IncidentStatus, Intent,
             Outcome as AttemptOutcome, Retried, Series, State, StepEffect, StepOutcome, StepTaken,
@@ -89,6 +89,8 @@ pub(super) struct Record<'a> {
     pub(super) depends: BTreeMap<(usize, String), String>,
     /// The requests that an attempt is made for.
     pub(super) requests: Vec<String>,
+    /// Was a gate found shut in this very look?
+    is_held_anew: bool,
     pub(super) now: Timestamp,
 }
 
@@ -110,6 +112,7 @@ impl<'a> Record<'a> {
             edge: Edge::NotAsked,
             depends: BTreeMap::new(),
             requests: Vec::new(),
+            is_held_anew: false,
             now,
         };
         let cause = record.incident.spec.cause.as_ref();
@@ -458,9 +461,7 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn next_attempt(&mut self, wait: Span) {
-        let at = wait.after(self.now);
-        // Whole seconds are stored: rounded up, so that the stored time is never too early.
-        let stored = whole_seconds(Span::millis(999).after(at));
+        let stored = whole_seconds_up(wait.after(self.now));
         self.status.next_attempt_time = Some(Time(stored));
         self.next = Some(stored);
     }
@@ -470,12 +471,29 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn held(&mut self, held: &Held) {
+        let known = self.status.held_until.as_ref().filter(|_| self.is_held_for(held.reason));
+        self.status.held_until = held.noted(known);
+        self.is_held_anew = true;
         self.set(ConditionType::Held, true, held.reason, &held.message);
         self.waits_for(held.reason);
         if !self.conditions.is_true(ConditionType::Escalated) {
             self.status.message = text::message(&held.message);
         }
         self.next = held.until;
+    }
+
+    fn is_held_for(&self, reason: &str) -> bool {
+        let held = self.conditions.get(ConditionType::Held);
+        held.is_some_and(|held| held.status == "True" && held.reason == reason)
+    }
+
+    /// No time is said that no hold has, or that has gone by without anybody having asked the gates.
+    fn forgets_what_is_not_held(&mut self) {
+        let is_over = self.status.held_until.as_ref().is_none_or(|until| until.0 <= self.now);
+        let is_stale = is_over && !self.is_held_anew;
+        if is_stale || !self.is_held_for(&self.status.waiting) {
+            self.status.held_until = None;
+        }
     }
 
     /// A gate is shut.
@@ -797,6 +815,7 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn done(mut self) -> (Move, Option<Timestamp>) {
+        self.forgets_what_is_not_held();
         if !self.status.is_over() {
             self.status.state = Some(state(&self.conditions, &self.status.waiting));
         }

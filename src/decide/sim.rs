@@ -20,6 +20,7 @@ mod delivered;
 mod effects;
 mod episodes;
 mod gates;
+mod holds;
 mod jobs;
 mod kept;
 mod model;
@@ -33,6 +34,7 @@ use super::{
     contract::{Decision, Next, Write, decide},
     effective::Effective,
     fleet::Fleet,
+    held,
     history::{Worth, worth},
     moves::{Doing, Plan},
     ownership::{self, ServedIn, whose},
@@ -550,6 +552,7 @@ impl World {
                 let asks = status.plan_digest.as_ref();
                 let is_document = asks.is_some() && !status.plan.is_empty();
                 assert!(!is_document || asks == shown, "asked about what nobody can read");
+                holds::assert_said_only_while_held(&status);
                 let known = self.incidents.iter_mut().find(|(known, ..)| *known == name);
                 known.unwrap().2 = *status;
             }

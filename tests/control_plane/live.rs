@@ -1,7 +1,7 @@
 //! What is told of healing as it happens: in order, resumable, by rights, and bounded.
 
 use k8s_openapi::api::{coordination::v1::Lease, rbac::v1::RoleBinding};
-use kintsugi::api::Incident;
+use kintsugi::api::{Incident, PAUSE, WidgetContract};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -145,6 +145,42 @@ async fn a_heal_that_fails_is_told_with_what_it_waits_for_until_a_person_is_call
     assert!(told[3].data["next"].is_string(), "{:?}", told[3]);
     let attempts: Vec<_> = told.iter().map(|told| told.data["attempt"].as_u64()).collect();
     assert_eq!(attempts, [1, 1, 1, 1, 2, 2, 2, 2, 2].map(Some));
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is asked is the operator itself")]
+async fn page(visitor: &Visitor, path: &str) -> String {
+    visitor.request("GET", path).send().await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_gate_that_is_shut_says_everywhere_when_it_is_looked_at_again() {
+    const UNTIL: &str = "2099-01-01T00:00:00Z";
+    let (_cluster, namespace, _operator, ann) = world("liveheld", &[]).await;
+    policy(&namespace, &json!([{"name": "restore", "restoreRevision": {}}]), &json!({})).await;
+    served(&namespace).await;
+    let mut follower = ann.follow("", None).await;
+    let contracts = namespace.api::<WidgetContract>();
+    let params = PatchParams::default();
+    let pause = |why: Value| Patch::Merge(json!({"metadata": {"annotations": {PAUSE: why}}}));
+    let paused = pause(json!(format!("{UNTIL}/ann: the CDN moves")));
+    contracts.patch("uk", &params, &paused).await.unwrap();
+    break_it(&namespace).await;
+    let told = follower.until(|told| told.event == "processing_delay").await;
+    let delay = &told.last().unwrap().data;
+    assert_eq!((&delay["reason"], &delay["next"]), (&json!("Paused"), &json!(UNTIL)));
+    let held = incident_when(&namespace, "uk", "Held").await.status.unwrap();
+    assert_eq!(held.held_until.unwrap().0.to_string(), UNTIL);
+    let listed = ann.get("/api/v1/incidents").await.body;
+    assert_eq!(listed["items"][0]["heldUntil"], UNTIL, "{listed}");
+    let page = page(&ann, "/incidents").await;
+    let says = format!(", looks again <time datetime=\"{UNTIL}\"");
+    assert!(page.contains(&says), "{page}");
+
+    // With what held it the time goes, too.
+    contracts.patch("uk", &params, &pause(Value::Null)).await.unwrap();
+    follower.until(|told| told.event == "healing_complete").await;
+    let healed = incident_when(&namespace, "uk", "Mitigated").await.status.unwrap();
+    assert_eq!(healed.held_until, None);
 }
 
 #[tokio::test]

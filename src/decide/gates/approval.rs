@@ -105,13 +105,12 @@ pub fn answer(_: Asks, asked: &Question<'_>) -> Answer {
         Some(given) => (
             "PlanChanged",
             format!(
-                "{} decided on another plan: the document, a policy or the changes are not the \
-                 same; ",
+                "{} decided on another plan: the document, a policy or the changes differ; ",
                 text::bounded(&given.by, SHOWN)
             ),
         ),
     };
-    let message = format!("{why}until {}: {}", asked.expires, command(asked));
+    let message = format!("{why}a person decides until {}: {}", asked.expires, command(asked));
     let held = Held { reason: AWAITING_APPROVAL, message, until: Some(asked.expires) };
     Answer::No { reason, held }
 }

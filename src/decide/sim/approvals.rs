@@ -77,7 +77,7 @@ fn a_plan_is_shown_with_the_command_that_approves_it_and_nothing_is_done() {
         "kubectl --namespace ns patch incident {name} --type=merge -p '{{\"spec\":{{\"approval\":\
          {{\"planDigest\":\"{plan}\",\"decision\":\"Approve\",\"by\":\"<you>\"}}}}}}'"
     );
-    assert_eq!(message, format!("until 2026-01-02T00:00:10Z: {command}"));
+    assert_eq!(message, format!("a person decides until 2026-01-02T00:00:10Z: {command}"));
     assert!(serde_json::from_str::<Value>(command.split('\'').nth(1).unwrap()).is_ok());
     let expires = status(&world).plan_expires_at.as_ref().unwrap().0;
     assert_eq!(expires.to_string(), "2026-01-02T00:00:10Z");

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A world that serves a good document, under a policy that also says `more`.
-fn world(more: &str) -> World {
+pub(super) fn world(more: &str) -> World {
     let mut world = World::new(&document(&json!("good")));
     let policy =
         format!("default: true\nsteps: [{{name: restore, restoreRevision: {{}}}}]\n{more}");
@@ -83,7 +83,7 @@ fn windows_that_never_open_or_cannot_be_used_hold_and_say_what_to_change() {
 }
 
 /// `count` other contracts that are in trouble since the world began.
-fn others_in_trouble(count: usize, matched: usize) -> Fleet {
+pub(super) fn others_in_trouble(count: usize, matched: usize) -> Fleet {
     let trouble = |nth: usize| Trouble {
         contract: format!("other-{nth}"),
         policies: vec!["heal".to_owned()],
@@ -192,7 +192,7 @@ fn without_a_policy_there_is_no_limit_to_wait_for() {
 }
 
 /// Two hosts were asked a moment ago, and neither could be reached.
-fn nothing_reached() -> Vec<Heard> {
+pub(super) fn nothing_reached() -> Vec<Heard> {
     let heard = |host: &str| Heard { host: host.to_owned(), answered: false, ago: Span::secs(5) };
     vec![heard("cdn.test"), heard("cms.test")]
 }

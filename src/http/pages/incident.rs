@@ -216,6 +216,7 @@ fn times(
         ("Resolved", status.resolved_at.as_ref()),
         ("A person was called", status.called_at.as_ref()),
         ("Next", status.next_attempt_time.as_ref()),
+        ("Looks again", status.held_until.as_ref().filter(|until| until.0 > now)),
     ];
     all.into_iter().filter_map(|(name, at)| Some((name, When::of(at?.0, now)))).collect()
 }

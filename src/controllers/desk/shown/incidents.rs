@@ -24,6 +24,7 @@ use crate::{
 
 /// An Incident in a list.
 #[derive(Debug, Serialize, JsonSchema)]
+#[cfg_attr(test, derive(Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentRow {
     /// Its namespace.
@@ -60,6 +61,10 @@ pub struct IncidentRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub next_attempt_time: Option<Timestamp>,
+    /// When the operator looks again by itself at what holds it: `status.heldUntil`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub held_until: Option<Timestamp>,
     /// Its trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
@@ -160,6 +165,7 @@ impl IncidentRow {
             next_attempt_time: status
                 .and_then(|status| status.next_attempt_time.as_ref())
                 .map(|at| at.0),
+            held_until: status.and_then(|status| status.held_until.as_ref()).map(|at| at.0),
             trace_id: spec.trace_id().map(str::to_owned),
         }
     }
