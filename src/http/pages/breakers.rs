@@ -7,17 +7,14 @@ use axum::extract::State;
 use jiff::Timestamp;
 
 use super::{
-    Frame, Or, Page, Part, Refusal,
+    Frame, List, Or, Page, Part, Refusal,
     mark::{Mark, Tone},
     said::Said,
     when::When,
 };
-use crate::{
-    controllers::desk::{
-        Desk,
-        shown::{BreakerIs, BreakerRow},
-    },
-    http::{api::Asked, caller::Caller, name::Name},
+use crate::controllers::desk::{
+    Desk,
+    shown::{BreakerIs, BreakerRow},
 };
 
 const SHOWN: usize = 200;
@@ -44,28 +41,20 @@ struct BreakerItem {
 
 /// The page.
 pub async fn page(
-    Or(Caller(person)): Or<Caller>,
+    Or(list): Or<List>,
     State(desk): State<Arc<Desk>>,
-    Or(Asked(query)): Or<Asked<super::Listing>>,
 ) -> Result<Page<impl Template>, Refusal> {
-    let now = desk.now();
-    let only = super::namespace(&query.namespace)?;
-    let only = only.as_ref().map(Name::as_str);
-    let scope = desk.scope(&person, "remediationpolicies", only).await?;
+    let scope = list.scope(&desk, "remediationpolicies").await?;
     // Servers of assets are of no namespace: whoever sees any contract may know of them.
-    let assets = match only {
-        Some(_) => false,
-        None => {
-            matches!(Part::of(desk.scope(&person, "widgetcontracts", None).await)?, Part::Seen(_))
-        }
-    };
-    let found = desk.breakers(&scope, assets, query.after, SHOWN)?;
-    let next = found.r#continue.map(|after| query.next("/breakers", &after));
+    let assets = list.only().is_none()
+        && matches!(Part::of(list.scope(&desk, "widgetcontracts").await)?, Part::Seen(_));
+    let found = desk.breakers(&scope, assets, list.after, SHOWN)?;
+    let (frame, namespace) = list.head("Breakers", "breakers");
     Ok(Page(Breakers {
-        frame: Frame::of("Breakers", "breakers", &person, now),
-        namespace: Said::of(&query.namespace),
-        items: found.items.iter().map(|row| BreakerItem::of(row, now)).collect(),
-        next,
+        frame,
+        namespace,
+        items: found.items.iter().map(|row| BreakerItem::of(row, list.now)).collect(),
+        next: found.r#continue.map(|after| list.next("/breakers", &after)),
     }))
 }
 

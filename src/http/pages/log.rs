@@ -7,7 +7,7 @@ use axum::extract::State;
 use jiff::Timestamp;
 
 use super::{
-    Frame, Or, Page, Refusal,
+    Frame, List, Or, Page, Refusal,
     mark::{Mark, Tone},
     said::Said,
     when::When,
@@ -15,7 +15,6 @@ use super::{
 use crate::{
     controllers::desk::Desk,
     decide::log::{Action, Filter, What},
-    http::{api::Asked, caller::Caller, name::Name},
 };
 
 const SHOWN: usize = 100;
@@ -44,18 +43,16 @@ struct Entry {
 
 /// The page.
 pub async fn page(
-    Or(Caller(person)): Or<Caller>,
+    Or(list): Or<List>,
     State(desk): State<Arc<Desk>>,
-    Or(Asked(query)): Or<Asked<super::Listing>>,
 ) -> Result<Page<impl Template>, Refusal> {
-    let now = desk.now();
-    let only = super::namespace(&query.namespace)?;
-    let scope = desk.scope(&person, "incidents", only.as_ref().map(Name::as_str)).await?;
+    let scope = list.scope(&desk, "incidents").await?;
     let found = desk.log(&scope, &Filter::default(), SHOWN).await?;
+    let (frame, namespace) = list.head("Healing log", "log");
     Ok(Page(Log {
-        frame: Frame::of("Healing log", "log", &person, now),
-        namespace: Said::of(&query.namespace),
-        items: found.items.iter().map(|action| Entry::of(action, now)).collect(),
+        frame,
+        namespace,
+        items: found.items.iter().map(|action| Entry::of(action, list.now)).collect(),
         is_complete: found.complete,
     }))
 }

@@ -48,10 +48,10 @@ use serde::Deserialize;
 
 pub(super) use self::assets::{icon, style};
 use self::{said::Said, when::When};
-use super::{name::Name, problem::Problem};
+use super::{api::Asked, caller::Caller, name::Name, problem::Problem};
 use crate::controllers::{
     Key,
-    desk::{Desk, Person, Refused, act::About},
+    desk::{Desk, Person, Refused, act::About, rights::Scope},
 };
 
 /// What a page may do: nothing but show what this very server sends.
@@ -248,9 +248,45 @@ struct Listing {
     after: usize,
 }
 
-impl Listing {
+/// Extractor of what a page begins with that lists what is in one namespace, or in all.
+struct List {
+    person: Arc<Person>,
+    namespace: Option<Name>,
+    after: usize,
+    now: Timestamp,
+}
+
+impl FromRequestParts<Arc<Desk>> for List {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Problem> {
+        let Caller(person) = Caller::from_request_parts(parts, desk).await?;
+        let Asked(listing) = Asked::<Listing>::from_request_parts(parts, desk).await?;
+        let namespace = namespace(&listing.namespace)?;
+        Ok(Self { person, namespace, after: listing.after, now: desk.now() })
+    }
+}
+
+impl List {
+    /// The one namespace.
+    fn only(&self) -> Option<&str> {
+        self.namespace.as_ref().map(Name::as_str)
+    }
+
+    /// The namespaces in which whoever looks may list `resource`.
+    async fn scope(&self, desk: &Desk, resource: &'static str) -> Result<Scope, Refused> {
+        desk.scope(&self.person, resource, self.only()).await
+    }
+
+    /// The frame, and the namespace for the form.
+    fn head(&self, title: &str, here: &'static str) -> (Frame, Said) {
+        let only = Said::of(self.only().unwrap_or_default());
+        (Frame::of(title, here, &self.person, self.now), only)
+    }
+
+    /// Where the list at `path` goes on.
     fn next(&self, path: &str, after: &str) -> String {
-        format!("{path}?namespace={}&after={after}", self.namespace)
+        format!("{path}?namespace={}&after={after}", self.only().unwrap_or_default())
     }
 }
 

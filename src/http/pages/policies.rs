@@ -6,16 +6,13 @@ use askama::Template;
 use axum::extract::State;
 
 use super::{
-    Frame, Or, Page, Refusal,
+    Frame, List, Or, Page, Refusal,
     mark::{Mark, Tone},
     said::Said,
 };
-use crate::{
-    controllers::desk::{
-        Desk,
-        shown::{PolicyRow, StepRow},
-    },
-    http::{api::Asked, caller::Caller, name::Name},
+use crate::controllers::desk::{
+    Desk,
+    shown::{PolicyRow, StepRow},
 };
 
 const SHOWN: usize = 100;
@@ -57,19 +54,17 @@ struct Measured {
 
 /// The page.
 pub async fn page(
-    Or(Caller(person)): Or<Caller>,
+    Or(list): Or<List>,
     State(desk): State<Arc<Desk>>,
-    Or(Asked(query)): Or<Asked<super::Listing>>,
 ) -> Result<Page<impl Template>, Refusal> {
-    let only = super::namespace(&query.namespace)?;
-    let scope = desk.scope(&person, "remediationpolicies", only.as_ref().map(Name::as_str)).await?;
-    let found = desk.policies(&scope, query.after, SHOWN)?;
-    let next = found.r#continue.map(|after| query.next("/policies", &after));
+    let scope = list.scope(&desk, "remediationpolicies").await?;
+    let found = desk.policies(&scope, list.after, SHOWN)?;
+    let (frame, namespace) = list.head("Policies", "policies");
     Ok(Page(Policies {
-        frame: Frame::of("Policies", "policies", &person, desk.now()),
-        namespace: Said::of(&query.namespace),
+        frame,
+        namespace,
         items: found.items.iter().map(PolicyItem::of).collect(),
-        next,
+        next: found.r#continue.map(|after| list.next("/policies", &after)),
     }))
 }
 
