@@ -20,6 +20,7 @@ mod patches;
 mod report;
 mod requests;
 mod rounds;
+mod scrape;
 mod stats;
 mod streams;
 mod validation;
@@ -75,11 +76,13 @@ enum Part {
     Streams,
     /// Validations per second.
     Validation,
+    /// What a scrape costs; with as many contracts as `memory`.
+    Scrape,
 }
 
 impl Part {
-    const ALL: [Self; 5] =
-        [Self::Heal, Self::Memory, Self::Broken, Self::Streams, Self::Validation];
+    const ALL: [Self; 6] =
+        [Self::Heal, Self::Memory, Self::Broken, Self::Streams, Self::Validation, Self::Scrape];
 }
 
 #[tokio::main]
@@ -91,6 +94,9 @@ async fn main() -> anyhow::Result<()> {
     let mut summary = Summary::new(&cluster)?;
     if args.parts.contains(&Part::Validation) {
         summary.validation = Some(validation::measure(Path::new(RESULTS))?);
+    }
+    if args.parts.contains(&Part::Scrape) {
+        summary.scrape = Some(scrape::measure(args.contracts)?);
     }
     if args.parts.contains(&Part::Heal) {
         let (operator, idle) = start(&cluster, rounds::NAMESPACE).await?;

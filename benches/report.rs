@@ -17,7 +17,7 @@ use crate::{
     memory,
     requests::{self, Requests},
     rounds::{Heals, Ratio},
-    streams, validation,
+    scrape, streams, validation,
 };
 
 /// All that was measured; None where it was not.
@@ -39,6 +39,8 @@ pub struct Summary {
     pub streams: Option<streams::Measured>,
     /// Validations.
     pub validation: Option<validation::Measured>,
+    /// What a scrape costs.
+    pub scrape: Option<scrape::Measured>,
 }
 
 /// One line of the table.
@@ -115,6 +117,7 @@ impl Summary {
             broken: None,
             streams: None,
             validation: None,
+            scrape: None,
         })
     }
 
@@ -162,6 +165,7 @@ impl Summary {
             "streams": self.streams.as_ref().map(streams_json),
             "validations_per_s": per_second(|validation| &validation.validate),
             "parsed_and_validated_per_s": per_second(|validation| &validation.parse),
+            "scrape": self.scrape.as_ref().map(scrape_json),
             "idle_rss_mib": self.idle.map(|idle| round(idle.now)),
             "binary_mib": round(self.binary_mib),
         })
@@ -188,6 +192,7 @@ impl Summary {
         if let Some(validation) = &self.validation {
             rows.extend(speeds(validation));
         }
+        rows.extend(self.scrape.iter().flat_map(scrapes));
         rows
     }
 }
@@ -303,6 +308,33 @@ fn streams_json(measured: &streams::Measured) -> Value {
         "most_rss_mib": round(*most), "each_kib": round(measured.each_kib()),
         "events": happened, "heard_by_each": heard, "told_per_s": round(measured.told_per_s),
     })
+}
+
+/// What a scrape costs. A ratio of 1 is a cost that grows as the contracts do.
+#[expect(clippy::cast_precision_loss, reason = "some millions at most")]
+fn scrapes(measured: &scrape::Measured) -> Vec<Row> {
+    let scrape::Measured { objects: (contracts, incidents), all, tenth, each } = measured;
+    let what = format!("a scrape of {contracts} contracts: counting");
+    let ratio = all.census / (10.0 * tenth.census);
+    let size = format!("{:.0} KiB", all.bytes as f64 / 1024.0);
+    let with_each = format!("{:.2} for counting, {:.2} for a collector", each.census, each.otlp);
+    vec![
+        Row::new(what, all.census, "ms").note(format!("and {incidents} open Incidents")),
+        Row::new("  for each, by comparison with a tenth", ratio, "x").at_most(2.0),
+        Row::new("  writing the text", all.text, "ms").note(size),
+        Row::new("  writing it for a collector", all.otlp, "ms"),
+        Row::new("  the text with a row for each contract", each.text, "ms").note(with_each),
+    ]
+}
+
+fn scrape_json(measured: &scrape::Measured) -> Value {
+    let cost = |of: &scrape::Cost| {
+        json!({"census_ms": round(of.census), "text_ms": round(of.text),
+            "otlp_ms": round(of.otlp), "bytes": of.bytes})
+    };
+    let scrape::Measured { objects: (contracts, incidents), all, tenth, each } = measured;
+    json!({"contracts": contracts, "incidents": incidents, "all": cost(all),
+        "tenth": cost(tenth), "each": cost(each)})
 }
 
 fn split(memory: Memory) -> String {

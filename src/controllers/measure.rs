@@ -1,6 +1,7 @@
 //! What is counted of the work: plain values for [`crate::metrics`].
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -8,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use strum::{IntoEnumIterator as _, VariantNames as _};
 
-use super::{Ctx, Error};
+use super::{Ctx, Error, index::Index};
 use crate::{
     decide::{
         breakers, detect,
@@ -54,20 +55,27 @@ fn census(ctx: &Ctx) -> Census {
             ([name.to_owned(), due.to_owned()], i64::try_from(waiting).unwrap_or(i64::MAX))
         })
     });
-    let limits = ctx.index.count_limits(ctx.now());
     let servers = ctx.outbound.left_alone().into_iter().map(|left| {
         ([String::new(), breakers::assets(&left.server), left.state.as_str().to_owned()], 1)
     });
-    let each = ctx.config.contract_metrics.then(|| ctx.index.each_contract());
+    let mut census = remembered(&ctx.index, ctx.config.contract_metrics, ctx.now());
+    census.breakers.extend(servers);
+    census.queued.extend(queued);
+    census
+}
+
+/// What is remembered of the cluster at `now`; `each` asks for a row of each contract, too.
+pub fn remembered(index: &Index, each: bool, now: Timestamp) -> Census {
+    let limits = index.count_limits(now);
     Census {
-        contracts: ctx.index.count_contracts(),
-        contract: each.unwrap_or_default(),
-        incidents: ctx.index.count_incidents(),
-        waiting: ctx.index.count_waiting(),
-        breakers: limits.breakers.into_iter().chain(servers).collect(),
+        contracts: index.count_contracts(),
+        contract: if each { index.each_contract() } else { BTreeMap::new() },
+        incidents: index.count_incidents(),
+        waiting: index.count_waiting(),
+        breakers: limits.breakers,
         storms: limits.storms,
         budget_left: limits.budget_left,
-        queued: queued.collect(),
+        ..Census::default()
     }
 }
 
