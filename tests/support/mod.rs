@@ -452,8 +452,13 @@ impl Operator {
 
     /// Its metrics, once they hold all of `rows`.
     pub async fn scrape(&self, rows: &[&str]) -> String {
-        let has_all = |(_, text): &(u16, String)| rows.iter().all(|row| text.contains(row));
-        self.asked_until("/metrics", has_all, &rows.join("\n")).await
+        let has_all = |text: &str| rows.iter().all(|row| text.contains(row));
+        self.scrape_until(has_all, &rows.join("\n")).await
+    }
+
+    /// What `/metrics` shows once that is what `expected` says.
+    pub async fn scrape_until(&self, is_it: impl Fn(&str) -> bool, expected: &str) -> String {
+        self.asked_until("/metrics", |(_, text)| is_it(text), expected).await
     }
 
     /// Where its own HTTP server listens.
