@@ -2,13 +2,15 @@
 //!
 //! There is one ring of the last things for all who follow. Each has a place in it and reads on at their
 //! own pace, so whoever is slow costs nothing; one whose place has been overwritten has missed
-//! something, and is told so. A place is known by `<when the spell began>-<number>`: that of another
-//! spell, of this replica or of another one, says nothing here.
+//! something, and is told so. A place is known by `<when the spell began>-<name>`: that of another
+//! spell, of this replica or of another one, says nothing here. The name is that of a number, which is not
+//! told itself: whoever may look into one namespace would read from it how much happens in the others.
 //!
 //! Knows: order, places. Must not know: what is said, or who may hear it.
 
 use std::{
     collections::VecDeque,
+    hash::{BuildHasher as _, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -39,6 +41,8 @@ pub struct Said {
 #[derive(Debug)]
 pub struct Live {
     spell: i64,
+    /// What gives numbers their names. It hides how many there were, and is no secret to build on.
+    names: RandomState,
     ended: CancellationToken,
     newest: watch::Sender<u64>,
     ring: Mutex<VecDeque<Arc<Said>>>,
@@ -85,6 +89,7 @@ impl Live {
     pub fn new(began: Timestamp, ended: CancellationToken) -> Self {
         Self {
             spell: began.as_millisecond(),
+            names: RandomState::new(),
             ended,
             newest: watch::Sender::new(0),
             ring: Mutex::default(),
@@ -132,10 +137,21 @@ impl Live {
     /// The number in an id, if it is one of this spell and still the last one before all that is kept, or
     /// one of these.
     fn known(&self, id: &str) -> Option<u64> {
-        let (spell, number) = id.rsplit_once('-')?;
-        let number: u64 = number.parse().ok()?;
-        let first = self.ring().front().map_or(1, |first| first.number);
-        (spell.parse() == Ok(self.spell) && number.saturating_add(1) >= first).then_some(number)
+        let (_, name) = id.rsplit_once('-').filter(|(spell, _)| spell.parse() == Ok(self.spell))?;
+        let name = u64::from_str_radix(name, 16).ok()?;
+        let numbers = |ring: &VecDeque<Arc<Said>>| {
+            Some((ring.front()?.number.saturating_sub(1), ring.back()?.number))
+        };
+        let (first, last) = numbers(&self.ring()).unwrap_or_default();
+        (first..=last).find(|number| self.name(*number) == name)
+    }
+
+    fn id(&self, number: u64) -> String {
+        format!("{}-{:016x}", self.spell, self.name(number))
+    }
+
+    fn name(&self, number: u64) -> u64 {
+        self.names.hash_one(number)
     }
 
     fn after(&self, seen: u64, is_wanted: impl Fn(&str) -> bool) -> After {
@@ -188,7 +204,7 @@ impl Place {
     /// The id of what was seen last.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("{}-{}", self.live.spell, self.seen)
+        self.live.id(self.seen)
     }
 
     /// Ends when nothing more happens here.
@@ -242,19 +258,32 @@ mod tests {
     fn an_id_goes_on_exactly_after_what_it_names() {
         let live = live(1);
         say(&live, 5);
-        let mut place = live.place(Some("1000-3"));
-        assert_eq!(place.id(), "1000-3");
+        let mut place = live.place(Some(&live.id(3)));
+        assert_eq!(place.id(), live.id(3));
         assert_eq!(numbers(&all_of(&mut place, |_| true)), [4, 5]);
         assert_eq!(all_of(&mut live.place(Some(&place.id())), |_| true), []);
         // Before anything has happened there is a place, too.
-        assert_eq!(numbers(&all_of(&mut live.place(Some("1000-0")), |_| true)).len(), 5);
+        assert_eq!(numbers(&all_of(&mut live.place(Some(&live.id(0))), |_| true)).len(), 5);
+    }
+
+    #[test]
+    fn an_id_is_the_same_for_all_who_follow_and_tells_nobody_how_many_there_were() {
+        let (live, other) = (live(1), live(1));
+        let ids = |live: &Live| (0..100).map(|number| live.id(number)).collect::<Vec<_>>();
+        assert_eq!(ids(&live), ids(&live));
+        let alike = ids(&live).into_iter().zip(ids(&other)).filter(|(one, other)| one == other);
+        assert_eq!(alike.count(), 0, "nobody can make a list of them");
+        assert!(!ids(&live).is_sorted(), "nor see from two which is the later one");
     }
 
     #[test]
     fn an_id_that_says_nothing_here_is_answered_by_resync_and_what_happens_from_then_on() {
         let live = live(1);
         say(&live, KEPT + 5);
-        for id in ["999-3", "1000-4", "1000-99999", "1000", "-", "", "x-y", "1000--1"] {
+        let (too_old, unsaid) = (live.id(4), live.id(99_999));
+        let of_another = live.id(KEPT as u64).replace("1000-", "999-");
+        let ids = [&*of_another, &*too_old, &*unsaid, "1000", "1000-1", "-", "", "x-y", "1000--1"];
+        for id in ids {
             let mut place = live.place(Some(id));
             assert_eq!(all_of(&mut place, |_| true), [News::Resync], "{id}");
             say(&live, 1);
@@ -266,7 +295,7 @@ mod tests {
     fn the_oldest_id_that_is_known_is_the_one_before_all_that_is_kept() {
         let live = live(1);
         say(&live, KEPT + 5);
-        assert_eq!(numbers(&all_of(&mut live.place(Some("1000-5")), |_| true)).len(), KEPT);
+        assert_eq!(numbers(&all_of(&mut live.place(Some(&live.id(5))), |_| true)).len(), KEPT);
     }
 
     #[test]
