@@ -27,8 +27,15 @@ use crate::controllers::desk::Desk;
 /// Marks what was sent on once: two replicas that take each other for the leader must not play ball with it.
 const SENT_ON: HeaderName = HeaderName::from_static("x-kintsugi-sent-on");
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-/// What is about one connection only (RFC 9110, section 7.6.1).
-const OF_A_CONNECTION: [HeaderName; 4] = [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE];
+/// What is about one connection only, whether the header Connection names it or not (RFC 9110, section 7.6.1).
+const OF_A_CONNECTION: [HeaderName; 6] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 
 /// Answers here, or where the leader is.
 pub async fn to_the_leader(
@@ -64,7 +71,41 @@ async fn send_on(mut request: Request, leader: SocketAddr) -> anyhow::Result<Res
 }
 
 fn drop_those_of_a_connection(headers: &mut HeaderMap) {
-    for name in OF_A_CONNECTION {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let options = values.flat_map(|value| value.split(','));
+    // An option that is no name of a header stands for none.
+    let named: Vec<HeaderName> = options.filter_map(|option| option.trim().parse().ok()).collect();
+    for name in named.into_iter().chain(OF_A_CONNECTION) {
         headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_one_connection_goes_no_further_also_where_only_the_header_connection_says_so()
+    {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "keep-alive, X-Hop"),
+            ("connection", "close,, x-other ,a b"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("x-hop", "1"),
+            ("x-hop", "2"),
+            ("x-other", "3"),
+            ("x-end", "4"),
+            ("cookie", "a=b"),
+        ] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        drop_those_of_a_connection(&mut headers);
+        let left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["x-end", "cookie"]);
     }
 }
