@@ -131,6 +131,26 @@ async fn only_who_holds_the_verb_approves_and_in_his_own_name() {
 }
 
 #[tokio::test]
+async fn who_may_approve_one_incident_by_its_name_approves_that_and_no_other() {
+    let (cluster, namespace, _operator) = world("approve-name").await;
+    let incident = ask(&namespace).await;
+    let (name, plan) = (incident.name_any(), plan_of(&incident));
+    let may = |only: &str| {
+        let of = |verbs: &[&str]| json!({"apiGroups": ["kintsugi.dev"], "resources": ["incidents"], "verbs": verbs});
+        let mut approve = of(&["approve"]);
+        approve["resourceNames"] = json!([only]);
+        json!([of(&["get", "patch"]), approve])
+    };
+    let bob = person(&cluster, &namespace, "bob", &may("uk-other")).await.client;
+    let refusal = patch_as(&bob, &namespace, &name, &approval(&plan, "bob")).await.unwrap_err();
+    assert!(refusal.contains("needs the verb approve"), "{refusal}");
+    let alice = person(&cluster, &namespace, "alice", &may(&name)).await.client;
+    patch_as(&alice, &namespace, &name, &approval(&plan, "alice")).await.unwrap();
+    let healed = incident_when(&namespace, "uk", "Mitigated").await;
+    assert_eq!(approved(&healed), ("True", "Approved", "approved by alice"));
+}
+
+#[tokio::test]
 async fn a_source_is_scaled_only_once_a_person_approved_it_and_its_document_is_asked_about_next() {
     let (cluster, namespace, web, _operator) = effects::world("approve-effect").await;
     let alice = who_may(&cluster, &namespace, "alice", &["get", "patch", "approve"]).await;
