@@ -126,6 +126,26 @@ fn the_operator_takes_the_arguments_that_the_chart_gives_it() {
 }
 
 #[test]
+fn browsers_are_signed_for_with_a_key_of_your_own_where_one_is_named() {
+    let cluster = Cluster::running();
+    let own = ["dashboard.enabled=true", "dashboard.keySecret=ours", "dashboard.streams=40"];
+    for (values, secret, made) in [(&own[..1], "k-dashboard-key", true), (&own, "ours", false)] {
+        let deployment = rendered(&cluster, values);
+        let volume = &deployment["spec"]["template"]["spec"]["volumes"][0];
+        assert_eq!(volume["secret"]["secretName"], secret, "{volume}");
+        let streams = if made { "--dashboard-streams=2000" } else { "--dashboard-streams=40" };
+        let args = arguments(&deployment);
+        assert!(args.iter().any(|arg| arg == streams), "{args:?}");
+        let whole = ["kintsugi".to_owned()].into_iter().chain(args.clone());
+        assert!(Cli::try_parse_from(whole).is_ok(), "{args:?}");
+        let sets = values.iter().flat_map(|value| ["--set", value]);
+        let all: Vec<&str> = ["template", "k", "charts/kintsugi"].into_iter().chain(sets).collect();
+        let (ok, text) = helm(&cluster, &all);
+        assert!(ok && text.contains("kind: Secret\n") == made, "{text}");
+    }
+}
+
+#[test]
 fn two_replicas_run_and_are_probed_where_they_listen() {
     let cluster = Cluster::running();
     let deployment = rendered(&cluster, &[]);
