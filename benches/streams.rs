@@ -77,6 +77,7 @@ pub async fn measure(cluster: &Cluster, clients: usize) -> anyhow::Result<Measur
         "--log=info",
         "--dashboard-listen=127.0.0.1:0",
         &format!("--dashboard-streams={}", clients + 1),
+        &format!("--dashboard-streams-per-person={}", clients + 1),
     ];
     let operator = Operator::start_with(cluster, NAMESPACE, &args)?;
     operator.leads(client).await?;

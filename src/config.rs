@@ -122,6 +122,11 @@ pub struct Config {
     #[arg(long, env = "KINTSUGI_DASHBOARD_ANONYMOUS")]
     pub dashboard_anonymous: bool,
 
+    /// The hosts by whose name whoever brings no token may ask, separated by commas, besides localhost and plain
+    /// addresses: else a page from elsewhere whose name leads here (DNS rebinding) would be shown the same
+    #[arg(long, env = "KINTSUGI_DASHBOARD_HOST", value_delimiter = ',', value_parser = host)]
+    pub dashboard_host: Vec<String>,
+
     /// Where an Incident's trace is looked at, with {trace} in the place of its id, such as
     /// <https://tempo.example/trace/{trace}>
     #[arg(long, env = "KINTSUGI_DASHBOARD_TRACES", value_parser = traces)]
@@ -130,6 +135,11 @@ pub struct Config {
     /// How many people may follow what happens at the same time
     #[arg(long, env = "KINTSUGI_DASHBOARD_STREAMS", default_value_t = 2000, value_parser = clap::value_parser!(u16).range(1..=4_000))]
     pub dashboard_streams: u16,
+
+    /// How many of these streams one person may have open, by whatever token; a quarter of them by default, as
+    /// also all who bring none
+    #[arg(long, env = "KINTSUGI_DASHBOARD_STREAMS_PER_PERSON", value_parser = clap::value_parser!(u16).range(1..=4_000))]
+    pub dashboard_streams_per_person: Option<u16>,
 
     /// This replica's address: while another one leads it sends people on to that one, and so do the others
     #[arg(long, env = "POD_IP")]
@@ -204,6 +214,12 @@ impl Config {
         }
     }
 
+    /// How many streams one person may have open.
+    #[must_use]
+    pub fn streams_of_one(&self) -> u16 {
+        self.dashboard_streams_per_person.unwrap_or(self.dashboard_streams.div_ceil(4))
+    }
+
     /// Is `namespace` one of those that are watched?
     #[must_use]
     pub fn watches(&self, namespace: &str) -> bool {
@@ -215,6 +231,15 @@ impl Config {
     pub fn lease_margin(&self) -> Duration {
         self.api_timeout.to_std() + Duration::from_secs(2)
     }
+}
+
+/// A name as requests have it, in small letters.
+fn host(text: &str) -> Result<String, &'static str> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if text.is_empty() || !text.chars().all(is_name) {
+        return Err("must be the name of a host, without a scheme and a port");
+    }
+    Ok(text.to_ascii_lowercase())
 }
 
 /// An address on the web with a place for the id: it becomes a link, which could be a script otherwise.
@@ -280,6 +305,31 @@ mod tests {
         assert_eq!((outbound.connect_timeout, outbound.probe_deadline), (secs(7), secs(8)));
         assert_eq!((outbound.total, outbound.per_host, outbound.open_for), (9, 2, secs(9)));
         assert!(outbound.allow_http && outbound.allow_cidrs.len() == 1);
+    }
+
+    #[test]
+    fn one_person_has_a_quarter_of_all_streams_unless_a_flag_says_otherwise() {
+        let table: [(&[&str], u16); 4] = [
+            (&[], 500),
+            (&["--dashboard-streams=4000"], 1_000),
+            (&["--dashboard-streams=1"], 1),
+            (&["--dashboard-streams=8", "--dashboard-streams-per-person=8"], 8),
+        ];
+        for (args, expected) in table {
+            assert_eq!(config(args).streams_of_one(), expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_hosts_that_may_be_asked_without_a_token_are_names() {
+        let all = config(&["--dashboard-host=K.Shop,desk", "--dashboard-host=k8s.example"]);
+        assert_eq!(all.dashboard_host, ["k.shop", "desk", "k8s.example"]);
+        for bad in ["https://k.shop", "k.shop:443", "*", ""] {
+            let command = Config::augment_args(clap::Command::new("run"));
+            let flag = format!("--dashboard-host={bad}");
+            let refused = command.try_get_matches_from(["run", &flag]).unwrap_err().to_string();
+            assert!(refused.contains("--dashboard-host"), "{refused}");
+        }
     }
 
     #[test]

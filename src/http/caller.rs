@@ -52,17 +52,44 @@ impl FromRequestParts<Arc<Desk>> for Caller {
             return Ok(Self(desk.person(token, peer(parts)).await?));
         }
         let holder = pass(&parts.headers).and_then(|pass| desk.holder(pass));
-        let person = holder.or_else(|| desk.anybody()).ok_or_else(|| {
-            Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "no token: send `Authorization: Bearer <token>`, or log in at /login",
-            )
-        })?;
+        let person = match holder {
+            Some(holder) => holder,
+            None => anybody(desk, &parts.headers)?,
+        };
         if !is_safe {
             of_our_own(&parts.headers)?;
         }
         Ok(Self(person))
     }
+}
+
+/// Whoever brings nothing, where that is allowed. A page whose name was made to lead here (DNS rebinding) is of
+/// the same origin to the browser that has it open: only the name tells it from ours. Who brings a token or a
+/// pass has had it from us for another one, so there the name does not matter.
+fn anybody(desk: &Desk, headers: &HeaderMap) -> Result<Arc<Person>, Problem> {
+    let person = desk.anybody().ok_or_else(|| {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "no token: send `Authorization: Bearer <token>`, or log in at /login",
+        )
+    })?;
+    if is_known(headers, &desk.hosts) {
+        return Ok(person);
+    }
+    let detail = "without a token only localhost, a plain address and what --dashboard-host names may be asked";
+    Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
+}
+
+/// Is the host that is asked this machine, a plain address, or one of `hosts`? Two of them are none.
+fn is_known(headers: &HeaderMap, hosts: &[String]) -> bool {
+    let mut all = headers.get_all(HOST).iter();
+    let (Some(only), None) = (all.next(), all.next()) else { return false };
+    let Some(asked) = only.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let name = asked.host().trim_end_matches('.').to_ascii_lowercase();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse::<IpAddr>().is_ok() || hosts.contains(&name)
 }
 
 /// Sees to it that a page of ours sends this, and no other that the same browser has open.
@@ -159,6 +186,31 @@ mod tests {
         for (values, expected) in cases {
             let all: Vec<_> = values.iter().map(|value| (COOKIE, *value)).collect();
             assert_eq!(pass(&headers(&all)), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_token_only_this_machine_a_plain_address_and_hosts_that_were_named_are_asked() {
+        let table = [
+            (vec!["localhost"], true),
+            (vec!["LocalHost:8081"], true),
+            (vec!["127.0.0.1:8081"], true),
+            (vec!["10.1.2.3"], true),
+            (vec!["[::1]:8081"], true),
+            (vec!["k.shop"], true),
+            (vec!["K.Shop.:443"], true),
+            (vec!["k.shop.evil"], false),
+            (vec!["evil"], false),
+            (vec!["localhost.evil"], false),
+            (vec!["127.0.0.1.evil"], false),
+            (vec!["evil", "localhost"], false),
+            (vec!["a b"], false),
+            (vec![""], false),
+            (vec![], false),
+        ];
+        for (values, expected) in table {
+            let all: Vec<_> = values.iter().map(|value| (HOST, *value)).collect();
+            assert_eq!(is_known(&headers(&all), &["k.shop".to_owned()]), expected, "{values:?}");
         }
     }
 

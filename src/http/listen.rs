@@ -3,7 +3,12 @@
 //! Own loop around hyper, for axum's own has no time-out for headers and waits for ever at the end: whoever
 //! connects and says nothing would keep the process from stopping.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -23,6 +28,7 @@ use tower::Service as _;
 use tracing::{debug, warn};
 
 use super::patient::Connection;
+use crate::controllers::desk::shares::{Share, Shares};
 
 /// How long the headers of a request, and the next request of a connection, are waited for.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
@@ -35,14 +41,28 @@ const GRACE: Duration = Duration::from_secs(3);
 /// After it could not be accepted that somebody connects, as when there are no more files.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Answers until `shutdown`, `most` connections at a time; who comes then waits.
+/// How many may be connected at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Seats {
+    /// In all; who comes then waits.
+    pub most: usize,
+    /// From one address, so that nobody takes them all; who comes then is hung up on. What is in front of us,
+    /// and a replica that sends people on, are one address, however many stand behind it.
+    pub each: usize,
+}
+
+/// What a connection takes: one of all seats, and one of its peer's.
+type Taken = (Option<OwnedSemaphorePermit>, Share<IpAddr>);
+
+/// Answers until `shutdown`.
 pub async fn answer(
     listener: TcpListener,
     router: Router,
-    most: usize,
+    Seats { most, each }: Seats,
     shutdown: CancellationToken,
 ) {
     let seats = Arc::new(Semaphore::new(most));
+    let peers = Shares::new(each);
     let mut connected = JoinSet::new();
     loop {
         let next = async {
@@ -56,8 +76,12 @@ pub async fn answer(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let router = router.clone();
-                connected.spawn(one(stream, peer, router, shutdown.clone(), seat));
+                if let Some(share) = peers.take_now(peer.ip().to_canonical()) {
+                    let taken = (seat, share);
+                    connected.spawn(one(stream, peer, router.clone(), shutdown.clone(), taken));
+                } else {
+                    debug!(%peer, "one address has as many connections as it may have");
+                }
             }
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
@@ -79,7 +103,7 @@ async fn one(
     peer: SocketAddr,
     router: Router,
     shutdown: CancellationToken,
-    _seat: Option<OwnedSemaphorePermit>,
+    _taken: Taken,
 ) {
     // What is sent is sent whole: nothing is won by waiting for more. Without it it is slower, no more.
     let _ = stream.set_nodelay(true);
@@ -113,24 +137,32 @@ async fn one(
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpSocket,
+    };
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     async fn listening(
         most: usize,
+        each: usize,
     ) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        // All of 127/8 is this machine: whoever connects has the address that they choose.
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
         let router = Router::new().route("/", get(|| async { "here" }));
         let shutdown = CancellationToken::new();
-        let answering = tokio::spawn(answer(listener, router, most, shutdown.clone()));
+        let answering =
+            tokio::spawn(answer(listener, router, Seats { most, each }, shutdown.clone()));
         (address, shutdown, answering)
     }
 
     #[tokio::test]
     async fn who_says_only_half_of_what_they_want_does_not_hold_up_the_end() {
-        let (address, shutdown, answering) = listening(8).await;
+        let (address, shutdown, answering) = listening(8, 8).await;
         let mut half = TcpStream::connect(address).await.unwrap();
         half.write_all(b"GET / HT").await.unwrap();
         let mut whole = TcpStream::connect(address).await.unwrap();
@@ -148,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_are_answered_at_a_time_than_there_are_seats() {
-        let (address, shutdown, answering) = listening(1).await;
+        let (address, shutdown, answering) = listening(1, 1).await;
         let mut first = TcpStream::connect(address).await.unwrap();
         first.write_all(b"GET / HT").await.unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();
@@ -161,6 +193,41 @@ mod tests {
         text.clear();
         second.read_to_string(&mut text).await.unwrap();
         assert!(text.ends_with("here"), "{text}");
+        shutdown.cancel();
+        answering.await.unwrap();
+    }
+
+    /// Asks from an address; None where it is hung up on.
+    async fn asked(from: [u8; 4], address: SocketAddr) -> Option<String> {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let mut stream = socket.connect(address).await.ok()?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.ok()?;
+        (!text.is_empty()).then_some(text)
+    }
+
+    #[tokio::test]
+    async fn one_address_that_takes_all_it_may_have_leaves_room_for_the_others() {
+        let (address, shutdown, answering) = listening(8, 2).await;
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let mut half = TcpStream::connect(address).await.unwrap();
+            half.write_all(b"GET / HT").await.unwrap();
+            held.push(half);
+        }
+        assert_eq!(asked([127, 0, 0, 1], address).await, None);
+        let other = asked([127, 0, 0, 2], address).await;
+        assert!(other.is_some_and(|text| text.ends_with("here")));
+        // Who goes leaves room for another of the same address.
+        for half in &mut held {
+            half.write_all(b"TP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+            half.read_to_end(&mut Vec::new()).await.unwrap();
+        }
+        drop(held);
+        let same = async { while asked([127, 0, 0, 1], address).await.is_none() {} };
+        timeout(PATIENCE, same).await.unwrap();
         shutdown.cancel();
         answering.await.unwrap();
     }

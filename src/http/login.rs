@@ -56,7 +56,7 @@ async fn log_in(State(desk): State<Arc<Desk>>, request: Request) -> Result<Respo
     let token = shown.token.trim();
     let person = match desk.person(token, from).await {
         Ok(person) => person,
-        Err(refused @ (Refused::Unknown(_) | Refused::TooMany)) => {
+        Err(refused @ (Refused::Unknown(_) | Refused::TooMany { .. })) => {
             info!(%from, "somebody could not log in: {refused}");
             let problem = Problem::from(refused);
             return Ok(page(problem.status(), problem.detail(), &next));

@@ -51,7 +51,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use self::problem::Problem;
+use self::{listen::Seats, problem::Problem};
 use crate::{config::Config, controllers::desk::Desk, metrics::MEDIA_TYPE};
 
 /// What machines ask for: no token, no names but those in metrics.
@@ -63,9 +63,12 @@ fn machines(desk: Arc<Desk>) -> Router {
         .with_state(desk)
 }
 
-/// Connections at a time. Those who scrape and probe are few.
-const MOST_MACHINES: usize = 64;
-const MOST_PEOPLE: usize = 4_096;
+/// Those who scrape and probe are few, and have seats of their own: people do not take theirs.
+const FOR_MACHINES: Seats = Seats { most: 64, each: 16 };
+/// From one address as many as may follow what happens, and so many more to look at the rest.
+const MORE: usize = 96;
+/// From one address at least so many.
+const LEAST: usize = 2_048;
 /// The most bytes of a request's body.
 const MAX_BODY: usize = 16 * 1024;
 /// The longest path with its query, in bytes.
@@ -100,6 +103,12 @@ fn people(desk: Arc<Desk>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&desk), forward::to_the_leader))
         .layer(middleware::from_fn(guarded))
         .with_state(desk)
+}
+
+/// All of them may come by one address, through what is in front of us, and leave the same to others.
+fn for_people(streams: usize) -> Seats {
+    let each = streams.saturating_add(MORE).max(LEAST);
+    Seats { most: 2 * each, each }
 }
 
 /// The HTTP library has limits of its own, which are far above what anybody needs here.
@@ -159,12 +168,13 @@ pub async fn serve(
     info!(%address, "serving /livez, /readyz and /metrics");
     let mut servers = JoinSet::new();
     let machines = machines(Arc::clone(desk));
-    servers.spawn(listen::answer(listener, machines, MOST_MACHINES, shutdown.clone()));
+    servers.spawn(listen::answer(listener, machines, FOR_MACHINES, shutdown.clone()));
     if let Some(listen) = config.dashboard_listen {
         let (listener, address) = listening("--dashboard-listen", listen, patient::bind(listen))?;
         info!(%address, "serving people");
         desk.answers_at(address.port());
-        servers.spawn(listen::answer(listener, people(Arc::clone(desk)), MOST_PEOPLE, shutdown));
+        let seats = for_people(usize::from(config.dashboard_streams));
+        servers.spawn(listen::answer(listener, people(Arc::clone(desk)), seats, shutdown));
     }
     Ok(tokio::spawn(async move { while servers.join_next().await.is_some() {} }))
 }

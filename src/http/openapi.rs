@@ -31,6 +31,8 @@ pub fn document() -> Value {
         "Unauthorized": refusal("The token is not accepted"),
         "Forbidden": refusal("A right is missing; the detail names it"),
         "NotFound": refusal("There is no such object"),
+        "Misdirected": refusal("Whoever brings no token asks by a name that the operator does not know as its own"),
+        "TooMany": refusal("One person, or one address, asks for too much; Retry-After says when to ask again"),
         "Unavailable": refusal("Nobody can answer now; Retry-After says when to ask again"),
     });
     json!({
@@ -66,6 +68,8 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
             "401": refused("Unauthorized"),
             "403": refused("Forbidden"),
             "404": refused("NotFound"),
+            "421": refused("Misdirected"),
+            "429": refused("TooMany"),
             "503": refused("Unavailable"),
         },
     });

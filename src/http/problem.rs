@@ -16,8 +16,6 @@ use serde::Serialize;
 
 use crate::controllers::desk::Refused;
 
-const A_MINUTE: Duration = Duration::from_secs(60);
-
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -88,8 +86,8 @@ impl From<Refused> for Problem {
             Refused::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, detail),
             Refused::NotFound(_) => Self::new(StatusCode::NOT_FOUND, detail),
             Refused::Invalid(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
-            Refused::TooMany => {
-                Self { after: Some(A_MINUTE), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+            Refused::TooMany { after, .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, detail).after(after)
             }
             Refused::Unavailable { after, .. } => {
                 Self { after: Some(after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }

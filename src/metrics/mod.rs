@@ -28,6 +28,7 @@ use prometheus_client::{
         counter::Counter,
         exemplar::{CounterWithExemplar, HistogramWithExemplars},
         family::{Family, MetricConstructor},
+        gauge::Gauge,
         histogram::Histogram,
     },
     registry::{Metric, Registry},
@@ -100,6 +101,7 @@ pub struct Metrics {
     verdicts: Rows<Counter>,
     requests: Rows<Counter>,
     events_dropped: Counter,
+    streams: Gauge,
     detect: HistogramWithExemplars<Trace>,
     mitigate: HistogramWithExemplars<Trace>,
     resolve: HistogramWithExemplars<Trace>,
@@ -121,6 +123,8 @@ impl Default for Metrics {
         register(&mut registry, &table::APPROVAL_WAIT, approve.clone());
         let events_dropped = Counter::default();
         register(&mut registry, &table::EVENTS_DROPPED, events_dropped.clone());
+        let streams = Gauge::default();
+        register(&mut registry, &table::STREAMS, streams.clone());
         Self {
             looks: Rows::new(&mut registry, &cut, &table::LOOKS, || Histogram::new(LOOK_SECONDS)),
             look_failures: Rows::new(&mut registry, &cut, &table::LOOK_FAILURES, Counter::default),
@@ -131,6 +135,7 @@ impl Default for Metrics {
             registry,
             census,
             events_dropped,
+            streams,
             detect,
             mitigate,
             resolve,
@@ -215,6 +220,16 @@ impl Metrics {
     /// The API server was asked for `resource` and answered with `code`.
     pub fn asked(&self, method: &str, resource: &str, code: &str) {
         self.requests.with(&[method, resource, code], Counter::inc);
+    }
+
+    /// One more stream of what happens is open.
+    pub fn follows(&self) {
+        self.streams.inc();
+    }
+
+    /// One of them has ended.
+    pub fn follows_no_more(&self) {
+        self.streams.dec();
     }
 
     /// An Event could not be written.

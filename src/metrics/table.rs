@@ -186,6 +186,13 @@ pub const QUEUED: Described = Described {
         ("due", "`now`, or `later` for those that have a time"),
     ],
 };
+/// Those who follow.
+pub const STREAMS: Described = Described {
+    name: "streams",
+    kind: Kind::Gauge,
+    help: "Streams of what happens (`/api/v1/stream`) that are open at this replica",
+    labels: &[],
+};
 /// Leadership.
 pub const LEADER: Described = Described {
     name: "leader",
@@ -289,7 +296,7 @@ pub const APPROVAL_WAIT: Described = Described {
 const OF_POLICY: &[(&str, &str)] = &[("namespace", "of the policy"), ("policy", "its name")];
 
 /// All of them.
-pub const ALL: [&Described; 21] = [
+pub const ALL: [&Described; 22] = [
     &CONTRACTS,
     &CONTRACT,
     &RULE_RESULTS,
@@ -309,6 +316,7 @@ pub const ALL: [&Described; 21] = [
     &LOOK_FAILURES,
     &QUEUED,
     &API_REQUESTS,
+    &STREAMS,
     &LEADER,
     &ROWS_CUT,
 ];

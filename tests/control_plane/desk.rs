@@ -248,6 +248,11 @@ async fn a_request_that_is_too_large_or_cannot_be_read_is_refused() {
     ] {
         refused(&ann.get(path).await, 400, says);
     }
+    // Also to who lacks every right: what cannot be asked for costs the API server nothing.
+    let none = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]);
+    let bob = desk::visitor(&cluster, &namespace, &operator, "bob", &none).await;
+    let long = format!("/api/v1/contracts?widget={}", "x".repeat(64));
+    refused(&bob.get(&long).await, 400, "widget");
     refused(&ann.send(ann.request("DELETE", "/api/v1/health")).await, 405, "method");
     let long = format!("/api/v1/contracts?widget={}", "x".repeat(60_000));
     refused(&ann.get(&long).await, 414, "bytes");
@@ -513,6 +518,18 @@ async fn whoever_brings_no_token_is_nobody_unless_a_flag_lets_kubernetes_decide(
     until(&anybody, &at, |answer| answer.status == 200).await;
     let nobody = anybody.bare("GET", &at);
     refused(&anybody.send(nobody).await, 403, "system:anonymous may not list");
+    // A page from elsewhere whose name leads here is not answered: to its browser we would be the same origin.
+    let rebound = |request: reqwest::RequestBuilder| request.header("host", "evil.example");
+    refused(&anybody.send(rebound(anybody.bare("GET", &at))).await, 421, "--dashboard-host");
+    let page = anybody.send(rebound(anybody.bare("GET", "/"))).await;
+    assert_eq!((page.status, &*page.media_type), (421, "text/html; charset=utf-8"));
+    assert_eq!(anybody.send(rebound(anybody.request("GET", &at))).await.status, 200, "by a token");
+    drop(open);
+    let args = [DESK, "--dashboard-anonymous", "--dashboard-host=k.shop,evil.example"];
+    let named = Operator::start(&cluster, &namespace, &args);
+    let anybody = Visitor { url: desk::address(&named), ..ann.with(&ann.token) };
+    until(&anybody, &at, |answer| answer.status == 200).await;
+    refused(&anybody.send(rebound(anybody.bare("GET", &at))).await, 403, "may not list");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use crate::{
+    desk::refused,
     healing::{edit, incident_when, policy, shop},
     leadership::SHORT_LEASE,
     support::{
@@ -354,7 +355,8 @@ const MANY: usize = 300;
 #[tokio::test]
 async fn many_who_follow_are_all_told_the_same_and_cost_little_each_and_no_more_are_let_in() {
     let most = format!("--dashboard-streams={MANY}");
-    let (_cluster, namespace, operator, ann) = world("livemany", &[&most]).await;
+    let each = format!("--dashboard-streams-per-person={MANY}");
+    let (cluster, namespace, operator, ann) = world("livemany", &[&most, &each]).await;
     patient(&namespace).await;
     // What the ring, the HTTP server and the API server's client take is not theirs.
     let mut first = ann.follow("", None).await;
@@ -369,7 +371,9 @@ async fn many_who_follow_are_all_told_the_same_and_cost_little_each_and_no_more_
     while all.len() < MANY {
         all.push(ann.follow("", None).await);
     }
-    let refused = ann.get("/api/v1/stream").await;
+    // As many as one person may have open, too, which would be said first.
+    let bob = desk::visitor(&cluster, &namespace, &operator, "bob", &lists()).await;
+    let refused = bob.get("/api/v1/stream").await;
     assert_eq!((refused.status, &*refused.media_type), (503, "application/problem+json"));
     burst(&namespace, 3).await;
     let mut told = Vec::new();
@@ -393,4 +397,23 @@ async fn many_who_follow_are_all_told_the_same_and_cost_little_each_and_no_more_
         }
     });
     patience.await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn one_person_follows_by_a_share_of_all_streams_and_leaves_the_rest_to_others() {
+    let (cluster, namespace, operator, ann) = world("liveshare", &["--dashboard-streams=8"]).await;
+    let bob = desk::visitor(&cluster, &namespace, &operator, "bob", &lists()).await;
+    let mut all = vec![ann.follow("", None).await, ann.follow("", None).await];
+    // Another token of hers is hers, too.
+    let again = ann.with(&desk::token(&namespace, "ann", desk::AUDIENCE).await);
+    for ann in [&ann, &again] {
+        let answer = ann.get("/api/v1/stream").await;
+        refused(&answer, 429, "--dashboard-streams-per-person");
+        assert_eq!(answer.retry_after.as_deref(), Some("30"));
+    }
+    all.push(bob.follow("", None).await);
+    operator.scrape(&["kintsugi_streams 3"]).await;
+    drop(all);
+    operator.scrape(&["kintsugi_streams 0"]).await;
+    drop(ann.follow("", None).await);
 }

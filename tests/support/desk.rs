@@ -29,6 +29,7 @@ pub struct Visitor {
 pub struct Answer {
     pub status: u16,
     pub media_type: String,
+    pub retry_after: Option<String>,
     pub body: Value,
 }
 
@@ -98,10 +99,14 @@ impl Visitor {
     #[expect(clippy::disallowed_methods, reason = "what is asked is the operator itself")]
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.unwrap();
-        let header = response.headers().get("content-type").cloned();
+        let header = |name: &str| {
+            let header = response.headers().get(name);
+            header.map(|is| is.to_str().unwrap().to_owned())
+        };
         Answer {
             status: response.status().as_u16(),
-            media_type: header.map(|is| is.to_str().unwrap().to_owned()).unwrap_or_default(),
+            media_type: header("content-type").unwrap_or_default(),
+            retry_after: header("retry-after"),
             body: serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default(),
         }
     }

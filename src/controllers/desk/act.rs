@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::{Ask, Desk, Person, Refused, now, rights::AsOf, shown::watched};
+use super::{Ask, Desk, Person, Refused, now, rights::AsOf, shown::watched, turns::For};
 use crate::{
     api::{
         HEAL, Incident, WidgetContract,
@@ -218,7 +218,8 @@ impl Desk {
             PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let attempted = format!("writing {} {key}", K::kind(&()));
         let patch = Patch::Merge(patch);
-        let written = self.ask(&attempted, objects.patch(&key.name, &params, &patch)).await?;
+        let written = objects.patch(&key.name, &params, &patch);
+        let written = self.ask(For::Person(person), &attempted, written).await?;
         info!(by = person.name, object = %key, kind = %K::kind(&()), "somebody {said}");
         events::say_asked(&ctx, &written, &person.name, said).await;
         Ok(Done { message: format!("{} {said}", person.name), by: person.name.clone() })

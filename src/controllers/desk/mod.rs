@@ -11,13 +11,17 @@
 //! shown/      what there is to see
 //! act.rs      what they may ask for
 //! watch.rs    what happens, as it happens
+//! turns.rs    whose turn it is to have the API server asked
+//! shares.rs   how much of something one of many may take
 //! ```
 
 pub mod act;
 pub mod pass;
 pub mod person;
 pub mod rights;
+pub mod shares;
 pub mod shown;
+mod turns;
 pub mod watch;
 
 use std::{
@@ -31,12 +35,13 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use kube::Client;
 use moka::sync::Cache;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::timeout,
-};
+use tokio::{sync::Semaphore, time::timeout};
 
-use self::pass::Passes;
+use self::{
+    pass::Passes,
+    shares::Shares,
+    turns::{For, Turn, Turns},
+};
 pub use self::{person::Person, rights::Ask};
 use super::{Ctx, Error, answered, health::Health};
 use crate::{config::Config, metrics::Metrics};
@@ -56,9 +61,14 @@ pub enum Refused {
     /// What was asked for cannot be done; names the field.
     #[error("{0}")]
     Invalid(String),
-    /// Too many tokens were tried that nobody knows.
-    #[error("too many tokens that are not accepted; wait a minute")]
-    TooMany,
+    /// They have had what one of many may have: ask again after so long.
+    #[error("{why}")]
+    TooMany {
+        /// Of what.
+        why: &'static str,
+        /// When to ask again.
+        after: Duration,
+    },
     /// Not now: ask again after so long.
     #[error("{why}")]
     Unavailable {
@@ -69,13 +79,25 @@ pub enum Refused {
     },
 }
 
+impl Refused {
+    /// A missing right leaves a gap in an answer, and this is why; anything else refuses all of it.
+    ///
+    /// # Errors
+    /// What is no gap.
+    pub fn or_gap<T>(answer: Result<T, Self>) -> Result<Result<T, String>, Self> {
+        match answer {
+            Ok(seen) => Ok(Ok(seen)),
+            Err(Self::Forbidden(why)) => Ok(Err(why)),
+            Err(other) => Err(other),
+        }
+    }
+}
+
 /// Nobody can answer now, for this reason.
 fn unavailable(why: String) -> Refused {
     Refused::Unavailable { why, after: Duration::from_secs(5) }
 }
 
-/// Requests to the API server for people, under way at the same time.
-const AT_A_TIME: usize = 16;
 /// A key is at least so long, in bytes.
 const SHORTEST_KEY: usize = 32;
 
@@ -103,8 +125,9 @@ pub struct Desk {
     client: Client,
     api_timeout: Duration,
     audience: String,
-    /// The API server is to serve the operator first, and people by this many requests at a time.
-    asking: Semaphore,
+    /// The hosts by whose name whoever brings no token may ask.
+    pub hosts: Vec<String>,
+    turns: Turns,
     people: Cache<person::Fingerprint, Arc<Person>>,
     nobodies: Cache<person::Fingerprint, ()>,
     acquainted: Cache<person::Fingerprint, ()>,
@@ -112,7 +135,9 @@ pub struct Desk {
     rights: Cache<rights::Question, bool>,
     passes: Passes,
     anonymous: bool,
+    /// Those who follow what happens, in all and each.
     streams: Arc<Semaphore>,
+    followers: Shares<String>,
     log: shown::Kept,
     pod_ip: Option<IpAddr>,
     reached_at: OnceLock<SocketAddr>,
@@ -133,7 +158,8 @@ impl Desk {
             client,
             api_timeout: config.api_timeout.to_std(),
             audience: config.dashboard_audience.clone(),
-            asking: Semaphore::new(AT_A_TIME),
+            hosts: config.dashboard_host.clone(),
+            turns: Turns::default(),
             people: person::memory(),
             nobodies: person::memory(),
             acquainted: person::acquaintances(),
@@ -142,6 +168,7 @@ impl Desk {
             passes: Passes::new(key.as_deref())?,
             anonymous: config.dashboard_anonymous,
             streams: Arc::new(Semaphore::new(usize::from(config.dashboard_streams))),
+            followers: Shares::new(usize::from(config.streams_of_one())),
             log: shown::memory(),
             pod_ip: config.pod_ip,
             reached_at: OnceLock::new(),
@@ -197,10 +224,11 @@ impl Desk {
     /// One request to the API server for somebody.
     async fn ask<T>(
         &self,
+        of: For<'_>,
         attempted: &str,
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Refused> {
-        let _turn = self.turn(attempted).await?;
+        let _turn = self.turn(of, attempted).await?;
         let outcome = timeout(self.api_timeout, request).await;
         self.health.api_server(answered(&outcome));
         match outcome {
@@ -228,10 +256,11 @@ impl Desk {
     /// The same of what the controllers read for looks of their own.
     async fn look<T>(
         &self,
+        person: &Person,
         attempted: &str,
         request: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Refused> {
-        let _turn = self.turn(attempted).await?;
+        let _turn = self.turn(For::Person(person), attempted).await?;
         request.await.map_err(|error| {
             tracing::warn!(%error, attempted, "somebody could not be answered");
             unavailable(format!(
@@ -240,10 +269,8 @@ impl Desk {
         })
     }
 
-    /// It is never closed; who waits longest is asked first.
-    async fn turn(&self, attempted: &str) -> Result<SemaphorePermit<'_>, Refused> {
-        let turn = timeout(self.api_timeout, self.asking.acquire()).await;
-        let turn = turn.ok().and_then(Result::ok);
-        turn.ok_or_else(|| unavailable(format!("{attempted}: too many others are asking")))
+    async fn turn(&self, of: For<'_>, attempted: &str) -> Result<Turn<'_>, Refused> {
+        let turn = timeout(self.api_timeout, self.turns.take(of)).await;
+        turn.map_err(|_| unavailable(format!("{attempted}: too much else is asked for")))
     }
 }

@@ -19,7 +19,7 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Desk, Refused};
+use super::{Desk, Refused, turns::For};
 
 /// How long the API server's word on a token is taken: so long a token that was revoked still works.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -91,9 +91,10 @@ impl Desk {
         // Whose token was good a while ago is no stranger, whoever else comes from the same address.
         let is_strange = !self.acquainted.contains_key(&fingerprint);
         if is_strange && strange.load(Ordering::Relaxed) >= MOST_STRANGE {
-            return Err(Refused::TooMany);
+            let why = "too many tokens that are not accepted; wait a minute";
+            return Err(Refused::TooMany { why, after: MINUTE });
         }
-        let asked = self.review(token).await;
+        let asked = self.review(token, from).await;
         if matches!(asked, Err(Refused::Unknown(_))) {
             strange.fetch_add(1, Ordering::Relaxed);
             self.nobodies.insert(fingerprint, ());
@@ -116,7 +117,7 @@ impl Desk {
         })
     }
 
-    async fn review(&self, token: &str) -> Result<Person, Refused> {
+    async fn review(&self, token: &str, from: IpAddr) -> Result<Person, Refused> {
         let audience = (!self.audience.is_empty()).then(|| self.audience.clone());
         let review = TokenReview {
             spec: TokenReviewSpec {
@@ -127,7 +128,8 @@ impl Desk {
         };
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
         let params = PostParams::default();
-        let asked = self.ask("asking whose token this is", reviews.create(&params, &review));
+        let asked = reviews.create(&params, &review);
+        let asked = self.ask(For::Address(from), "asking whose token this is", asked);
         let status = asked.await?.status.unwrap_or_default();
         // An authenticator that knows nothing of audiences answers without one: that is no yes.
         let is_for_us = audience.is_none_or(|audience| {

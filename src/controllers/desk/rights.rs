@@ -12,7 +12,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, api::PostParams};
 use moka::sync::Cache;
 
-use super::{Desk, Person, Refused};
+use super::{Desk, Person, Refused, turns::For};
 use crate::controllers::Key;
 
 const REMEMBERED: Duration = Duration::from_secs(5);
@@ -212,7 +212,8 @@ impl Desk {
         };
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
         let params = PostParams::default();
-        let asked = self.ask("asking for somebody's rights", reviews.create(&params, &review));
+        let asked = reviews.create(&params, &review);
+        let asked = self.ask(For::Person(person), "asking for somebody's rights", asked);
         let status = asked.await?.status;
         Ok(status.is_some_and(|status| status.allowed && status.denied != Some(true)))
     }

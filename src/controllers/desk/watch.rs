@@ -5,8 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Desk, Person, Refused, rights::Scope};
-use crate::controllers::live::{News, Place};
+use super::{Desk, Person, Refused, rights::Scope, shares::Share};
+use crate::{
+    controllers::live::{News, Place},
+    metrics::Metrics,
+};
+
+/// When to ask again for room to follow.
+const LATER: Duration = Duration::from_secs(30);
 
 /// What a person follows.
 #[derive(Debug)]
@@ -14,7 +20,21 @@ pub struct Watching {
     place: Place,
     scope: Scope,
     namespace: Option<String>,
-    _one_of: OwnedSemaphorePermit,
+    _seat: Seat,
+}
+
+/// One stream of all that may be open, counted until it is dropped.
+#[derive(Debug)]
+struct Seat {
+    metrics: Arc<Metrics>,
+    _own: Share<String>,
+    _one: OwnedSemaphorePermit,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.metrics.follows_no_more();
+    }
 }
 
 impl Desk {
@@ -22,8 +42,8 @@ impl Desk {
     /// see of it.
     ///
     /// # Errors
-    /// [`Refused::Forbidden`] where that is nothing, and [`Refused::Unavailable`] where too many follow
-    /// already or this replica does not lead.
+    /// [`Refused::Forbidden`] where that is nothing, [`Refused::TooMany`] where they follow by as many streams as
+    /// they may, and [`Refused::Unavailable`] where all together do or this replica does not lead.
     pub async fn watch(
         &self,
         person: &Arc<Person>,
@@ -32,13 +52,23 @@ impl Desk {
     ) -> Result<Watching, Refused> {
         let scope = self.scope(person, "incidents", namespace).await?;
         let place = self.ctx()?.live.place(last);
-        let one_of = Arc::clone(&self.streams).try_acquire_owned();
-        let one_of = one_of.map_err(|_| Refused::Unavailable {
-            why: "as many follow what happens as --dashboard-streams allows".to_owned(),
-            after: Duration::from_secs(30),
-        })?;
+        let seat = self.seat(person)?;
         let namespace = namespace.map(str::to_owned);
-        Ok(Watching { place, scope, namespace, _one_of: one_of })
+        Ok(Watching { place, scope, namespace, _seat: seat })
+    }
+
+    fn seat(&self, person: &Person) -> Result<Seat, Refused> {
+        let why = "you follow what happens by as many streams as one person may have open \
+                   (--dashboard-streams-per-person)";
+        let too_many = || Refused::TooMany { why, after: LATER };
+        let own = self.followers.take_now(person.name.clone()).ok_or_else(too_many)?;
+        let one = Arc::clone(&self.streams).try_acquire_owned();
+        let one = one.map_err(|_| Refused::Unavailable {
+            why: "as many follow what happens as --dashboard-streams allows".to_owned(),
+            after: LATER,
+        })?;
+        self.metrics.follows();
+        Ok(Seat { metrics: Arc::clone(&self.metrics), _own: own, _one: one })
     }
 }
 

@@ -69,5 +69,5 @@ async fn log(
         step: asked.step.map(String::from),
         outcome: asked.outcome,
     };
-    Ok(Json(desk.log(&scope, &filter, limit).await?))
+    Ok(Json(desk.log(&person, &scope, &filter, limit).await?))
 }

@@ -139,10 +139,7 @@ async fn health(
     let scope =
         desk.scope(&person, "widgetcontracts", namespace.as_ref().map(Name::as_str)).await?;
     let incidents = desk.scope(&person, "incidents", namespace.as_ref().map(Name::as_str)).await;
-    let incidents = match incidents {
-        Err(Refused::Forbidden(_)) => None,
-        scope => Some(scope?),
-    };
+    let incidents = Refused::or_gap(incidents)?.ok();
     Ok(Json(desk.platform(&scope, incidents.as_ref())?))
 }
 
@@ -156,12 +153,12 @@ async fn contracts(
     if after.is_some_and(|after| !after.contains('/')) {
         return Err(Problem::invalid("continue: is not what an answer gave"));
     }
-    let namespace = asked.namespace;
-    let scope =
-        desk.scope(&person, "widgetcontracts", namespace.as_ref().map(Name::as_str)).await?;
     if asked.widget.as_ref().is_some_and(|widget| widget.len() > LONGEST_WIDGET) {
         return Err(Problem::invalid(format!("widget: has at most {LONGEST_WIDGET} bytes")));
     }
+    let namespace = asked.namespace;
+    let scope =
+        desk.scope(&person, "widgetcontracts", namespace.as_ref().map(Name::as_str)).await?;
     let filter = ContractFilter { health: asked.health, widget: asked.widget };
     Ok(Json(desk.contracts(&scope, &filter, after, limit)?))
 }
@@ -172,7 +169,7 @@ async fn contract(
     Named(key): Named,
 ) -> Result<Json<ContractShown>, Problem> {
     desk.shows(&person, Ask::of("get", "widgetcontracts", &key)).await?;
-    Ok(Json(desk.contract(&key).await?))
+    Ok(Json(desk.contract(&person, &key).await?))
 }
 
 async fn incidents(
@@ -200,5 +197,5 @@ async fn incident(
     Named(key): Named,
 ) -> Result<Json<IncidentShown>, Problem> {
     desk.shows(&person, Ask::of("get", "incidents", &key)).await?;
-    Ok(Json(desk.incident(&key).await?))
+    Ok(Json(desk.incident(&person, &key).await?))
 }

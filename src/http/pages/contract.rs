@@ -79,7 +79,7 @@ pub async fn page(
 ) -> Result<Page<impl Template>, Refusal> {
     desk.shows(&person, Ask::of("get", "widgetcontracts", &key)).await?;
     let now = desk.now();
-    let found = desk.contract(&key).await?;
+    let found = desk.contract(&person, &key).await?;
     let stored = Documents::of(&desk, &person, &key, query.revision, now).await?;
     let may_act = offers(&desk, &person, About::Contract, &key).await?;
     let frame = Frame::of(format!("Contract {}", key.name), "contracts", &person, now);

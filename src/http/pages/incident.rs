@@ -151,7 +151,7 @@ pub async fn page(
 ) -> Result<Page<impl Template>, Refusal> {
     desk.shows(&person, Ask::of("get", "incidents", &key)).await?;
     let now = desk.now();
-    let found = desk.incident(&key).await?;
+    let found = desk.incident(&person, &key).await?;
     let frame = Frame::of(format!("Incident {}", key.name), "incidents", &person, now);
     let mut page = shown(frame, &found, now);
     let id = found.row.trace_id.as_ref().filter(|id| id.bytes().all(|b| b.is_ascii_hexdigit()));

@@ -47,7 +47,7 @@ pub async fn page(
     State(desk): State<Arc<Desk>>,
 ) -> Result<Page<impl Template>, Refusal> {
     let scope = list.scope(&desk, "incidents").await?;
-    let found = desk.log(&scope, &Filter::default(), SHOWN).await?;
+    let found = desk.log(&list.person, &scope, &Filter::default(), SHOWN).await?;
     let (frame, namespace) = list.head("Healing log", "log");
     Ok(Page(Log {
         frame,

@@ -120,11 +120,8 @@ enum Part<T> {
 impl<T> Part<T> {
     /// A missing right leaves a gap; anything else is an answer for the whole page.
     fn of(answer: Result<T, Refused>) -> Result<Self, Refused> {
-        match answer {
-            Ok(seen) => Ok(Self::Seen(seen)),
-            Err(Refused::Forbidden(why)) => Ok(Self::Missing(Said::of(why))),
-            Err(other) => Err(other),
-        }
+        let seen = Refused::or_gap(answer)?;
+        Ok(seen.map_or_else(|why| Self::Missing(Said::of(why)), Self::Seen))
     }
 
     fn seen(&self) -> Option<&T> {

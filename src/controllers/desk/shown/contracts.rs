@@ -12,7 +12,7 @@ use crate::{
     },
     controllers::{
         Ctx, Key,
-        desk::{Desk, Refused, rights::Scope},
+        desk::{Desk, Person, Refused, rights::Scope, turns::For},
         index::Listed,
     },
     decide::standing::Standing,
@@ -101,9 +101,9 @@ impl Desk {
     ///
     /// # Errors
     /// [`Refused::NotFound`], or that it could not be read.
-    pub async fn contract(&self, key: &Key) -> Result<ContractShown, Refused> {
+    pub async fn contract(&self, person: &Person, key: &Key) -> Result<ContractShown, Refused> {
         let ctx = self.ctx()?;
-        let object = self.contract_itself(&ctx, key).await?;
+        let object = self.contract_itself(&ctx, person, key).await?;
         Ok(ContractShown {
             namespace: key.namespace.to_string(),
             name: key.name.to_string(),
@@ -119,12 +119,13 @@ impl Desk {
     pub(super) async fn contract_itself(
         &self,
         ctx: &Ctx,
+        person: &Person,
         key: &Key,
     ) -> Result<WidgetContract, Refused> {
         let contracts: Api<WidgetContract> =
             Api::namespaced(ctx.client.clone(), watched(ctx, "WidgetContract", key)?);
         let attempted = format!("reading WidgetContract {key}");
-        self.ask(&attempted, contracts.get(&key.name)).await
+        self.ask(For::Person(person), &attempted, contracts.get(&key.name)).await
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     },
     controllers::{
         Ctx, Key,
-        desk::{Ask, Desk, Person, Refused},
+        desk::{Ask, Desk, Person, Refused, turns::For},
         documents::{self, Fetched},
         names::revision_name,
     },
@@ -85,7 +85,7 @@ pub struct RevisionRow {
     pub number: u32,
     /// Digest of its document's canonical form.
     pub digest: Digest,
-    /// When it was stored; only of the newest ones.
+    /// When it was stored; only of the newest ones, and for who may read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub recorded_at: Option<Timestamp>,
@@ -137,7 +137,7 @@ impl Desk {
         key: &Key,
     ) -> Result<DocumentsShown, Refused> {
         let ctx = self.ctx()?;
-        let contract = self.contract_itself(&ctx, key).await?;
+        let contract = self.contract_itself(&ctx, person, key).await?;
         let status = documents_of(&contract);
         let served = self.served(&ctx, person, key, &status).await?;
         let assigned = self.assigned(&ctx, person, key, &contract, &status).await?;
@@ -146,7 +146,7 @@ impl Desk {
             served: shown(served),
             assigned: shown(assigned),
             difference,
-            revisions: self.revisions(&ctx, key, &contract, &status).await,
+            revisions: self.revisions(&ctx, person, key, &contract, &status).await,
         })
     }
 
@@ -161,7 +161,7 @@ impl Desk {
         number: u32,
     ) -> Result<RevisionShown, Refused> {
         let ctx = self.ctx()?;
-        let contract = self.contract_itself(&ctx, key).await?;
+        let contract = self.contract_itself(&ctx, person, key).await?;
         let uid = contract.uid().unwrap_or_default();
         self.reads(person, key, &revision_name(&key.name, &uid, number)).await?;
         let status = documents_of(&contract);
@@ -172,7 +172,7 @@ impl Desk {
         };
         let attempted = format!("reading revision {number} of WidgetContract {key}");
         let read = documents::revision(&ctx, key, &uid, number, &known.digest);
-        let document = self.look(&attempted, read).await?;
+        let document = self.look(person, &attempted, read).await?;
         let document = document
             .map_err(|doubt| missing(Some(known.digest.clone()), &doubt.message))
             .and_then(small);
@@ -239,7 +239,8 @@ impl Desk {
     ) -> Result<Found, Refused> {
         self.reads(person, key, &at.name).await?;
         let attempted = format!("reading ConfigMap {} for WidgetContract {key}", at.name);
-        let read = self.look(&attempted, documents::served(ctx, &key.namespace, at)).await?;
+        let read =
+            self.look(person, &attempted, documents::served(ctx, &key.namespace, at)).await?;
         let place = format!("key {:?} of ConfigMap {}", at.key, at.name);
         Ok(match read {
             Fetched::Document(document) => small(document),
@@ -251,6 +252,7 @@ impl Desk {
     async fn revisions(
         &self,
         ctx: &Ctx,
+        person: &Arc<Person>,
         key: &Key,
         contract: &WidgetContract,
         status: &DocumentStatus,
@@ -259,7 +261,8 @@ impl Desk {
         let mut dates = Vec::new();
         for some in status.revisions.iter().take(DATED).collect::<Vec<_>>().chunks(AT_A_TIME) {
             let names = some.iter().map(|known| revision_name(&key.name, &uid, known.number));
-            dates.extend(join_all(names.map(|name| self.recorded_at(ctx, key, name))).await);
+            dates
+                .extend(join_all(names.map(|name| self.recorded_at(ctx, person, key, name))).await);
         }
         let mut dates = dates.into_iter();
         let served = status.served.as_ref().map(|served| &served.digest);
@@ -274,11 +277,21 @@ impl Desk {
         status.revisions.iter().map(row).collect()
     }
 
-    /// When a revision was stored. What is not known of one is no reason to show none.
-    async fn recorded_at(&self, ctx: &Ctx, key: &Key, name: String) -> Option<Timestamp> {
+    /// When a revision was stored, for who may read it. What is not known of one is no reason to show none.
+    async fn recorded_at(
+        &self,
+        ctx: &Ctx,
+        person: &Arc<Person>,
+        key: &Key,
+        name: String,
+    ) -> Option<Timestamp> {
+        self.reads(person, key, &name).await.ok()?;
         let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &key.namespace);
         let attempted = format!("reading ConfigMap {name} of WidgetContract {key}");
-        let object = self.ask(&attempted, config_maps.get_metadata(&name)).await.ok()?;
+        let object = self
+            .ask(For::Person(person), &attempted, config_maps.get_metadata(&name))
+            .await
+            .ok()?;
         object.annotations().get(RECORDED_AT)?.parse().ok()
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     controllers::{
         Ctx, Key,
-        desk::{Desk, Refused, rights::Scope},
+        desk::{Desk, Person, Refused, rights::Scope, turns::For},
     },
     decide::platform,
     domain::Severity,
@@ -125,9 +125,9 @@ impl Desk {
     ///
     /// # Errors
     /// [`Refused::NotFound`], or that it could not be read.
-    pub async fn incident(&self, key: &Key) -> Result<IncidentShown, Refused> {
+    pub async fn incident(&self, person: &Person, key: &Key) -> Result<IncidentShown, Refused> {
         let ctx = self.ctx()?;
-        let object = self.incident_itself(&ctx, key).await?;
+        let object = self.incident_itself(&ctx, person, key).await?;
         Ok(IncidentShown {
             row: IncidentRow::of(&object),
             status: object.status.unwrap_or_default(),
@@ -136,11 +136,16 @@ impl Desk {
     }
 
     /// The object, read anew.
-    pub(super) async fn incident_itself(&self, ctx: &Ctx, key: &Key) -> Result<Incident, Refused> {
+    pub(super) async fn incident_itself(
+        &self,
+        ctx: &Ctx,
+        person: &Person,
+        key: &Key,
+    ) -> Result<Incident, Refused> {
         let incidents: Api<Incident> =
             Api::namespaced(ctx.client.clone(), watched(ctx, "Incident", key)?);
         let attempted = format!("reading Incident {key}");
-        self.ask(&attempted, incidents.get(&key.name)).await
+        self.ask(For::Person(person), &attempted, incidents.get(&key.name)).await
     }
 }
 

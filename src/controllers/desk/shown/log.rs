@@ -15,7 +15,7 @@ use crate::{
     api::Incident,
     controllers::{
         Ctx, Key,
-        desk::{Desk, Refused, rights::Scope},
+        desk::{Desk, Person, Refused, rights::Scope},
         index::Ended,
     },
     decide::log::{self, Action, Filter},
@@ -61,7 +61,13 @@ impl Desk {
     ///
     /// # Errors
     /// [`Refused::Unavailable`] while this replica does not lead.
-    pub async fn log(&self, scope: &Scope, filter: &Filter, limit: usize) -> Result<Log, Refused> {
+    pub async fn log(
+        &self,
+        person: &Person,
+        scope: &Scope,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Log, Refused> {
         let ctx = self.ctx()?;
         let in_memory = ctx.index.whole_incidents(|namespace| scope.has(namespace));
         let mut items: Vec<Action> = in_memory.iter().flat_map(|object| actions(object)).collect();
@@ -87,7 +93,7 @@ impl Desk {
                 break;
             }
             reads += unread;
-            let read = some.iter().map(|one| self.actions_of_ended(&ctx, one));
+            let read = some.iter().map(|one| self.actions_of_ended(&ctx, person, one));
             // One that cannot be read just now does not hide the others.
             let read: Vec<Arc<[Action]>> =
                 join_all(read).await.into_iter().filter_map(Result::ok).collect();
@@ -99,11 +105,16 @@ impl Desk {
         Ok(Log { items, complete: complete && all_read })
     }
 
-    async fn actions_of_ended(&self, ctx: &Ctx, one: &Ended) -> Result<Arc<[Action]>, Refused> {
+    async fn actions_of_ended(
+        &self,
+        ctx: &Ctx,
+        person: &Person,
+        one: &Ended,
+    ) -> Result<Arc<[Action]>, Refused> {
         if let Some(known) = self.log.get(&one.place()) {
             return Ok(known);
         }
-        let read: Arc<[Action]> = match self.incident_itself(ctx, &one.key).await {
+        let read: Arc<[Action]> = match self.incident_itself(ctx, person, &one.key).await {
             Ok(object) => actions(&object).into(),
             // It was pruned a moment ago.
             Err(Refused::NotFound(_)) => return Ok(Arc::default()),
