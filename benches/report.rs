@@ -321,6 +321,9 @@ fn scrapes(measured: &scrape::Measured) -> Vec<Row> {
     vec![
         Row::new(what, all.census, "ms").note(format!("and {incidents} open Incidents")),
         Row::new("  for each, by comparison with a tenth", ratio, "x").at_most(2.0),
+        Row::new("  of it while every look waits", all.locked / all.census, "x")
+            .at_most(0.5)
+            .note(format!("{:.2} ms", all.locked)),
         Row::new("  writing the text", all.text, "ms").note(size),
         Row::new("  writing it for a collector", all.otlp, "ms"),
         Row::new("  the text with a row for each contract", each.text, "ms").note(with_each),
@@ -329,7 +332,7 @@ fn scrapes(measured: &scrape::Measured) -> Vec<Row> {
 
 fn scrape_json(measured: &scrape::Measured) -> Value {
     let cost = |of: &scrape::Cost| {
-        json!({"census_ms": round(of.census), "text_ms": round(of.text),
+        json!({"census_ms": round(of.census), "locked_ms": round(of.locked), "text_ms": round(of.text),
             "otlp_ms": round(of.otlp), "bytes": of.bytes})
     };
     let scrape::Measured { objects: (contracts, incidents), all, tenth, each } = measured;

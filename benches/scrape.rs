@@ -49,6 +49,8 @@ pub struct Measured {
 pub struct Cost {
     /// Counting what is there.
     pub census: f64,
+    /// The part of it for which the index is locked, and every look waits.
+    pub locked: f64,
     /// Writing the text.
     pub text: f64,
     /// Making of it what a collector is told.
@@ -72,6 +74,7 @@ pub fn measure(contracts: usize) -> anyhow::Result<Measured> {
     }
     let [all, tenth, each] = rounds.map(|costs| Cost {
         census: of(&costs, |cost| cost.census),
+        locked: of(&costs, |cost| cost.locked),
         text: of(&costs, |cost| cost.text),
         otlp: of(&costs, |cost| cost.otlp),
         bytes: costs.first().map_or(0, |cost| cost.bytes),
@@ -88,6 +91,10 @@ fn scrape(index: &Arc<Index>, each: bool) -> anyhow::Result<Cost> {
     let began = Instant::now();
     let census = black_box(measure::remembered(index, each, now));
     let counted = began.elapsed();
+    let began = Instant::now();
+    let taken = black_box(index.taken());
+    let locked = began.elapsed();
+    drop(taken);
     let metrics = Metrics::default();
     metrics.count_by(Some(Box::new(move || census.clone())));
     // What was counted is told for a while: from now on nothing but writing takes time.
@@ -101,6 +108,7 @@ fn scrape(index: &Arc<Index>, each: bool) -> anyhow::Result<Cost> {
     ensure!(text.contains("kintsugi_contracts{"), "nothing was counted");
     Ok(Cost {
         census: millis(counted),
+        locked: millis(locked),
         text: millis(written),
         otlp: millis(told),
         bytes: text.len(),

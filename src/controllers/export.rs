@@ -28,12 +28,9 @@ use tracing::{info, warn};
 use super::{
     health::{Export, Health},
     now,
+    scrape::Scrapes,
 };
-use crate::{
-    config::Config,
-    metrics::{Metrics, otlp::attribute},
-    telemetry,
-};
+use crate::{config::Config, metrics::otlp::attribute, telemetry};
 
 /// How long one request may take.
 const SEND: Duration = Duration::from_secs(5);
@@ -48,14 +45,14 @@ struct Collector {
     health: Arc<Health>,
 }
 
-/// Sends `metrics` until `end`, and then once more; nowhere, unless an endpoint is set. `health` is told
+/// Sends `scrapes` until `end`, and then once more; nowhere, unless an endpoint is set. `health` is told
 /// whether they arrive.
 ///
 /// # Errors
 /// When the endpoint is not a URL.
 pub fn start(
     config: &Config,
-    metrics: Arc<Metrics>,
+    scrapes: Arc<Scrapes>,
     health: Arc<Health>,
     end: CancellationToken,
 ) -> anyhow::Result<Option<JoinHandle<()>>> {
@@ -72,12 +69,12 @@ pub fn start(
     let resource = telemetry::resource(&config.identity);
     let resource = resource.iter().map(|(key, value)| attribute(key.as_str(), &value.as_str()));
     let every = Duration::from_millis(u64::from(config.otlp_metrics_interval));
-    Ok(Some(tokio::spawn(export(collector, metrics, resource.collect(), every, end))))
+    Ok(Some(tokio::spawn(export(collector, scrapes, resource.collect(), every, end))))
 }
 
 async fn export(
     collector: Collector,
-    metrics: Arc<Metrics>,
+    scrapes: Arc<Scrapes>,
     resource: Vec<KeyValue>,
     every: Duration,
     end: CancellationToken,
@@ -94,9 +91,12 @@ async fn export(
             () = end.cancelled() => true,
             _ = ticks.tick() => false,
         };
-        let Ok(request) = metrics.otlp(resource.clone(), began, now()) else { return };
+        let told = async {
+            let request = scrapes.otlp(resource.clone(), began, now()).await;
+            collector.send(request.map_err(|_| Code::DeadlineExceeded)?).await
+        };
         let sent = tokio::select! {
-            sent = collector.send(request) => sent,
+            sent = told => sent,
             // The end waits for one answer, and not for two.
             () = end.cancelled(), if !is_over => continue,
         };

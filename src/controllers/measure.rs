@@ -66,12 +66,13 @@ fn census(ctx: &Ctx) -> Census {
 
 /// What is remembered of the cluster at `now`; `each` asks for a row of each contract, too.
 pub fn remembered(index: &Index, each: bool, now: Timestamp) -> Census {
-    let limits = index.count_limits(now);
+    let taken = index.taken();
+    let limits = taken.limits(now);
     Census {
-        contracts: index.count_contracts(),
-        contract: if each { index.each_contract() } else { BTreeMap::new() },
-        incidents: index.count_incidents(),
-        waiting: index.count_waiting(),
+        contracts: taken.contracts(),
+        contract: if each { taken.each_contract() } else { BTreeMap::new() },
+        incidents: taken.incidents(),
+        waiting: taken.waiting(),
         breakers: limits.breakers,
         storms: limits.storms,
         budget_left: limits.budget_left,

@@ -26,6 +26,7 @@ pub mod queue;
 pub mod refusal;
 pub mod requests;
 pub mod run;
+pub mod scrape;
 pub mod secret;
 pub mod serve;
 pub mod source;

@@ -83,9 +83,9 @@ impl Operator {
     pub async fn run(self) -> anyhow::Result<()> {
         let leader = Arc::new(Leader::new(&self.config, self.desk.reached_at()));
         let exported = CancellationToken::new();
-        let metrics = Arc::clone(&self.desk.metrics);
+        let scrapes = Arc::clone(&self.desk.scrapes);
         let health = Arc::clone(&self.desk.health);
-        let export = export::start(&self.config, metrics, health, exported.clone())?;
+        let export = export::start(&self.config, scrapes, health, exported.clone())?;
         // The lease is given up only after the last write, so it has a token of its own.
         let released = CancellationToken::new();
         let election =

@@ -141,9 +141,11 @@ async fn guarded(request: Request, next: Next) -> Response {
 }
 
 async fn scrape(State(desk): State<Arc<Desk>>) -> Response {
-    match desk.metrics.text() {
+    match desk.scrapes.text().await {
         Ok(text) => ([(CONTENT_TYPE, MEDIA_TYPE)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Err(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "metrics were not written in time").into_response()
+        }
     }
 }
 

@@ -43,7 +43,7 @@ use self::{
     turns::{For, Turn, Turns},
 };
 pub use self::{person::Person, rights::Ask};
-use super::{Ctx, Error, answered, health::Health};
+use super::{Ctx, Error, answered, health::Health, scrape::Scrapes};
 use crate::{config::Config, metrics::Metrics};
 
 /// Why somebody gets no answer.
@@ -120,6 +120,8 @@ pub struct Desk {
     pub health: Arc<Health>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The same, written down.
+    pub scrapes: Arc<Scrapes>,
     /// Where a trace is looked at, with `{trace}` in the place of its id.
     pub traces: Option<String>,
     client: Client,
@@ -153,6 +155,7 @@ impl Desk {
         let key = config.dashboard_key_file.as_deref().map(key_in).transpose()?;
         Ok(Self {
             health: Arc::default(),
+            scrapes: Arc::new(Scrapes::new(Arc::clone(&metrics))),
             metrics,
             traces: config.dashboard_traces.clone(),
             client,

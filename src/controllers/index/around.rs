@@ -37,7 +37,7 @@ impl Index {
         let here = |other: &Key| other.namespace == key.namespace;
         let others = state.policies.iter().filter(|(other, _)| here(other) && *other != key);
         let contracts = state.contracts.iter().filter(|(contract, _)| here(contract));
-        let contracts = contracts.map(|(_, entry)| (&*entry.widget, &entry.labels));
+        let contracts = contracts.map(|(_, entry)| (&*entry.traits.widget, &entry.traits.labels));
         conflicts::rivals(own, others.map(|(_, policy)| &**policy), contracts)
     }
 

@@ -1,23 +1,23 @@
 //! How many there are of what is remembered.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use jiff::Timestamp;
 
-use super::{Entry, Index, Key, State, incidents::IncidentEntry, parents::is_open};
+use super::{Index, Key, State, contracts::Traits, incidents::IncidentEntry, parents::is_open};
 use crate::{
     api::{Incident, contract::Health, incident},
     decide::{
         breakers::{self, Calls, Unanswered},
         fleet::Trouble,
         limits,
-        select::{self, Policy},
+        select::Policy,
         standing::{ServingReason, Standing},
     },
-    domain::Severity,
+    domain::{Severity, breaker::Call},
 };
 
 /// How many there are in a namespace with these two words.
@@ -34,201 +34,236 @@ pub struct Limits {
     pub budget_left: BTreeMap<[String; 2], i64>,
 }
 
-/// A policy, and what there is of it to be counted.
-#[derive(Debug, Default)]
-struct OfPolicy {
-    policy: Option<Arc<Policy>>,
-    troubles: Vec<Arc<Trouble>>,
-    asked: BTreeSet<String>,
-    /// How many contracts it is for; counted only where there is trouble.
-    matched: usize,
+/// An Incident, as far as it says something of policies: its namespace, and what it asked.
+type Troubled = (Arc<str>, Arc<Trouble>, Arc<[(Box<str>, Call)]>);
+
+/// What is there at one moment. All looks wait for the lock: under it is only taken what is then counted.
+#[derive(Debug)]
+pub struct Taken {
+    contracts: Vec<(Key, Arc<Traits>, Standing)>,
+    open: Vec<(Arc<str>, Arc<Incident>)>,
+    repairs: Repairs,
 }
 
-/// By namespace and name.
-type ByPolicy = HashMap<(Arc<str>, String), OfPolicy>;
+/// The policies, and what there is to count of them.
+#[derive(Debug)]
+struct Repairs {
+    policies: Vec<(Arc<str>, Arc<Policy>)>,
+    incidents: Vec<Troubled>,
+    /// What is on record in each namespace in which something was asked.
+    calls: HashMap<Arc<str>, Arc<Calls>>,
+}
+
+/// A policy, its troubles and what they asked.
+#[derive(Debug)]
+struct OfPolicy<'a> {
+    namespace: &'a Arc<str>,
+    policy: &'a Policy,
+    troubles: Vec<&'a Trouble>,
+    asked: BTreeSet<&'a str>,
+}
 
 /// The policies of each namespace, to count the contracts that they are for.
 type ByNamespace<'a> = HashMap<&'a str, Vec<(&'a Policy, &'a mut usize)>>;
 
 impl Index {
-    /// Each contract by its name, widget, health and what is served.
-    pub fn each_contract(&self) -> BTreeMap<[String; 5], i64> {
-        let all: Vec<(Key, Box<str>, Standing)> = {
-            let state = self.lock();
-            let each = state.contracts.iter();
-            each.map(|(key, entry)| (key.clone(), entry.widget.clone(), entry.standing)).collect()
-        };
-        let row = |(Key { namespace, name }, widget, standing): (Key, Box<str>, Standing)| {
-            let (health, serving) = (standing.health.to_string(), standing.serving.as_str());
-            let [namespace, name] = [namespace, name].map(|part| part.to_string());
-            ([namespace, name, widget.into_string(), health, serving.to_owned()], 1)
-        };
-        all.into_iter().map(row).collect()
-    }
-
-    /// What holds repairs at `now`, as far as it follows from what is on record.
-    pub fn count_limits(&self, now: Timestamp) -> Limits {
-        let (policies, calls) = self.by_policy();
-        let mut counted = Limits::default();
-        for ((namespace, name), OfPolicy { policy, troubles, matched, .. }) in &policies {
-            let Some(policy) = policy else { continue };
-            let row = || [namespace.to_string(), name.clone()];
-            let troubles = || troubles.iter().map(|trouble| &**trouble);
-            let left = limits::budget_left(policy, troubles(), now);
-            counted.budget_left.insert(row(), i64::from(left));
-            let spans = limits::spans(policy, troubles(), None).into_iter();
-            if limits::storm_of(policy, *matched, spans, now).is_some() {
-                counted.storms.insert(row(), 1);
-            }
-        }
-        for ((namespace, dependency), found) in unanswered(&policies, &calls, now) {
-            let row = [&namespace, &*dependency, found.state.as_str()].map(str::to_owned);
-            counted.breakers.insert(row, 1);
-        }
-        counted
+    /// What is there now, to be counted.
+    pub fn taken(&self) -> Taken {
+        let mut state = self.lock();
+        let contracts = state.contracts.iter();
+        let contracts = contracts
+            .map(|(key, entry)| (key.clone(), Arc::clone(&entry.traits), entry.standing))
+            .collect();
+        let open = state.open().map(|(name, object)| (Arc::clone(name), Arc::clone(object)));
+        Taken { contracts, open: open.collect(), repairs: state.repairs() }
     }
 
     /// What did not answer last at `now`, in the namespaces that `wanted` is true of.
     pub fn unanswered(&self, now: Timestamp, wanted: impl Fn(&str) -> bool) -> Vec<Unanswered> {
-        let (mut policies, calls) = self.by_policy();
-        policies.retain(|(namespace, _), _| wanted(namespace));
-        unanswered(&policies, &calls, now).into_values().collect()
+        let mut repairs = self.lock().repairs();
+        repairs.policies.retain(|(namespace, _)| wanted(namespace));
+        repairs.unanswered(now)
     }
+}
 
-    /// Each policy with what is counted of it, and the calls on record in each namespace.
-    fn by_policy(&self) -> (ByPolicy, HashMap<Arc<str>, Arc<Calls>>) {
-        // All looks wait for the lock: under it is only taken what is then counted.
-        let mut state = self.lock();
-        let policies = state.by_policy();
-        let asking = policies.iter().filter(|(_, of)| !of.asked.is_empty());
-        let asking: BTreeSet<&Arc<str>> = asking.map(|((namespace, _), _)| namespace).collect();
-        let calls = asking.into_iter().map(|name| (Arc::clone(name), state.calls(name))).collect();
-        (policies, calls)
+impl Taken {
+    /// Each contract by its name, widget, health and what is served.
+    #[must_use]
+    pub fn each_contract(&self) -> BTreeMap<[String; 5], i64> {
+        let row = |(key, traits, standing): &(Key, Arc<Traits>, Standing)| {
+            let (health, serving) = (standing.health.to_string(), standing.serving.as_str());
+            let [namespace, name] = [&key.namespace, &key.name].map(ToString::to_string);
+            ([namespace, name, traits.widget.to_string(), health, serving.to_owned()], 1)
+        };
+        self.contracts.iter().map(row).collect()
     }
 
     /// Contracts by their health and by what is served.
-    pub fn count_contracts(&self) -> Counts {
-        let state = self.lock();
-        let mut counts: HashMap<(&Arc<str>, Health, ServingReason), i64> = HashMap::new();
-        for (key, Entry { standing, .. }) in state.contracts.iter().map(|(k, e)| (k, &**e)) {
-            *counts.entry((&key.namespace, standing.health, standing.serving)).or_default() += 1;
+    #[must_use]
+    pub fn contracts(&self) -> Counts {
+        let mut counts: HashMap<(&str, Health, ServingReason), i64> = HashMap::new();
+        for (key, _, Standing { health, serving, .. }) in &self.contracts {
+            *counts.entry((&key.namespace, *health, *serving)).or_default() += 1;
         }
-        let row = |(namespace, health, serving): (&Arc<str>, Health, ServingReason)| {
-            [namespace.to_string(), health.to_string(), serving.as_str().to_owned()]
+        let row = |(namespace, health, serving): (&str, Health, ServingReason)| {
+            [namespace.to_owned(), health.to_string(), serving.as_str().to_owned()]
         };
         counts.into_iter().map(|(of, count)| (row(of), count)).collect()
     }
 
     /// Open Incidents by state and severity, those about what several contracts share included.
-    pub fn count_incidents(&self) -> Counts {
-        let state = self.lock();
-        let mut counts: HashMap<(&Arc<str>, incident::State, Severity), i64> = HashMap::new();
-        for (namespace, object) in state.open() {
+    #[must_use]
+    pub fn incidents(&self) -> Counts {
+        let mut counts: HashMap<(&str, incident::State, Severity), i64> = HashMap::new();
+        for (namespace, object) in &self.open {
             let stands = object.status.as_ref().and_then(|status| status.state).unwrap_or_default();
             *counts.entry((namespace, stands, object.spec.severity)).or_default() += 1;
         }
-        let row = |(namespace, stands, severity): (&Arc<str>, incident::State, Severity)| {
-            [namespace.to_string(), stands.to_string(), severity.to_string()]
+        let row = |(namespace, stands, severity): (&str, incident::State, Severity)| {
+            [namespace.to_owned(), stands.to_string(), severity.to_string()]
         };
         counts.into_iter().map(|(of, count)| (row(of), count)).collect()
     }
 
     /// The same by what they wait for, those that wait for nothing left out.
-    pub fn count_waiting(&self) -> BTreeMap<[String; 2], i64> {
-        let state = self.lock();
-        let mut counts: HashMap<(&Arc<str>, &str), i64> = HashMap::new();
-        for (namespace, object) in state.open() {
+    #[must_use]
+    pub fn waiting(&self) -> BTreeMap<[String; 2], i64> {
+        let mut counts: HashMap<(&str, &str), i64> = HashMap::new();
+        for (namespace, object) in &self.open {
             let waiting = object.status.as_ref().map_or("", |status| status.waiting.as_str());
             if !waiting.is_empty() {
                 *counts.entry((namespace, waiting)).or_default() += 1;
             }
         }
-        let row =
-            |(namespace, waiting): (&Arc<str>, &str)| [namespace.to_string(), waiting.to_owned()];
+        let row = |(namespace, waiting): (&str, &str)| [namespace, waiting].map(str::to_owned);
         counts.into_iter().map(|(of, count)| (row(of), count)).collect()
+    }
+
+    /// What holds repairs at `now`, as far as it follows from what is on record.
+    #[must_use]
+    pub fn limits(&self, now: Timestamp) -> Limits {
+        let policies = self.repairs.by_policy();
+        let mut matched = vec![0; policies.len()];
+        let mut counting: ByNamespace<'_> = HashMap::new();
+        for (of, matched) in policies.iter().zip(&mut matched) {
+            // Without trouble there is no storm, whatever the number of its contracts.
+            if !of.troubles.is_empty() {
+                counting.entry(of.namespace).or_default().push((of.policy, matched));
+            }
+        }
+        count_matched(
+            self.contracts.iter().map(|(key, traits, _)| (&*key.namespace, &**traits)),
+            counting,
+        );
+        let mut counted = Limits::default();
+        for (OfPolicy { namespace, policy, troubles, .. }, matched) in policies.iter().zip(matched)
+        {
+            let row = || [namespace.to_string(), policy.name.clone()];
+            let troubles = || troubles.iter().copied();
+            let left = limits::budget_left(policy, troubles(), now);
+            counted.budget_left.insert(row(), i64::from(left));
+            let spans = limits::spans(policy, troubles(), None).into_iter();
+            if limits::storm_of(policy, matched, spans, now).is_some() {
+                counted.storms.insert(row(), 1);
+            }
+        }
+        for found in self.repairs.unanswered(now) {
+            let namespace = found.namespace.as_deref().unwrap_or_default();
+            let row = [namespace, &*found.dependency, found.state.as_str()].map(str::to_owned);
+            counted.breakers.insert(row, 1);
+        }
+        counted
     }
 }
 
 impl State {
     /// The open Incidents and their namespaces, those about what several contracts share included.
-    fn open(&self) -> impl Iterator<Item = (&Arc<str>, &Incident)> {
+    fn open(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Incident>)> {
         let of_contracts = self.incidents.iter().flat_map(|(contract, all)| {
             let open = all.values().filter_map(|entry| entry.state.as_ref().ok());
-            open.map(|object| (&contract.namespace, &**object))
+            open.map(|object| (&contract.namespace, object))
         });
-        let parents = self.parents.iter().map(|(key, object)| (&key.namespace, &**object));
+        let parents = self.parents.iter().map(|(key, object)| (&key.namespace, object));
         of_contracts.chain(parents.filter(|(_, object)| is_open(object)))
     }
 
-    /// Each policy with its troubles, what it asked and how many contracts it is for.
-    fn by_policy(&self) -> ByPolicy {
-        let mut of: ByPolicy = HashMap::new();
-        for (key, policy) in &self.policies {
-            let place = (Arc::clone(&key.namespace), policy.name.clone());
-            of.entry(place).or_default().policy = Some(Arc::clone(policy));
-        }
+    fn repairs(&mut self) -> Repairs {
+        let policies = self.policies.iter();
+        let policies =
+            policies.map(|(key, policy)| (Arc::clone(&key.namespace), Arc::clone(policy)));
         let entries = self.incidents.iter().flat_map(|(contract, all)| {
             all.values().map(move |entry: &IncidentEntry| (&contract.namespace, entry))
         });
-        for (namespace, entry) in entries {
-            let policies: BTreeSet<&String> = entry.trouble.policies.iter().collect();
-            for policy in policies {
-                let found = of.entry((Arc::clone(namespace), policy.clone())).or_default();
-                found.troubles.push(Arc::clone(&entry.trouble));
-                found.asked.extend(entry.calls.iter().map(|(name, _)| name.to_string()));
-            }
-        }
-        let mut counting: ByNamespace<'_> = HashMap::new();
-        for ((namespace, _), OfPolicy { policy, troubles, matched, .. }) in &mut of {
-            if let Some(policy) = policy.as_deref().filter(|_| !troubles.is_empty()) {
-                counting.entry(namespace).or_default().push((policy, matched));
-            }
-        }
-        let contracts = self.contracts.iter();
-        let contracts =
-            contracts.map(|(key, entry)| (&*key.namespace, &*entry.widget, &entry.labels));
-        count_matched(contracts, counting);
-        of
+        let troubled = |(namespace, entry): (&Arc<str>, &IncidentEntry)| {
+            (Arc::clone(namespace), Arc::clone(&entry.trouble), Arc::clone(&entry.calls))
+        };
+        let (policies, incidents) = (policies.collect(), entries.map(troubled).collect::<Vec<_>>());
+        let asking = incidents.iter().filter(|(_, _, calls)| !calls.is_empty());
+        let asking: HashSet<&Arc<str>> = asking.map(|(namespace, _, _)| namespace).collect();
+        let calls = asking.into_iter().map(|name| (Arc::clone(name), self.calls(name))).collect();
+        Repairs { policies, incidents, calls }
     }
 }
 
-/// What did not answer last, by its namespace and name, as the strictest of its policies has it.
-fn unanswered(
-    policies: &ByPolicy,
-    calls: &HashMap<Arc<str>, Arc<Calls>>,
-    now: Timestamp,
-) -> BTreeMap<(Arc<str>, String), Unanswered> {
-    let mut all: BTreeMap<(Arc<str>, String), Unanswered> = BTreeMap::new();
-    for ((namespace, name), OfPolicy { policy, asked, .. }) in policies {
-        let (Some(policy), Some(calls)) = (policy, calls.get(namespace)) else { continue };
-        let terms = breakers::terms(&policy.spec);
-        let asked = asked.iter().map(String::as_str);
-        for mut found in breakers::standing(terms, asked, calls, now) {
-            found.namespace = Some(Arc::clone(namespace));
-            found.policies.push(name.clone());
-            let place = (Arc::clone(namespace), found.dependency.clone());
-            let found = match all.remove(&place) {
-                Some(known) => breakers::stricter(known, found),
-                None => found,
-            };
-            all.insert(place, found);
+impl Repairs {
+    /// Each policy with its troubles and what they asked.
+    fn by_policy(&self) -> Vec<OfPolicy<'_>> {
+        let all = self.policies.iter().map(|(namespace, policy)| OfPolicy {
+            namespace,
+            policy,
+            troubles: Vec::new(),
+            asked: BTreeSet::new(),
+        });
+        let mut all: Vec<OfPolicy<'_>> = all.collect();
+        let places = self.policies.iter().map(|(namespace, policy)| (&**namespace, &*policy.name));
+        let places: HashMap<(&str, &str), usize> = places.zip(0..).collect();
+        for (namespace, trouble, calls) in &self.incidents {
+            // One that is named twice counts once.
+            let named: BTreeSet<&str> = trouble.policies.iter().map(String::as_str).collect();
+            let known = named.into_iter().filter_map(|name| places.get(&(&**namespace, name)));
+            for of in known {
+                let Some(of) = all.get_mut(*of) else { continue };
+                of.troubles.push(trouble);
+                of.asked.extend(calls.iter().map(|(name, _)| &**name));
+            }
         }
+        all
     }
-    // The policies are in no order.
-    for found in all.values_mut() {
-        found.policies.sort_unstable();
+
+    /// What did not answer last at `now`, each thing of a namespace once: as the strictest of its policies
+    /// has it.
+    fn unanswered(&self, now: Timestamp) -> Vec<Unanswered> {
+        let mut all: BTreeMap<(Arc<str>, String), Unanswered> = BTreeMap::new();
+        for OfPolicy { namespace, policy, asked, .. } in self.by_policy() {
+            let Some(calls) = self.calls.get(namespace) else { continue };
+            let terms = breakers::terms(&policy.spec);
+            for mut found in breakers::standing(terms, asked.into_iter(), calls, now) {
+                found.namespace = Some(Arc::clone(namespace));
+                found.policies.push(policy.name.clone());
+                let place = (Arc::clone(namespace), found.dependency.clone());
+                let found = match all.remove(&place) {
+                    Some(known) => breakers::stricter(known, found),
+                    None => found,
+                };
+                all.insert(place, found);
+            }
+        }
+        // The policies are in no order.
+        for found in all.values_mut() {
+            found.policies.sort_unstable();
+        }
+        all.into_values().collect()
     }
-    all
 }
 
 /// Counts for each policy how many contracts it is for: each contract is seen once, whatever their number.
 fn count_matched<'a>(
-    contracts: impl Iterator<Item = (&'a str, &'a str, &'a BTreeMap<String, String>)>,
+    contracts: impl Iterator<Item = (&'a str, &'a Traits)>,
     mut policies: ByNamespace<'_>,
 ) {
-    for (namespace, widget, labels) in contracts {
+    for (namespace, traits) in contracts {
         for (policy, count) in policies.get_mut(namespace).into_iter().flatten() {
-            **count += usize::from(select::is_for(&policy.spec, widget, labels));
+            **count += usize::from(traits.are_for(&policy.spec));
         }
     }
 }
@@ -306,7 +341,7 @@ mod tests {
         let rows = |counted: &BTreeMap<[String; 2], i64>| {
             counted.iter().map(|([_, policy], count)| (policy.clone(), *count)).collect::<Vec<_>>()
         };
-        let counted = index.count_limits(at(10));
+        let counted = index.taken().limits(at(10));
         assert_eq!(rows(&counted.budget_left), [("heal".to_owned(), 3), ("other".to_owned(), 100)]);
         assert!(counted.storms.is_empty() && counted.breakers.is_empty());
 
@@ -314,22 +349,22 @@ mod tests {
             index.saw_contract(contract(contract_name));
             index.saw_incident(&incident(contract_name, failures));
         }
-        let counted = index.count_limits(at(10));
+        let counted = index.taken().limits(at(10));
         assert_eq!(rows(&counted.storms), [("heal".to_owned(), 1)]);
         assert_eq!(rows(&counted.budget_left), [("heal".to_owned(), 1), ("other".to_owned(), 98)]);
         for (second, state) in [(10, "open"), (40, "half-open")] {
-            let found = index.count_limits(at(second)).breakers;
+            let found = index.taken().limits(at(second)).breakers;
             let found: Vec<Vec<String>> = found.into_keys().map(|key| key.to_vec()).collect();
             assert_eq!(found, [row(&["ns", "source https://cms.test", state])]);
         }
-        assert_eq!(rows(&index.count_limits(at(60)).budget_left)[0].1, 3, "the window is over");
+        assert_eq!(rows(&index.taken().limits(at(60)).budget_left)[0].1, 3, "the window is over");
         let [found] = &index.unanswered(at(10), |_| true)[..] else { panic!("one") };
         assert_eq!((found.failures, found.since, found.next_probe), (3, at(0), Some(at(31))));
         assert_eq!(found.policies, ["heal", "other"]);
         assert_eq!(index.unanswered(at(10), |_| false), []);
 
         index.lost_policy(&Key::new("ns", "heal"));
-        let counted = index.count_limits(at(10));
+        let counted = index.taken().limits(at(10));
         assert!(counted.storms.is_empty());
         let found: Vec<_> = counted.breakers.into_keys().map(|[_, _, state]| state).collect();
         assert_eq!(found, ["closed"], "the other policy is more patient");
@@ -352,16 +387,16 @@ mod tests {
             index.saw_incident(&incident);
         }
         let row = ["ns", "AwaitingApproval"].map(str::to_owned);
-        assert_eq!(index.count_waiting(), [(row, 2)].into());
+        assert_eq!(index.taken().waiting(), [(row, 2)].into());
     }
 
     #[test]
     fn each_contract_is_seen_once_to_count_whom_policies_are_for_whatever_their_number() {
-        let all = (0..100).map(|nth| if nth < 60 { ("ns", "finder") } else { ("other", "menu") });
-        let labels = BTreeMap::new();
+        let of_widget = |widget: &str| Traits { widget: widget.into(), labels: BTreeMap::new() };
+        let [finder, menu] = ["finder", "menu"].map(of_widget);
         let mut seen = 0;
+        let all = (0..100).map(|nth| if nth < 60 { ("ns", &finder) } else { ("other", &menu) });
         let contracts = all.inspect(|_| seen += 1);
-        let contracts = contracts.map(|(namespace, widget)| (namespace, widget, &labels));
         let policies: Vec<Policy> = (0..20)
             .map(|nth| ["match: {widgets: [finder]}", "match: {widgets: [none]}"][nth % 2])
             .map(|spec| policy("heal", spec).1)
@@ -377,6 +412,6 @@ mod tests {
         let index = Index::default();
         index.saw_contract(contract("a"));
         let row = ["ns", "a", "finder", "Unknown", "Unknown"].map(str::to_owned);
-        assert_eq!(index.each_contract(), [(row, 1)].into());
+        assert_eq!(index.taken().each_contract(), [(row, 1)].into());
     }
 }

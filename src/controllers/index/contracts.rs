@@ -12,8 +12,10 @@ use crate::{
     api::{
         WidgetContract,
         contract::{DocumentSource, SchemaSource},
+        policy::RemediationPolicySpec,
     },
     decide::{
+        select,
         silence::{self, Silence},
         standing::Standing,
     },
@@ -26,8 +28,7 @@ pub(super) struct Entry {
     /// The newest version seen or written.
     version: u64,
     class: Option<Box<str>>,
-    pub(super) widget: Box<str>,
-    pub(super) labels: BTreeMap<String, String>,
+    pub(super) traits: Arc<Traits>,
     reads: Box<[Box<str>]>,
     /// The ConfigMap that it claims a key of.
     pub(super) serves: Option<Arc<str>>,
@@ -35,6 +36,21 @@ pub(super) struct Entry {
     pub(super) standing: Standing,
     /// Looks in a row that ended in an error.
     failures: u32,
+}
+
+/// What policies tell contracts apart by. Apart from the rest, so that whoever counts by it need not hold
+/// the index meanwhile.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Traits {
+    pub(super) widget: Box<str>,
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+impl Traits {
+    /// Is `policy` for a contract with these?
+    pub(super) fn are_for(&self, policy: &RemediationPolicySpec) -> bool {
+        select::is_for(policy, &self.widget, &self.labels)
+    }
 }
 
 /// The object of a contract that waits in the queue.
@@ -72,9 +88,9 @@ impl Index {
         if known.is_some_and(|entry| *entry.uid == *uid && version <= entry.version) {
             return None;
         }
-        let is_sorted_anew = known.is_none_or(|entry| {
-            *entry.widget != *object.spec.widget || entry.labels != *object.labels()
-        });
+        let traits =
+            Traits { widget: object.spec.widget.as_str().into(), labels: object.labels().clone() };
+        let is_sorted_anew = known.is_none_or(|entry| *entry.traits != traits);
         let failures = known.map_or(0, |entry| entry.failures);
         let serves =
             known.filter(|entry| *entry.uid == *uid).and_then(|entry| entry.serves.clone());
@@ -90,8 +106,7 @@ impl Index {
         state.forget_reads(&key);
         let entry = Entry {
             class: object.spec.class_ref.as_ref().map(|class| class.name.as_str().into()),
-            widget: object.spec.widget.as_str().into(),
-            labels: object.labels().clone(),
+            traits: Arc::new(traits),
             reads: reads(&object),
             serves,
             standing: Standing::of(object.status.as_ref()),

@@ -32,7 +32,7 @@ pub(super) struct IncidentEntry {
     /// What its policies are measured by.
     account: Account,
     /// What it depended on, and whether that answered.
-    pub(super) calls: Box<[(Box<str>, Call)]>,
+    pub(super) calls: Arc<[(Box<str>, Call)]>,
     /// The object while it is open, since every look at its contract needs it; else its end.
     pub(super) state: Result<Arc<Incident>, EndedIncident>,
 }
@@ -73,7 +73,7 @@ impl Index {
             calls: calls_of(&status),
             state: entry_state,
         };
-        let calls = entry.calls.clone();
+        let calls = Arc::clone(&entry.calls);
         let before = of_contract.insert(place, entry);
         // Under the lock, so that nobody hears of them in another order. What is over says no more.
         match before.as_ref().map(|before| before.state.as_ref()) {
@@ -81,7 +81,7 @@ impl Index {
             Some(Ok(known)) => self.live.saw(Some(known), object),
             Some(Err(_)) => {}
         }
-        if calls != before.map_or_else(Box::default, |before| before.calls) {
+        if calls != before.map_or_else(Arc::default, |before| before.calls) {
             state.calls.remove(&contract.namespace);
         }
         Some(contract)
@@ -234,7 +234,7 @@ impl Index {
     }
 }
 
-fn calls_of(status: &IncidentStatus) -> Box<[(Box<str>, Call)]> {
+fn calls_of(status: &IncidentStatus) -> Arc<[(Box<str>, Call)]> {
     let calls = status.calls.iter().map(|call| {
         (call.dependency.as_str().into(), Call { at: call.at.0, answered: call.answered })
     });
@@ -256,7 +256,7 @@ impl State {
         let mut calls = Calls::new();
         let here = self.incidents.iter().filter(|(key, _)| key.namespace == *namespace);
         let entries = here.flat_map(|(_, all)| all.values());
-        for (dependency, call) in entries.flat_map(|entry| &entry.calls) {
+        for (dependency, call) in entries.flat_map(|entry| &*entry.calls) {
             match calls.get_mut(&**dependency) {
                 Some(known) => known.push(*call),
                 None => drop(calls.insert(dependency.to_string(), vec![*call])),

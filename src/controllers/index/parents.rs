@@ -15,7 +15,7 @@ use crate::{
     },
     decide::{
         parents::{Family, Parent},
-        select::{self, Policy},
+        select::Policy,
         view::OpenIncident,
     },
     domain::{Heard, Span},
@@ -143,7 +143,7 @@ impl super::State {
     /// How many contracts of a namespace a policy is for.
     pub(super) fn matched(&self, namespace: &str, policy: &RemediationPolicySpec) -> usize {
         let here = self.contracts.iter().filter(|(key, _)| &*key.namespace == namespace);
-        here.filter(|(_, entry)| select::is_for(policy, &entry.widget, &entry.labels)).count()
+        here.filter(|(_, entry)| entry.traits.are_for(policy)).count()
     }
 
     /// The same of several policies, in their order.
@@ -152,7 +152,7 @@ impl super::State {
         let mut counts = vec![0; policies.len()];
         for (_, entry) in here {
             for (count, policy) in counts.iter_mut().zip(policies) {
-                *count += usize::from(select::is_for(&policy.spec, &entry.widget, &entry.labels));
+                *count += usize::from(entry.traits.are_for(&policy.spec));
             }
         }
         counts

@@ -58,7 +58,7 @@ impl Index {
             .contracts
             .iter()
             .filter(|(key, _)| after.is_none_or(|after| *key > after))
-            .filter(|(key, entry)| wanted(key, &entry.widget, entry.standing))
+            .filter(|(key, entry)| wanted(key, &entry.traits.widget, entry.standing))
             .map(|(key, _)| key)
             .collect();
         keys.sort_unstable();
@@ -69,7 +69,7 @@ impl Index {
             let mut open = incidents.filter_map(|entry| entry.open_name());
             Some(Listed {
                 key: key.clone(),
-                widget: entry.widget.to_string(),
+                widget: entry.traits.widget.to_string(),
                 standing: entry.standing,
                 incident: open.next_back().map(str::to_owned),
             })
