@@ -384,6 +384,10 @@ pub struct IncidentStatus {
     /// the attempt, and when the plan was first shown. An approval names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_digest: Option<Digest>,
+    /// Digest of the document that the plan comes to, where people are shown one: it is in the ConfigMap
+    /// `<incident>-candidate`, for who may read that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate_digest: Option<Digest>,
     /// When that plan was first shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_shown_at: Option<Time>,

@@ -2,13 +2,14 @@
 //!
 //! Knows: how a plan is stored. Must not know: when one is shown; that is `decide::shown`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
 use kube::{Api, ResourceExt as _};
 
 use super::{
     Ctx, Error, Key, Seen, create_as_us,
+    documents::stored_bytes,
     names::{
         PATCH_KEY, PATCH_KEY_GZ, REVISION_KEY, REVISION_KEY_GZ, candidate_name, owner_reference,
     },
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     api::{DIGEST, PART, PLAN_DIGEST},
     decide::moves::Plan,
+    domain::{Digest, Document, Doubt, DoubtReason},
 };
 
 /// The most that is stored; a document alone always fits.
@@ -53,6 +55,38 @@ pub async fn store(ctx: &Ctx, seen: &Seen, incident: &str, plan: &Plan) -> Resul
     // It is immutable, so that what was approved cannot be another thing than what was read.
     delete(ctx, &config_maps, &attempted, &found).await?;
     ctx.write(&attempted, config_maps.create(&params, &body)).await.map(drop)
+}
+
+/// The document that an Incident's plan comes to, which has this digest; Err(Doubt) when it is not there,
+/// or another one is.
+///
+/// # Errors
+/// Only what concerns the API server as a whole.
+pub async fn read(
+    ctx: &Ctx,
+    incident: &Key,
+    digest: &Digest,
+) -> Result<Result<Arc<Document>, Doubt>, Error> {
+    let name = candidate_name(&incident.name);
+    let doubt = |why: &str| {
+        Err(Doubt::new(DoubtReason::ReferenceUnavailable, &format!("ConfigMap {name} {why}")))
+    };
+    let config_maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &incident.namespace);
+    let attempted = format!("reading the plan of Incident {incident}");
+    let Some(object) = ctx.find(&attempted, config_maps.get(&name)).await? else {
+        return Ok(doubt("is not there"));
+    };
+    let Some(bytes) = stored_bytes(&object) else {
+        return Ok(doubt("holds no document"));
+    };
+    Ok(match Document::parse(bytes) {
+        Ok(document) if document.digest() == digest => Ok(Arc::new(document)),
+        Ok(_) => doubt(
+            "holds another document than the plan names: somebody has changed it, or another plan is \
+             about to be shown",
+        ),
+        Err(malformed) => doubt(&format!("holds what is no document: {malformed}")),
+    })
 }
 
 fn config_map(plan: &Plan) -> ConfigMap {
@@ -94,12 +128,9 @@ fn config_map(plan: &Plan) -> ConfigMap {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::{Digest, Document};
 
     fn keys(document: &Value, patch: Value) -> Vec<String> {
         let document = Arc::new(Document::from_value(document.clone()).unwrap());

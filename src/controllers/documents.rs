@@ -291,6 +291,45 @@ pub async fn rules(ctx: &Ctx, namespace: &str, effective: &Effective) -> Result<
     Ok(Rules { digest, book, schema: usable })
 }
 
+/// What names the rules of a contract, as [`rules`] would have it: nothing is compiled for it.
+///
+/// # Errors
+/// Only what concerns the API server as a whole.
+pub async fn digest_of_rules(
+    ctx: &Ctx,
+    namespace: &str,
+    effective: &Effective,
+) -> Result<Digest, Error> {
+    let schema = match &effective.schema {
+        None => None,
+        Some(SchemaSource::Inline(AnyObject(map))) => Some(Digest::of_value(&map.clone().into())),
+        Some(SchemaSource::ConfigMapKeyRef(at)) => match placed(ctx, namespace, at) {
+            Some(placed) => Some(placed.digest),
+            None => Some(match config_map_key(ctx, namespace, at, SCHEMA_AT).await? {
+                Ok((_, bytes)) => Digest::of_bytes(&bytes),
+                Err(doubt) => digest_of_none(&doubt),
+            }),
+        },
+    };
+    Ok(effective.rules_digest(schema.as_ref()))
+}
+
+/// The field that says in which ConfigMap a schema is.
+const SCHEMA_AT: &str = "spec.schema.configMapKeyRef";
+
+/// The schema in a ConfigMap, unless a newer version was seen since it was read.
+fn placed(ctx: &Ctx, namespace: &str, at: &ConfigMapKeyRef) -> Option<Placed> {
+    let place = Key::new(namespace, &at.name);
+    let newest = ctx.documents.versions.get(&place).unwrap_or(0);
+    let placed = ctx.documents.placed.get(&place);
+    placed.filter(|placed| placed.key == at.key && placed.version >= newest)
+}
+
+/// What stands for a schema that cannot be had.
+fn digest_of_none(doubt: &Doubt) -> Digest {
+    Digest::of_bytes(doubt.message.as_bytes())
+}
+
 async fn schema_of(
     ctx: &Ctx,
     namespace: &str,
@@ -304,27 +343,23 @@ async fn schema_of(
             Ok((digest, schema))
         }
         SchemaSource::ConfigMapKeyRef(at) => {
-            let place = Key::new(namespace, &at.name);
-            let newest = ctx.documents.versions.get(&place).unwrap_or(0);
-            let placed = ctx.documents.placed.get(&place);
-            if let Some(placed) = placed.filter(|p| p.key == at.key && p.version >= newest) {
+            if let Some(placed) = placed(ctx, namespace, at) {
                 return Ok((placed.digest, placed.schema));
             }
-            let (object, bytes) =
-                match config_map_key(ctx, namespace, at, "spec.schema.configMapKeyRef").await? {
-                    Ok(found) => found,
-                    Err(mut doubt) => {
-                        doubt.reason = DoubtReason::SchemaNotFound;
-                        return Ok((Digest::of_bytes(doubt.message.as_bytes()), Err(doubt)));
-                    }
-                };
+            let (object, bytes) = match config_map_key(ctx, namespace, at, SCHEMA_AT).await? {
+                Ok(found) => found,
+                Err(mut doubt) => {
+                    doubt.reason = DoubtReason::SchemaNotFound;
+                    return Ok((digest_of_none(&doubt), Err(doubt)));
+                }
+            };
             let version = version_of(object.resource_version().as_deref());
             let digest = Digest::of_bytes(&bytes);
             let schema = match Document::parse(bytes) {
                 Ok(document) => compiled(ctx, &digest, document.value().clone()).await,
                 Err(malformed) => Err(Doubt::new(
                     DoubtReason::SchemaInvalid,
-                    &format!("spec.schema.configMapKeyRef: {malformed}"),
+                    &format!("{SCHEMA_AT}: {malformed}"),
                 )),
             };
             let placed = Placed {
@@ -333,7 +368,7 @@ async fn schema_of(
                 digest: digest.clone(),
                 schema: schema.clone(),
             };
-            ctx.documents.placed.insert(place, placed);
+            ctx.documents.placed.insert(Key::new(namespace, &at.name), placed);
             Ok((digest, schema))
         }
     }
@@ -527,7 +562,8 @@ pub async fn served(ctx: &Ctx, namespace: &str, at: &ConfigMapKeyRef) -> Result<
     })
 }
 
-fn stored_bytes(object: &ConfigMap) -> Option<Vec<u8>> {
+/// The bytes of the document that a ConfigMap of ours holds.
+pub(super) fn stored_bytes(object: &ConfigMap) -> Option<Vec<u8>> {
     if let Some(text) = object.data.as_ref().and_then(|data| data.get(REVISION_KEY)) {
         return Some(text.clone().into_bytes());
     }

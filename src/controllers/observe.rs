@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     api::{
-        MANAGER, MAX_MODE, WidgetContract,
-        contract::{EffectiveRef, Mode},
+        MANAGER, MAX_MODE, WidgetClass, WidgetContract,
+        contract::{EffectiveRef, Mode, WidgetContractSpec},
     },
     decide::{
         Stall,
@@ -72,17 +72,19 @@ pub async fn contract(ctx: &Ctx, key: &Key) -> Result<Option<Seen>, Error> {
     Ok((!going).then(|| Seen { key: key.clone(), object }))
 }
 
-/// Everything that a decision about `seen` is made from.
+/// What is in force for a contract of this spec, and its class.
 ///
 /// # Errors
-/// [`Error::Stalled`] when class and contract do not go together.
-pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error> {
-    let namespace = &seen.key.namespace;
-    let spec = &seen.object.spec;
+/// When there is no such class, or the two do not go together.
+pub fn effective(
+    ctx: &Ctx,
+    key: &Key,
+    spec: &WidgetContractSpec,
+) -> Result<(Option<Arc<WidgetClass>>, Effective), Stall> {
     let class = match &spec.class_ref {
         None => None,
         Some(reference) => {
-            let key = Key::new(namespace, &reference.name);
+            let key = Key::new(&key.namespace, &reference.name);
             Some(ctx.index.class(&key).ok_or_else(|| {
                 Stall::new(
                     "ClassNotFound",
@@ -91,8 +93,17 @@ pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error>
             })?)
         }
     };
-    let effective =
-        Effective::merge(&seen.key.name, class.as_deref().map(|class| &class.spec), spec)?;
+    let effective = Effective::merge(&key.name, class.as_deref().map(|class| &class.spec), spec)?;
+    Ok((class, effective))
+}
+
+/// Everything that a decision about `seen` is made from.
+///
+/// # Errors
+/// [`Error::Stalled`] when class and contract do not go together.
+pub async fn view(ctx: &Ctx, seen: &Seen, now: Timestamp) -> Result<View, Error> {
+    let namespace = &seen.key.namespace;
+    let (class, effective) = effective(ctx, &seen.key, &seen.object.spec)?;
     let target = effective.serve.as_ref();
     if let Some(older) = ctx.index.claim(&seen.object, target.map(|target| &target.at)) {
         return Err(Error::Stalled(Stall::new(

@@ -51,6 +51,7 @@ pub mod status;
 pub mod symptoms;
 pub mod undo;
 pub mod validate;
+pub mod verdicts;
 pub mod view;
 pub mod when;
 pub mod windows;

@@ -537,6 +537,7 @@ impl<'a> Record<'a> {
         let places: Vec<String> = ops.iter().map(|op| format!("{} {}", op.kind, op.path)).collect();
         self.shows_plan(shown, mode, &format!("would {}", places.join(", ")));
         self.status.plan = summaries(ops);
+        self.status.candidate_digest = Some(candidate.document.digest().clone());
         if shown.is_new {
             self.shows = Some(Box::new(Plan {
                 digest: shown.digest.clone(),
@@ -551,6 +552,7 @@ impl<'a> Record<'a> {
         let (name, kind) = (&step.step, step.kind);
         self.shows_plan(shown, "Approve", &format!("step {name} would act on {target}: {kind}"));
         self.status.plan.clear();
+        self.status.candidate_digest = None;
     }
 
     fn shows_plan(&mut self, shown: &Shown, mode: &str, message: &str) {
@@ -626,6 +628,7 @@ impl<'a> Record<'a> {
     fn forget_plan(&mut self) {
         self.status.plan.clear();
         self.status.plan_digest = None;
+        self.status.candidate_digest = None;
         self.status.plan_shown_at = None;
         self.status.plan_expires_at = None;
         self.status.approved_by = None;

@@ -548,10 +548,7 @@ impl World {
             }
             Write::Candidate { plan, .. } => self.candidate = Some(*plan),
             Write::IncidentStatus { name, status } => {
-                let shown = self.candidate.as_ref().map(|plan| &plan.digest);
-                let asks = status.plan_digest.as_ref();
-                let is_document = asks.is_some() && !status.plan.is_empty();
-                assert!(!is_document || asks == shown, "asked about what nobody can read");
+                approvals::assert_asks_about_what_can_be_read(&status, self.candidate.as_ref());
                 holds::assert_said_only_while_held(&status);
                 let known = self.incidents.iter_mut().find(|(known, ..)| *known == name);
                 known.unwrap().2 = *status;

@@ -265,7 +265,7 @@ async fn a_request_that_is_too_large_or_cannot_be_read_is_refused() {
 async fn each_operation_of_the_document_answers_as_the_document_says() {
     let (cluster, namespace, operator) = world("openapi").await;
     let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
-    let incident = trouble(&namespace).await;
+    let (incident, _) = asked(&namespace).await;
     until(&ann, "/api/v1/incidents", |answer| {
         answer.body["items"].as_array().is_some_and(|all| all.len() == 1)
     })

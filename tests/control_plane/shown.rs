@@ -248,6 +248,84 @@ async fn documents_their_difference_and_a_revision_are_shown_to_who_may_read_the
 }
 
 #[tokio::test]
+async fn a_plan_is_shown_with_its_values_to_who_may_read_its_config_map() {
+    let world = World::new("shownplan", &LOCAL).await;
+    let restore = json!([{"name": "restore", "restoreRevision": {}}]);
+    policy(&world.namespace, &restore, &json!({"mode": "Approve"})).await;
+    world.namespace.apply(&storefinder("uk", &shop())).await;
+    world.namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let broken = edit(&shop(), |document| {
+        document["title"] = json!(7);
+        document["new"] = json!("and good");
+    });
+    world.namespace.apply(&storefinder("uk", &broken)).await;
+    let incident = incident_when(&world.namespace, "uk", "Held").await;
+    let (name, status) = (incident.metadata.name.unwrap(), incident.status.unwrap());
+    let path = world.at(&format!("incidents/{name}/plan"));
+    let stored = format!("{name}-candidate");
+
+    let bob = world.visitor("bob", &["incidents", "widgetcontracts"], &[]).await;
+    refused(&bob.get(&path).await, 403, &format!("get configmaps {stored} in namespace"));
+    let eve = world.visitor("eve", &["widgetcontracts"], &[&stored]).await;
+    refused(&eve.get(&path).await, 403, "get incidents.kintsugi.dev");
+    let ann = world.visitor("ann", &["incidents", "widgetcontracts"], &[&stored]).await;
+    let found = ann.get(&path).await.body;
+    let candidate = edit(&broken, |document| document["title"] = json!("Shops"));
+    assert_eq!(found["planDigest"], json!(status.plan_digest), "{found}");
+    assert_eq!(found["assigned"]["value"], broken, "{found}");
+    assert_eq!(found["candidate"]["value"], candidate, "{found}");
+    assert_eq!(found["candidate"]["digest"], json!(status.candidate_digest), "{found}");
+    let change = json!({"op": "replace", "path": "/title", "value": "Shops"});
+    assert_eq!(found["difference"], json!({"changes": [change], "complete": true}));
+    // What was asked for stands in the contract, which is another right.
+    let dan = world.visitor("dan", &["incidents"], &[&stored]).await;
+    let found = dan.get(&path).await.body;
+    assert_eq!(found["candidate"]["value"], candidate, "{found}");
+    let missing = found["assigned"]["missing"].as_str().unwrap();
+    assert!(missing.contains("dan may not get widgetcontracts.kintsugi.dev uk"), "{found}");
+    assert!(found["assigned"].get("value").is_none() && found.get("difference").is_none());
+
+    world.namespace.apply(&storefinder("uk", &shop())).await;
+    incident_is(&world.namespace, &name, "Resolved").await;
+    refused(&ann.get(&path).await, 404, "shows no plan");
+    assert!(!world.operator.log().contains("and good"), "no value is in the log");
+}
+
+#[tokio::test]
+async fn each_rule_in_force_has_its_verdict_and_one_that_was_not_asked_has_none() {
+    let world = World::new("shownrules", &LOCAL).await;
+    let ann = world.visitor("ann", &["widgetcontracts"], &[]).await;
+    let mut manifest: Value = serde_json::from_str(&storefinder("uk", &shop())).unwrap();
+    manifest["spec"]["rules"] = json!([
+        {"name": "locale", "severity": "Warning", "metadata": {"required": ["/locale"]}},
+        {"name": "short", "cel": {"expression": "size(self) < 20", "message": "too long"}},
+    ]);
+    world.namespace.apply(&manifest.to_string()).await;
+    world.namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let rules = |answer: &desk::Answer| -> Vec<String> {
+        let text = |rule: &Value, field: &str| rule[field].as_str().unwrap_or("-").to_owned();
+        let row = |rule: &Value| {
+            ["name", "type", "severity", "verdict"].map(|field| text(rule, field)).join(" ")
+        };
+        answer.body["rules"].as_array().unwrap().iter().map(row).collect()
+    };
+    let path = world.at("contracts/uk");
+    let mut found = rules(&ann.get(&path).await);
+    found.sort();
+    let wanted =
+        ["locale Metadata Warning Fail", "schema Schema Critical Pass", "short CEL Critical Pass"];
+    assert_eq!(found, wanted);
+
+    // What was asked for is not there any more: what it was is known no longer.
+    manifest["spec"]["document"] = json!({"configMapKeyRef": {"name": "none", "key": "uk.json"}});
+    world.namespace.apply(&manifest.to_string()).await;
+    let unknown = has("Valid", "Unknown", "ReferenceUnavailable");
+    world.namespace.contract_when("uk", "unknown", unknown).await;
+    let found = rules(&ann.get(&path).await);
+    assert!(found.len() == 3 && found.iter().all(|rule| rule.ends_with(" -")), "{found:?}");
+}
+
+#[tokio::test]
 async fn of_a_document_behind_a_url_only_the_digest_is_told() {
     let world = World::new("shownurl", &LOCAL).await;
     let ann = world.visitor("ann", &["widgetcontracts"], &["uk-served"]).await;

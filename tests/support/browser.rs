@@ -115,14 +115,24 @@ impl Browser {
     }
 
     pub async fn click(&self, using: &str, value: &str) {
-        let element = self.element(using, value).await;
-        self.ask(&format!("{element}/click"), json!({})).await.unwrap();
+        self.touch(using, value, "click", json!({})).await;
+    }
+
+    async fn touch(&self, using: &str, value: &str, command: &str, body: Value) {
+        loop {
+            let element = self.element(using, value).await;
+            match self.ask(&format!("{element}/{command}"), body.clone()).await {
+                Ok(_) => return,
+                // The page was brought up to date in between.
+                Err(error) if error["error"] == "stale element reference" => {}
+                Err(error) => panic!("{value}: {error}"),
+            }
+        }
     }
 
     /// Types `text` into the field.
     pub async fn fill(&self, css: &str, text: &str) {
-        let field = self.element("css selector", css).await;
-        self.ask(&format!("{field}/value"), json!({"text": text})).await.unwrap();
+        self.touch("css selector", css, "value", json!({"text": text})).await;
     }
 
     async fn element(&self, using: &str, value: &str) -> String {

@@ -13,7 +13,7 @@ use crate::{
         condition::{ConditionType, Conditions},
         incident::{Approval, ApprovalDecision, IncidentStatus, State},
     },
-    decide::signal::Reason,
+    decide::{moves::Plan, signal::Reason},
     domain::{Digest, Span},
     steps::Change,
 };
@@ -63,6 +63,16 @@ fn approved(world: &World) -> (bool, String, String) {
 fn is_repaired(world: &World) -> bool {
     world.served_value()
         == json!({"title": "good", "hero": "https://cdn.test/hero.png", "new": true})
+}
+
+/// A status that asks about a document names it as it is stored, and no other status names one.
+pub(super) fn assert_asks_about_what_can_be_read(status: &IncidentStatus, stored: Option<&Plan>) {
+    let is_document = status.plan_digest.is_some() && !status.plan.is_empty();
+    let asks = status.plan_digest.as_ref().filter(|_| is_document);
+    let stored = stored.filter(|_| is_document);
+    assert_eq!(asks, stored.map(|plan| &plan.digest), "asked about what nobody can read");
+    let document = stored.map(|plan| plan.document.digest());
+    assert_eq!(status.candidate_digest.as_ref(), document, "names another document");
 }
 
 #[test]

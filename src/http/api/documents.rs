@@ -1,4 +1,4 @@
-//! Documents and revisions: the only answers that have values of documents in them.
+//! Documents, revisions and plans: the only answers that have values of documents in them.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
         Key,
         desk::{
             Ask, Desk,
-            shown::{DocumentsShown, RevisionShown},
+            shown::{DocumentsShown, PlanShown, RevisionShown},
         },
     },
     http::{caller::Caller, name::Name, problem::Problem},
@@ -44,6 +44,18 @@ pub(super) const OPERATIONS: &[Operation] = &[
         body: None,
         answer: schema::<RevisionShown>,
         handler: || get(revision),
+    },
+    Operation {
+        method: "get",
+        path: "/api/v1/namespaces/{namespace}/incidents/{name}/plan",
+        id: "getPlan",
+        summary: "The plan of an Incident with its values, and what it would change of what was asked for",
+        right: "get incidents, and to get the configmap <name>-candidate; what was asked for is there with \
+                the right to get widgetcontracts, and the configmap that it is in",
+        query: schema::<Nothing>,
+        body: None,
+        answer: schema::<PlanShown>,
+        handler: || get(plan),
     },
 ];
 
@@ -82,4 +94,14 @@ async fn revision(
 ) -> Result<Json<RevisionShown>, Problem> {
     desk.shows(&person, Ask::of("get", "widgetcontracts", &key)).await?;
     Ok(Json(desk.revision(&person, &key, number).await?))
+}
+
+async fn plan(
+    Caller(person): Caller,
+    State(desk): State<Arc<Desk>>,
+    Named(key): Named,
+) -> Result<Json<PlanShown>, Problem> {
+    desk.shows(&person, Ask::of("get", "incidents", &key)).await?;
+    let incident = desk.incident(&person, &key).await?;
+    Ok(Json(desk.plan(&person, &key, &incident).await?))
 }

@@ -11,14 +11,18 @@ use super::{
     At, Frame, Or, Page, Part, Refusal,
     documents::{Compared, Documents},
     incident::ConditionRow,
-    mark::Mark,
+    mark::{Mark, Tone},
     offers,
     said::Said,
     when::When,
 };
 use crate::{
     api::contract::{Check, DocumentStatus, WidgetContractStatus},
-    controllers::desk::{Ask, Desk, act::About, shown::ContractShown},
+    controllers::desk::{
+        Ask, Desk,
+        act::About,
+        shown::{ContractShown, RuleRow},
+    },
     http::{api::Asked, caller::Caller},
 };
 
@@ -42,6 +46,7 @@ struct Shown {
     policy: Said,
     rules_summary: Said,
     checks: Vec<CheckRow>,
+    rules: Vec<RuleItem>,
     documents: Vec<DocumentRow>,
     stored: Part<Documents>,
     may_act: Part<()>,
@@ -60,6 +65,14 @@ struct CheckRow {
     path: Said,
     message: Said,
     since: When,
+}
+
+/// A rule in force.
+struct RuleItem {
+    name: Said,
+    kind: String,
+    severity: Mark,
+    verdict: Mark,
 }
 
 /// One of the contract's documents.
@@ -110,6 +123,7 @@ fn shown(
         namespace: Said::of(&found.namespace),
         policy: Said::of(status.policy.unwrap_or_default()),
         rules_summary: Said::of(&status.rules_summary),
+        rules: found.rules.iter().map(RuleItem::of).collect(),
         checks: status.checks.iter().map(|check| CheckRow::of(check, now)).collect(),
         path: format!("/namespaces/{}/contracts/{}", found.namespace, found.name),
         stored,
@@ -155,6 +169,17 @@ fn rows(documents: &DocumentStatus, now: Timestamp) -> Vec<DocumentRow> {
         });
     }
     rows
+}
+
+impl RuleItem {
+    fn of(rule: &RuleRow) -> Self {
+        Self {
+            name: Said::of(&rule.name),
+            kind: rule.r#type.to_string(),
+            severity: rule.severity.into(),
+            verdict: rule.verdict.map_or(Mark::new(Tone::Quiet, "NotKnown"), Mark::from),
+        }
+    }
 }
 
 impl CheckRow {

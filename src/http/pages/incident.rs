@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     Frame, Or, Page, Part, Refusal,
+    documents::{Compared, Planned, sign},
     incidents::IncidentItem,
     mark::Mark,
     offers,
@@ -19,7 +20,7 @@ use crate::{
     api::incident::{Attempt, IncidentSpec, IncidentStatus, Outcome, Segment},
     controllers::desk::{Ask, Desk, act::About, shown::IncidentShown},
     decide::gates::approval::AWAITING_APPROVAL,
-    domain::{OpKind, patch::OpSummary},
+    domain::patch::OpSummary,
     http::{api::Named, caller::Caller},
 };
 
@@ -70,6 +71,8 @@ struct Finding {
 /// What would be done now.
 struct Plan {
     changes: Vec<Change>,
+    /// The same with its values, where a document is planned.
+    values: Option<Part<Planned>>,
     digest: String,
     shown: Option<When>,
     expires: Option<When>,
@@ -123,11 +126,7 @@ impl ConditionRow {
 
 impl Change {
     pub fn of(op: &OpSummary) -> Self {
-        let (sign, word) = match op.op {
-            OpKind::Add => ("+", "add"),
-            OpKind::Replace => ("~", "replace"),
-            OpKind::Remove => ("−", "remove"),
-        };
+        let (sign, word) = sign(op.op);
         Self {
             sign,
             op: word,
@@ -156,6 +155,10 @@ pub async fn page(
     let mut page = shown(frame, &found, now);
     let id = found.row.trace_id.as_ref().filter(|id| id.bytes().all(|b| b.is_ascii_hexdigit()));
     page.trace_at = desk.traces.as_ref().zip(id).map(|(at, id)| at.replace("{trace}", id));
+    if found.status.candidate_digest.is_some() {
+        let shown = desk.plan(&person, &key, &found).await;
+        page.plan.values = Some(Planned::of(shown, &found.status.plan)?);
+    }
     if found.status.waiting == AWAITING_APPROVAL && found.status.plan_digest.is_some() {
         page.decide = Some(offers(&desk, &person, About::Plan, &key).await?);
     }
@@ -235,6 +238,7 @@ fn plan(status: &IncidentStatus, now: Timestamp) -> Plan {
     let approved = status.conditions.iter().find(|condition| condition.type_ == "Approved");
     Plan {
         changes: status.plan.iter().map(Change::of).collect(),
+        values: None,
         digest: status.plan_digest.as_ref().map(ToString::to_string).unwrap_or_default(),
         shown: status.plan_shown_at.as_ref().map(|at| When::of(at.0, now)),
         expires: status.plan_expires_at.as_ref().map(|at| When::of(at.0, now)),

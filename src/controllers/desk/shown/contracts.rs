@@ -8,14 +8,18 @@ use super::{Page, watched};
 use crate::{
     api::{
         WidgetContract,
-        contract::{Health, WidgetContractStatus},
+        contract::{CheckResult, Health, WidgetContractStatus},
     },
     controllers::{
         Ctx, Key,
         desk::{Desk, Person, Refused, rights::Scope, turns::For},
+        documents,
         index::Listed,
+        observe,
     },
-    decide::standing::Standing,
+    decide::{effective::Rule, standing::Standing, verdicts},
+    domain::Severity,
+    rules::RuleType,
 };
 
 /// A contract in a list.
@@ -54,9 +58,25 @@ pub struct ContractShown {
     pub generation: i64,
     /// Is it suspended?
     pub suspend: bool,
+    /// The rules in force by its spec and its class, in order; none where the two do not go together.
+    pub rules: Vec<RuleRow>,
     /// Its status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<WidgetContractStatus>,
+}
+
+/// A rule in force, and what the last look said of it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RuleRow {
+    /// Its name.
+    pub name: String,
+    /// What it checks by.
+    pub r#type: RuleType,
+    /// How much a failure matters.
+    pub severity: Severity,
+    /// What it said; absent where it was not asked, or its status does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<CheckResult>,
 }
 
 /// Which contracts.
@@ -105,6 +125,7 @@ impl Desk {
         let ctx = self.ctx()?;
         let object = self.contract_itself(&ctx, person, key).await?;
         Ok(ContractShown {
+            rules: self.rules(&ctx, person, key, &object).await,
             namespace: key.namespace.to_string(),
             name: key.name.to_string(),
             generation: object.metadata.generation.unwrap_or_default(),
@@ -113,6 +134,32 @@ impl Desk {
             suspend: object.spec.suspend,
             status: object.status,
         })
+    }
+
+    /// The rules in force, with what is known of them. What is not known of them is no reason to show
+    /// nothing of the contract.
+    async fn rules(
+        &self,
+        ctx: &Ctx,
+        person: &Person,
+        key: &Key,
+        object: &WidgetContract,
+    ) -> Vec<RuleRow> {
+        let Ok((_, effective)) = observe::effective(ctx, key, &object.spec) else {
+            return Vec::new();
+        };
+        let attempted = format!("reading the schema of WidgetContract {key}");
+        let digest = documents::digest_of_rules(ctx, &key.namespace, &effective);
+        let digest = self.look(person, &attempted, digest).await.ok();
+        let status = object.status.clone().unwrap_or_default();
+        let verdicts = verdicts::of(&effective.rules, digest.as_ref(), &status);
+        let row = |(rule, verdict): (Rule, Option<CheckResult>)| RuleRow {
+            r#type: rule.kind.rule_type(),
+            name: rule.name,
+            severity: rule.severity,
+            verdict,
+        };
+        effective.rules.into_iter().zip(verdicts).map(row).collect()
     }
 
     /// The object, read anew.

@@ -1,6 +1,6 @@
 //! Documents, with their values: what is served, what was asked for, what lies between, and the
-//! revisions. Nothing else that is shown has values, so whoever sees these has the right to read the
-//! ConfigMaps that they are in.
+//! revisions. Nothing else that is shown has values but plans, so whoever sees these has the right to
+//! read the ConfigMaps that they are in.
 //!
 //! A document behind a URL is not fetched: only its digest is known here.
 
@@ -124,7 +124,7 @@ pub struct RevisionShown {
 }
 
 /// A document where it could be read.
-type Found = Result<Arc<Document>, DocumentShown>;
+pub(super) type Found = Result<Arc<Document>, DocumentShown>;
 
 impl Desk {
     /// The documents of a contract.
@@ -182,7 +182,12 @@ impl Desk {
     }
 
     /// Sees to it that `person` may read a ConfigMap beside `key`.
-    async fn reads(&self, person: &Arc<Person>, key: &Key, name: &str) -> Result<(), Refused> {
+    pub(super) async fn reads(
+        &self,
+        person: &Arc<Person>,
+        key: &Key,
+        name: &str,
+    ) -> Result<(), Refused> {
         let ask = Ask {
             verb: "get",
             group: "",
@@ -206,7 +211,7 @@ impl Desk {
         self.stored(ctx, person, key, &served.r#ref).await
     }
 
-    async fn assigned(
+    pub(super) async fn assigned(
         &self,
         ctx: &Ctx,
         person: &Arc<Person>,
@@ -296,16 +301,16 @@ impl Desk {
     }
 }
 
-fn documents_of(contract: &WidgetContract) -> DocumentStatus {
+pub(super) fn documents_of(contract: &WidgetContract) -> DocumentStatus {
     contract.status.clone().and_then(|status| status.document).unwrap_or_default()
 }
 
-fn missing(digest: Option<Digest>, why: &str) -> DocumentShown {
+pub(super) fn missing(digest: Option<Digest>, why: &str) -> DocumentShown {
     DocumentShown { digest, missing: Some(why.to_owned()), ..DocumentShown::default() }
 }
 
 /// A document that is not too large to be shown.
-fn small(document: Arc<Document>) -> Found {
+pub(super) fn small(document: Arc<Document>) -> Found {
     let bytes = document.bytes().len();
     if bytes <= MOST_BYTES {
         return Ok(document);
@@ -315,7 +320,7 @@ fn small(document: Arc<Document>) -> Found {
     Err(DocumentShown { bytes: Some(bytes), ..missing(digest, &why) })
 }
 
-fn shown(found: Found) -> DocumentShown {
+pub(super) fn shown(found: Found) -> DocumentShown {
     found.map_or_else(
         |missing| missing,
         |document| DocumentShown {
@@ -328,7 +333,7 @@ fn shown(found: Found) -> DocumentShown {
 }
 
 /// What makes `new` of `old`; none unless both are there, and where it would take too long.
-async fn compared(ctx: &Ctx, old: &Found, new: &Found) -> Option<Difference> {
+pub(super) async fn compared(ctx: &Ctx, old: &Found, new: &Found) -> Option<Difference> {
     let (Ok(old), Ok(new)) = (old, new) else { return None };
     let (old, new) = (Arc::clone(old), Arc::clone(new));
     let compared = move || between(old.value(), new.value());

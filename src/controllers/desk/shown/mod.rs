@@ -9,6 +9,7 @@ mod contracts;
 mod documents;
 mod incidents;
 mod log;
+mod plan;
 mod platform;
 mod policies;
 
@@ -21,10 +22,11 @@ use crate::controllers::{Ctx, Key};
 pub(super) use self::log::{Kept, memory};
 pub use self::{
     breakers::{BreakerIs, BreakerRow},
-    contracts::{ContractFilter, ContractRow, ContractShown},
+    contracts::{ContractFilter, ContractRow, ContractShown, RuleRow},
     documents::{Change, Difference, DocumentShown, DocumentsShown, RevisionRow, RevisionShown},
     incidents::{IncidentFilter, IncidentRow, IncidentShown, Rank},
     log::{Log, MOST_ACTIONS},
+    plan::PlanShown,
     platform::Platform,
     policies::{PolicyRow, PolicyShown, StepRow},
 };

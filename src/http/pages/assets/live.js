@@ -88,8 +88,8 @@
 
   const listen = () => {
     const stream = new EventSource("/api/v1/stream");
-    let before = false;
-    stream.onopen = () => { say("on", "Live"); if (before) soon(); before = true; };
+    // What happened since this page was written was told before anybody listened.
+    stream.onopen = () => { say("on", "Live"); soon(); };
     stream.onerror = () => {
       say("lost", "Not live: reconnecting");
       if (stream.readyState === EventSource.CLOSED) setTimeout(() => { soon(); listen(); }, AGAIN_AFTER);
