@@ -152,9 +152,29 @@ async fn whoever_is_on_call_sees_what_needs_a_person_first_and_how_it_came_to_th
     assert!(here.as_str().unwrap().ends_with(&waits), "{here}");
 }
 
+/// Keeps pictures of the open page in both schemes and widths; what an audit finds wrong with it there.
+async fn wrong_with(browser: &Browser, page: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    // What is folded away is looked at, too.
+    browser.run("document.querySelectorAll('details').forEach(one => { one.open = true })").await;
+    for (device, width) in WIDTHS {
+        for scheme in SCHEMES {
+            browser.looks(width, scheme).await;
+            browser.picture(&format!("{page}-{device}-{scheme}")).await;
+            let found = browser.audit().await.into_iter();
+            wrong.extend(found.map(|found| format!("{page} {device} {scheme}: {found}")));
+            if browser.is_too_wide().await {
+                wrong.push(format!("{page} {device} {scheme}: is cut off at the right"));
+            }
+        }
+    }
+    wrong
+}
+
 #[tokio::test]
 async fn each_page_passes_an_audit_in_both_schemes_and_fits_a_phone() {
-    let World { namespace, browser, operator: _operator, .. } = world("pages").await;
+    let World { namespace, browser, operator: _operator, .. } =
+        world_of("pages", &["patch", "approve"]).await;
     let [healed, waits, escalated, _] = troubles(&namespace).await;
     let name = &namespace.name;
     let pages = [
@@ -175,21 +195,7 @@ async fn each_page_passes_an_audit_in_both_schemes_and_fits_a_phone() {
     let mut wrong = Vec::new();
     for (page, path) in &pages {
         browser.open(path).await;
-        // What is folded away is looked at, too.
-        browser
-            .run("document.querySelectorAll('details').forEach(one => { one.open = true })")
-            .await;
-        for (device, width) in WIDTHS {
-            for scheme in SCHEMES {
-                browser.looks(width, scheme).await;
-                browser.picture(&format!("{page}-{device}-{scheme}")).await;
-                let found = browser.audit().await.into_iter();
-                wrong.extend(found.map(|found| format!("{page} {device} {scheme}: {found}")));
-                if browser.is_too_wide().await {
-                    wrong.push(format!("{page} {device} {scheme}: is cut off at the right"));
-                }
-            }
-        }
+        wrong.extend(wrong_with(&browser, page).await);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(browser.strangers().await, [""; 0], "only the operator is asked");

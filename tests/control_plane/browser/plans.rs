@@ -7,7 +7,7 @@ use kintsugi::api::Incident;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 
-use super::{World, broken, contract, may, policy, world, world_of};
+use super::{World, broken, contract, may, policy, world, world_of, wrong_with};
 use crate::{
     healing::{edit, incident_when, shop},
     support::{Namespace, browser::Browser, desk, has},
@@ -42,6 +42,7 @@ async fn a_plan_stands_with_its_values_for_who_may_read_them_and_only_while_it_i
     let text = his.text().await;
     assert!(text.contains(&format!("bob may not get configmaps {name}-candidate")), "{text}");
     assert!(text.contains(change) && !text.contains("\"Shops\""), "{text}");
+    assert_eq!(wrong_with(&his, "incident-without-values").await, [""; 0]);
     drop(his);
 
     let config_maps = namespace.api::<ConfigMap>();
@@ -57,6 +58,7 @@ async fn a_plan_stands_with_its_values_for_who_may_read_them_and_only_while_it_i
     let text = browser.text().await;
     assert!(text.contains("holds another document than the plan names"), "{text}");
     assert!(text.contains(change) && !text.contains("Forged"), "{text}");
+    assert_eq!(wrong_with(&browser, "incident-forged").await, [""; 0]);
     assert!(!operator.log().contains("far too long to be"), "no value is in the log");
 }
 
@@ -111,6 +113,7 @@ async fn an_older_document_is_served_by_the_command_that_stands_beside_its_previ
     browser.until("document.querySelector('.command')").await;
     let text = browser.text().await;
     assert!(text.contains("With revision 1 in place") && text.contains("\"Shops\""), "{text}");
+    assert_eq!(wrong_with(&browser, "contract-preview").await, [""; 0]);
     let command = browser.run("return document.querySelector('.command').innerText").await;
     let command = command.as_str().unwrap();
     let bin = std::env::var("KINTSUGI_TEST_BIN").unwrap();
