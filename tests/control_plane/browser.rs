@@ -202,6 +202,22 @@ async fn each_page_passes_an_audit_in_both_schemes_and_fits_a_phone() {
 }
 
 #[tokio::test]
+async fn the_login_looks_like_the_other_pages_and_says_why_a_token_is_not_accepted() {
+    let World { browser, operator: _operator, .. } = world("login").await;
+    browser.open("/login").await;
+    let is_in_sheet =
+        "return [document.styleSheets.length, document.querySelector('h1 img').naturalWidth > 0,
+        getComputedStyle(document.querySelector('form button')).fontWeight]";
+    assert_eq!(browser.run(is_in_sheet).await, json!([1, true, "600"]));
+    browser.fill("#token", "forged").await;
+    browser.click("css selector", "form button").await;
+    browser.until("document.querySelector('[role=alert]')").await;
+    assert!(browser.text().await.contains("not accepted"), "{}", browser.text().await);
+    assert_eq!(wrong_with(&browser, "login-refused").await, [""; 0]);
+    assert_eq!(browser.strangers().await, [""; 0], "only the operator is asked");
+}
+
+#[tokio::test]
 async fn a_hostile_document_is_shown_and_does_nothing() {
     let World { namespace, browser, operator: _operator, .. } = world("hostile").await;
     let attack = "<script>alert(1)</script>\u{202e}gpj.x";
