@@ -37,7 +37,7 @@ use crate::{
 
 pub use contracts::MOST_HELD;
 pub use served::{ServedBytes, ServedObject};
-pub use shown::{Ended, Listed};
+pub use shown::{Ended, Listed, Lists};
 
 /// How many bytes of contracts are kept although nothing happens to them.
 const RECENT_BYTES: u64 = 2 * 1024 * 1024;

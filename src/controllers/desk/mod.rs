@@ -140,6 +140,7 @@ pub struct Desk {
     /// Those who follow what happens, in all and each.
     streams: Arc<Semaphore>,
     followers: Shares<String>,
+    lately: shown::Fresh<shown::Lately>,
     log: shown::Kept,
     pod_ip: Option<IpAddr>,
     reached_at: OnceLock<SocketAddr>,
@@ -172,6 +173,7 @@ impl Desk {
             anonymous: config.dashboard_anonymous,
             streams: Arc::new(Semaphore::new(usize::from(config.dashboard_streams))),
             followers: Shares::new(usize::from(config.streams_of_one())),
+            lately: shown::Fresh::default(),
             log: shown::memory(),
             pod_ip: config.pod_ip,
             reached_at: OnceLock::new(),

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Index, Key, incidents::IncidentEntry, parents::is_open};
+use super::{Entry, Index, Key, State, incidents::IncidentEntry, parents::is_open};
 use crate::{
     api::{Incident, contract::Health},
     decide::standing::Standing,
@@ -26,6 +26,22 @@ pub struct Listed {
     /// Its open Incident.
     pub incident: Option<String>,
 }
+
+/// What there is to list.
+#[derive(Debug, Default)]
+pub struct Lists {
+    /// The open Incidents, those about what several contracts share included.
+    pub open: Vec<Arc<Incident>>,
+    /// How many contracts there are, by namespace and health.
+    pub health: BTreeMap<Arc<str>, BTreeMap<Health, usize>>,
+    /// The contracts that are not as they should be, and that no open Incident speaks for: the worst first.
+    pub unspoken: Vec<Listed>,
+    /// The hosts that contracts had no answer from, by namespace.
+    pub silent: BTreeMap<Arc<str>, BTreeSet<Box<str>>>,
+}
+
+/// Not as it should be: the worst first.
+const WORSE: [Health; 3] = [Health::Critical, Health::Degraded, Health::Unknown];
 
 /// An Incident that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,49 +79,42 @@ impl Index {
             .collect();
         keys.sort_unstable();
         keys.truncate(limit);
-        let listed = keys.into_iter().filter_map(|key| {
-            let entry = state.contracts.get(key)?;
-            let incidents = state.incidents.get(key).into_iter().flat_map(|all| all.values());
-            let mut open = incidents.filter_map(|entry| entry.open_name());
-            Some(Listed {
-                key: key.clone(),
-                widget: entry.traits.widget.to_string(),
-                standing: entry.standing,
-                incident: open.next_back().map(str::to_owned),
-            })
-        });
-        listed.collect()
+        let listed = keys.into_iter();
+        listed.filter_map(|key| Some(state.listed(key, state.contracts.get(key)?))).collect()
     }
 
-    /// How many contracts of the namespaces that `wanted` is true of there are, by their health.
-    pub fn count_health(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<Health, usize> {
+    /// What there is to list, of all namespaces.
+    pub fn lists(&self) -> Lists {
+        // All looks wait for the lock: under it everything is gone through once.
         let state = self.lock();
-        let mut counts = BTreeMap::new();
-        for (_, entry) in state.contracts.iter().filter(|(key, _)| wanted(&key.namespace)) {
-            *counts.entry(entry.standing.health).or_default() += 1;
+        let mut lists = Lists { open: state.open_incidents(|_| true), ..Lists::default() };
+        for (key, entry) in &state.contracts {
+            let health = entry.standing.health;
+            let counts = lists.health.entry(Arc::clone(&key.namespace)).or_default();
+            *counts.entry(health).or_default() += 1;
+            if WORSE.contains(&health) {
+                let listed = state.listed(key, entry);
+                lists.unspoken.extend(Some(listed).filter(|listed| listed.incident.is_none()));
+            }
         }
-        counts
-    }
-
-    /// The open Incidents of the namespaces that `wanted` is true of, those about what several
-    /// contracts share included.
-    pub fn open_incidents(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Incident>> {
-        let state = self.lock();
-        let of_contracts =
-            state.incidents.iter().filter(|(contract, _)| wanted(&contract.namespace));
-        let of_contracts = of_contracts
-            .flat_map(|(_, all)| all.values())
-            .filter_map(|entry| entry.state.as_ref().ok());
-        let parents = state.parents.iter().filter(|(key, _)| wanted(&key.namespace));
-        let parents = parents.map(|(_, object)| object).filter(|object| is_open(object));
-        of_contracts.chain(parents).cloned().collect()
+        for (key, silences) in &state.silences {
+            let hosts = lists.silent.entry(Arc::clone(&key.namespace)).or_default();
+            hosts.extend(silences.iter().map(|silence| silence.host.clone()));
+        }
+        drop(state);
+        let rank = |health| WORSE.iter().position(|worse| *worse == health);
+        lists.unspoken.sort_unstable_by(|one, other| {
+            let place = |listed: &Listed| rank(listed.standing.health);
+            place(one).cmp(&place(other)).then_with(|| one.key.cmp(&other.key))
+        });
+        lists
     }
 
     /// The Incidents that are remembered whole: the open ones, and all about what several contracts
     /// share.
     pub fn whole_incidents(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Incident>> {
-        let mut all = self.open_incidents(&wanted);
         let state = self.lock();
+        let mut all = state.open_incidents(&wanted);
         let parents =
             state.parents.iter().filter(|(key, object)| wanted(&key.namespace) && !is_open(object));
         all.extend(parents.map(|(_, object)| Arc::clone(object)));
@@ -138,5 +147,31 @@ impl Index {
             ended_at,
         };
         ended.into_iter().map(of).collect()
+    }
+}
+
+impl State {
+    fn listed(&self, key: &Key, entry: &Entry) -> Listed {
+        let incidents = self.incidents.get(key).into_iter().flat_map(BTreeMap::values);
+        let mut open = incidents.filter_map(IncidentEntry::open_name);
+        Listed {
+            key: key.clone(),
+            widget: entry.traits.widget.to_string(),
+            standing: entry.standing,
+            incident: open.next_back().map(str::to_owned),
+        }
+    }
+
+    /// The open Incidents of the namespaces that `wanted` is true of, those about what several
+    /// contracts share included.
+    fn open_incidents(&self, wanted: impl Fn(&str) -> bool) -> Vec<Arc<Incident>> {
+        let of_contracts =
+            self.incidents.iter().filter(|(contract, _)| wanted(&contract.namespace));
+        let of_contracts = of_contracts
+            .flat_map(|(_, all)| all.values())
+            .filter_map(|entry| entry.state.as_ref().ok());
+        let parents = self.parents.iter().filter(|(key, _)| wanted(&key.namespace));
+        let parents = parents.map(|(_, object)| object).filter(|object| is_open(object));
+        of_contracts.chain(parents).cloned().collect()
     }
 }

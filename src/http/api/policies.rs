@@ -43,8 +43,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         method: "get",
         path: "/api/v1/breakers",
         id: "listBreakers",
-        summary: "What did not answer last: what is left alone first. Servers of assets, which have \
-                  no namespace, need the right to list widgetcontracts somewhere",
+        summary: "What did not answer last: what is left alone first. Servers of assets are of no \
+                  namespace: who may list widgetcontracts of some is shown those that these had no answer from",
         right: "list remediationpolicies",
         query: schema::<Listing>,
         body: None,
@@ -97,9 +97,6 @@ async fn breakers(
     let after = begins(asked.r#continue.as_deref())?;
     let namespace = asked.namespace.as_ref().map(Name::as_str);
     let scope = desk.scope(&person, "remediationpolicies", namespace).await?;
-    let assets = match namespace {
-        Some(_) => false,
-        None => Refused::or_gap(desk.scope(&person, "widgetcontracts", None).await)?.is_ok(),
-    };
-    Ok(Json(desk.breakers(&scope, assets, after, limit)?))
+    let contracts = Refused::or_gap(desk.scope(&person, "widgetcontracts", namespace).await)?.ok();
+    Ok(Json(desk.lately().await?.breakers(&scope, contracts.as_ref(), after, limit)))
 }

@@ -140,7 +140,7 @@ async fn health(
         desk.scope(&person, "widgetcontracts", namespace.as_ref().map(Name::as_str)).await?;
     let incidents = desk.scope(&person, "incidents", namespace.as_ref().map(Name::as_str)).await;
     let incidents = Refused::or_gap(incidents)?.ok();
-    Ok(Json(desk.platform(&scope, incidents.as_ref())?))
+    Ok(Json(desk.lately().await?.platform(&scope, incidents.as_ref())))
 }
 
 async fn contracts(
@@ -188,7 +188,7 @@ async fn incidents(
         contract: asked.contract.map(String::from),
         waits_for_people: asked.waits_for_people,
     };
-    Ok(Json(desk.incidents(&scope, &filter, after.as_ref(), limit)?))
+    Ok(Json(desk.lately().await?.incidents(&scope, &filter, after.as_ref(), limit)))
 }
 
 async fn incident(

@@ -45,10 +45,8 @@ pub async fn page(
     State(desk): State<Arc<Desk>>,
 ) -> Result<Page<impl Template>, Refusal> {
     let scope = list.scope(&desk, "remediationpolicies").await?;
-    // Servers of assets are of no namespace: whoever sees any contract may know of them.
-    let assets = list.only().is_none()
-        && matches!(Part::of(list.scope(&desk, "widgetcontracts").await)?, Part::Seen(_));
-    let found = desk.breakers(&scope, assets, list.after, SHOWN)?;
+    let contracts = Part::of(list.scope(&desk, "widgetcontracts").await)?;
+    let found = desk.lately().await?.breakers(&scope, contracts.seen(), list.after, SHOWN);
     let (frame, namespace) = list.head("Breakers", "breakers");
     Ok(Page(Breakers {
         frame,

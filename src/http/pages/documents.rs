@@ -164,7 +164,7 @@ impl Planned {
             let changes = Compared::Missing(Said::of(why));
             return Ok(Part::Seen(Self { changes, without: Said::default() }));
         }
-        Part::of(answer)?.and_then(|shown| Ok(Self::with_values(&shown, places)))
+        Ok(Part::of(answer)?.map(|shown| Self::with_values(&shown, places)))
     }
 
     fn with_values(shown: &PlanShown, places: &[OpSummary]) -> Self {

@@ -113,7 +113,7 @@ pub async fn page(
         IncidentFilter { contract: contract.map(String::from), ..IncidentFilter::default() };
     let after = (!query.after.is_empty()).then(|| query.after.parse::<Rank>()).transpose();
     let after = after.map_err(|()| Problem::invalid("after: is not what the page before gave"))?;
-    let open = desk.incidents(&scope, &filter, after.as_ref(), SHOWN)?;
+    let open = desk.lately().await?.incidents(&scope, &filter, after.as_ref(), SHOWN);
     let next = open.r#continue.map(|after| {
         format!(
             "/incidents?namespace={}&contract={}&after={after}",

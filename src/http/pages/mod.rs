@@ -138,10 +138,10 @@ impl<T> Part<T> {
         }
     }
 
-    fn and_then<U>(self, next: impl FnOnce(T) -> Result<U, Refused>) -> Result<Part<U>, Refused> {
+    fn map<U>(self, next: impl FnOnce(T) -> U) -> Part<U> {
         match self {
-            Self::Seen(seen) => next(seen).map(Part::Seen),
-            Self::Missing(why) => Ok(Part::Missing(why)),
+            Self::Seen(seen) => Part::Seen(next(seen)),
+            Self::Missing(why) => Part::Missing(why),
         }
     }
 }

@@ -19,15 +19,14 @@ use super::{
 use crate::{
     api::{contract::Health, incident::State as IncidentState},
     controllers::desk::{
-        Desk, Refused,
-        rights::Scope,
-        shown::{ContractFilter, ContractRow, IncidentFilter, IncidentRow, Platform},
+        Desk,
+        shown::{ContractRow, IncidentFilter, IncidentRow, Platform},
     },
     decide::platform::{self, PartKind},
     http::{api::Asked, caller::Caller, name::Name},
 };
 
-/// Most Incidents, and contracts of each health, that are looked through.
+/// Most Incidents that are looked through.
 const MOST: usize = 500;
 /// Most of them that are shown in each group.
 const SHOWN: usize = 30;
@@ -102,14 +101,14 @@ pub async fn page(
     let only = only.as_ref().map(Name::as_str);
     let contracts = Part::of(desk.scope(&person, "widgetcontracts", only).await)?;
     let incidents = Part::of(desk.scope(&person, "incidents", only).await)?;
+    let lately = desk.lately().await?;
     let sight = incidents.seen();
-    let standing =
-        contracts.as_ref().and_then(|scope| Ok(standing(&desk.platform(scope, sight)?)))?;
-    let others = contracts.and_then(|scope| others(&desk, &scope))?;
-    let groups = incidents.and_then(|scope| {
-        let open = desk.incidents(&scope, &IncidentFilter::default(), None, MOST)?;
-        Ok(grouped(&open.items, now))
-    })?;
+    let standing = contracts.as_ref().map(|scope| standing(&lately.platform(scope, sight)));
+    let others = contracts.map(|scope| others(&lately.others(&scope)));
+    let groups = incidents.map(|scope| {
+        let open = lately.incidents(&scope, &IncidentFilter::default(), None, MOST);
+        grouped(&open.items, now)
+    });
     let frame = Frame::of("Overview", "overview", &person, now);
     let news = news(&standing);
     Ok(Page(Overview {
@@ -224,15 +223,8 @@ fn grouped(rows: &[IncidentRow], now: Timestamp) -> Vec<Group> {
 }
 
 /// Contracts that no Incident speaks for: below a threshold, not checked, or of a Warning.
-fn others(desk: &Desk, scope: &Scope) -> Result<Others, Refused> {
-    let mut rows: Vec<ContractRow> = Vec::new();
-    for health in [Health::Critical, Health::Degraded, Health::Unknown] {
-        let filter = ContractFilter { health: Some(health), widget: None };
-        rows.extend(desk.contracts(scope, &filter, None, MOST)?.items);
-    }
-    rows.retain(|row| row.incident.is_none());
-    let count = rows.len();
-    Ok(Others { items: rows.iter().take(SHOWN).map(ContractItem::of).collect(), count })
+fn others(rows: &[ContractRow]) -> Others {
+    Others { items: rows.iter().take(SHOWN).map(ContractItem::of).collect(), count: rows.len() }
 }
 
 impl Tile {

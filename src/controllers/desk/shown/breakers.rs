@@ -6,14 +6,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Page;
+use super::{Lately, Page};
 use crate::{
-    controllers::{
-        Ctx,
-        desk::{Desk, Refused, rights::Scope},
-    },
-    decide::breakers::{self, Unanswered},
-    domain::breaker::State,
+    controllers::desk::rights::Scope, decide::breakers::Unanswered, domain::breaker::State,
 };
 
 /// Who may ask.
@@ -52,42 +47,23 @@ pub struct BreakerRow {
     pub policies: Vec<String>,
 }
 
-impl Desk {
-    /// What did not answer last, that which is left alone first: of the namespaces of `policies`, and
-    /// servers of assets for who may see `assets`.
-    ///
-    /// # Errors
-    /// [`Refused::Unavailable`] while this replica does not lead.
+impl Lately {
+    /// What did not answer last, that which is left alone first: of the namespaces of `policies`, and the
+    /// servers of assets that whoever may see `contracts` may know of.
+    #[must_use]
     pub fn breakers(
         &self,
         policies: &Scope,
-        assets: bool,
+        contracts: Option<&Scope>,
         after: usize,
         limit: usize,
-    ) -> Result<Page<BreakerRow>, Refused> {
-        let ctx = self.ctx()?;
-        let mut all = unanswered(&ctx, policies);
-        all.retain(|of| assets || of.namespace.is_some());
-        let mut rows: Vec<BreakerRow> = all.into_iter().map(BreakerRow::of).collect();
+    ) -> Page<BreakerRow> {
+        let servers = contracts.into_iter().flat_map(|contracts| self.servers(contracts));
+        let all = self.unanswered(policies).chain(servers);
+        let mut rows: Vec<BreakerRow> = all.cloned().map(BreakerRow::of).collect();
         rows.sort_by(|one, other| one.place().cmp(&other.place()));
-        Ok(Page::of(rows, after, limit))
+        Page::of(rows, after, limit)
     }
-}
-
-/// What did not answer last: of the namespaces of `scope`, and servers of assets.
-pub(super) fn unanswered(ctx: &Ctx, scope: &Scope) -> Vec<Unanswered> {
-    let now = ctx.now();
-    let mut all = ctx.index.unanswered(now, |namespace| scope.has(namespace));
-    all.extend(ctx.outbound.left_alone().into_iter().map(|left| Unanswered {
-        namespace: None,
-        dependency: breakers::assets(&left.server),
-        state: left.state,
-        failures: left.failures,
-        since: left.since.before(now),
-        next_probe: left.opens_in.map(|opens_in| opens_in.after(now)),
-        policies: Vec::new(),
-    }));
-    all
 }
 
 impl BreakerRow {

@@ -4,7 +4,7 @@ use kube::Api;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Page, watched};
+use super::{Lately, Page, watched};
 use crate::{
     api::{
         WidgetContract,
@@ -86,6 +86,14 @@ pub struct ContractFilter {
     pub health: Option<Health>,
     /// Those of this widget.
     pub widget: Option<String>,
+}
+
+impl Lately {
+    /// The contracts of `scope` that are not as they should be, and that no Incident speaks for: the worst first.
+    #[must_use]
+    pub fn others(&self, scope: &Scope) -> Vec<ContractRow> {
+        self.unspoken(scope).cloned().map(ContractRow::of).collect()
+    }
 }
 
 impl Desk {

@@ -8,7 +8,7 @@ use kube::{Api, ResourceExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Page, watched};
+use super::{Lately, Page, watched};
 use crate::{
     api::{
         Incident,
@@ -96,21 +96,18 @@ pub struct IncidentFilter {
     pub waits_for_people: Option<bool>,
 }
 
-impl Desk {
+impl Lately {
     /// The open Incidents that `filter` wants: those that wait for a person first, then the worst, then
     /// the oldest.
-    ///
-    /// # Errors
-    /// [`Refused::Unavailable`] while this replica does not lead.
+    #[must_use]
     pub fn incidents(
         &self,
         scope: &Scope,
         filter: &IncidentFilter,
         after: Option<&Rank>,
         limit: usize,
-    ) -> Result<Page<IncidentRow>, Refused> {
-        let open = self.ctx()?.index.open_incidents(|namespace| scope.has(namespace));
-        let rows = open.iter().map(|incident| IncidentRow::of(incident));
+    ) -> Page<IncidentRow> {
+        let rows = self.open(scope).map(IncidentRow::of);
         let wanted = rows.filter(|row| filter.wants(row)).map(|row| (row.rank(), row));
         let mut rows: Vec<(Rank, IncidentRow)> =
             wanted.filter(|(rank, _)| after.is_none_or(|after| rank > after)).collect();
@@ -118,9 +115,11 @@ impl Desk {
         let goes_on = rows.len() > limit;
         rows.truncate(limit);
         let last = rows.last().filter(|_| goes_on).map(|(rank, _)| rank.to_string());
-        Ok(Page { items: rows.into_iter().map(|(_, row)| row).collect(), r#continue: last })
+        Page { items: rows.into_iter().map(|(_, row)| row).collect(), r#continue: last }
     }
+}
 
+impl Desk {
     /// One Incident, open or over.
     ///
     /// # Errors

@@ -2,12 +2,15 @@
 //! documents.
 //!
 //! Lists come from what is remembered, so a page that is looked at all day costs the API server
-//! nothing; a single contract or Incident is read anew.
+//! nothing; a single contract or Incident is read anew. What all look at is put together once for all of
+//! them ([`Lately`]).
 
 mod breakers;
 mod contracts;
 mod documents;
+mod fresh;
 mod incidents;
+mod lately;
 mod log;
 mod plan;
 mod platform;
@@ -19,16 +22,20 @@ use serde::Serialize;
 use super::Refused;
 use crate::controllers::{Ctx, Key};
 
-pub(super) use self::log::{Kept, memory};
 pub use self::{
     breakers::{BreakerIs, BreakerRow},
     contracts::{ContractFilter, ContractRow, ContractShown, RuleRow},
     documents::{Change, Difference, DocumentShown, DocumentsShown, RevisionRow, RevisionShown},
     incidents::{IncidentFilter, IncidentRow, IncidentShown, Rank},
+    lately::Lately,
     log::{Log, MOST_ACTIONS},
     plan::PlanShown,
     platform::Platform,
     policies::{PolicyRow, PolicyShown, StepRow},
+};
+pub(super) use self::{
+    fresh::Fresh,
+    log::{Kept, memory},
 };
 
 /// A part of a list.

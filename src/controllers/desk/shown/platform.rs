@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::Lately;
 use crate::{
-    controllers::desk::{Desk, Refused, rights::Scope},
+    controllers::desk::rights::Scope,
     decide::platform::{self, Facts, Part},
 };
 
@@ -32,51 +33,37 @@ pub struct Platform {
     pub parts: Vec<Part>,
 }
 
-impl Desk {
+impl Lately {
     /// How all of it stands, as far as somebody may see contracts and Incidents; what did not answer last is
     /// known from Incidents.
-    ///
-    /// # Errors
-    /// [`Refused::Unavailable`] while this replica does not lead.
-    pub fn platform(
-        &self,
-        contracts: &Scope,
-        incidents: Option<&Scope>,
-    ) -> Result<Platform, Refused> {
-        let ctx = self.ctx()?;
-        let may = |namespace: &str| incidents.is_some_and(|scope| scope.has(namespace));
-        let statuses: Vec<_> = ctx
-            .index
-            .open_incidents(may)
-            .iter()
-            .map(|open| (open.spec.severity, open.status.clone().unwrap_or_default()))
-            .collect();
+    #[must_use]
+    pub fn platform(&self, contracts: &Scope, incidents: Option<&Scope>) -> Platform {
         let nowhere = Scope::Only(BTreeSet::new());
-        let unanswered = super::breakers::unanswered(&ctx, incidents.unwrap_or(&nowhere));
-        let mut parts = self.health.parts();
-        parts.push(platform::network(&ctx.outbound.heard(), ctx.outbound.reached_again()));
-        parts.push(platform::dns(&ctx.outbound.named()));
-        parts.push(platform::webhooks(&unanswered));
-        parts.extend(platform::of_dependencies(&unanswered));
-        let mut facts = Facts { parts, ..Facts::default() };
-        facts.contracts = ctx.index.count_health(|namespace| contracts.has(namespace));
+        let sight = incidents.unwrap_or(&nowhere);
+        let mut facts = Facts { contracts: self.health(contracts), ..Facts::default() };
         let mut by_state = BTreeMap::new();
-        for (severity, status) in &statuses {
-            let state = status.state.unwrap_or_default();
-            *facts.incidents.entry((state, *severity)).or_default() += 1;
+        let mut waiting = 0;
+        for object in self.open(sight) {
+            let status = object.status.as_ref();
+            let state = status.and_then(|status| status.state).unwrap_or_default();
+            *facts.incidents.entry((state, object.spec.severity)).or_default() += 1;
             *by_state.entry(state.to_string()).or_default() += 1;
+            waiting += usize::from(status.is_some_and(platform::waits_for_people));
         }
-        let waiting =
-            statuses.iter().filter(|(_, status)| platform::waits_for_people(status)).count();
+        let unanswered: Vec<_> =
+            self.unanswered(sight).chain(self.servers(contracts)).cloned().collect();
+        facts.parts = self.parts();
+        facts.parts.push(platform::webhooks(&unanswered));
+        facts.parts.extend(platform::of_dependencies(&unanswered));
         let (state, why) = platform::judge(&facts);
         let by_health = facts.contracts.iter().map(|(health, count)| (health.to_string(), *count));
-        Ok(Platform {
+        Platform {
             state,
             why,
             contracts: by_health.collect(),
             incidents: incidents.map(|_| by_state),
             waiting_for_people: incidents.map(|_| waiting),
             parts: platform::bounded(facts.parts),
-        })
+        }
     }
 }
