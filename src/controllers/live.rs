@@ -54,6 +54,23 @@ impl Default for Live {
     }
 }
 
+/// How much has been told. It is for ourselves only: nobody is shown numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoFar {
+    /// In which spell.
+    pub spell: i64,
+    /// The number of the last thing; 0 where there was none.
+    pub number: u64,
+}
+
+impl SoFar {
+    /// Is all of `other` in it? What was told in another spell never is.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        self.spell == other.spell && self.number >= other.number
+    }
+}
+
 /// What there is for one who follows.
 #[derive(Debug, PartialEq, Eq)]
 pub enum News {
@@ -118,6 +135,13 @@ impl Live {
             number
         };
         self.newest.send_replace(number);
+    }
+
+    /// How much has been told by now. Out of the ring, since that is what those who follow read.
+    #[must_use]
+    pub fn so_far(&self) -> SoFar {
+        let number = self.ring().back().map_or(0, |last| last.number);
+        SoFar { spell: self.spell, number }
     }
 
     /// A place to follow from: after `last`, the id of what somebody has seen; by default from now on.
@@ -308,6 +332,19 @@ mod tests {
         assert_eq!(slow.next(|_| true).now_or_never(), Some(News::Dropped));
         assert_eq!(all_of(&mut quick, |_| true).len(), 1);
         assert_eq!(live.ring().len(), KEPT, "no more is kept for anybody");
+    }
+
+    #[test]
+    fn how_much_was_told_grows_with_what_is_said_and_says_nothing_of_another_spell() {
+        let (one, other) = (live(1), live(2));
+        let nothing = one.so_far();
+        say(&one, 1);
+        let first = one.so_far();
+        say(&one, 2 * KEPT);
+        let last = one.so_far();
+        assert!(last.covers(first) && first.covers(nothing) && last.covers(last));
+        assert!(!first.covers(last) && !nothing.covers(first));
+        assert!(!last.covers(other.so_far()) && !other.so_far().covers(nothing));
     }
 
     #[test]

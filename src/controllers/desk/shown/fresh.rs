@@ -1,7 +1,8 @@
 //! Something that is put together once for all who want it, so that many cost as much as one.
 //!
-//! What is handed out is as of now to whoever asks: nothing has been told since that is not in it, and it is
-//! no older than a second. Where more happens than it is put together for, those who ask wait for each other.
+//! What is handed out is as of when somebody asked, or later: all that had been told by then is in it, and it is
+//! no older than a second. What is told while they wait need not be in it: else each making, in which something
+//! is told, would serve only one of them, and those who ask would wait for each other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,6 +10,8 @@ use tokio::{
     sync::Mutex,
     time::{Instant, sleep, sleep_until},
 };
+
+use crate::controllers::live::SoFar;
 
 /// How long it is good for, where nothing is told.
 const GOOD_FOR: Duration = Duration::from_secs(1);
@@ -22,7 +25,7 @@ pub struct Fresh<T>(Arc<Mutex<Option<Made<T>>>>);
 #[derive(Debug)]
 struct Made<T> {
     /// What had been told by then.
-    told: String,
+    told: SoFar,
     at: Instant,
     what: Arc<T>,
 }
@@ -34,11 +37,13 @@ impl<T> Default for Fresh<T> {
 }
 
 impl<T: Send + Sync + 'static> Fresh<T> {
-    /// One in which there is all that `told` says has been told so far; if need be a new one.
-    pub async fn get(&self, told: impl Fn() -> String, make: impl FnOnce() -> T) -> Arc<T> {
+    /// One in which there is all that `told` says has been told so far; if need be a new one, which serves all
+    /// who asked before it was begun.
+    pub async fn get(&self, told: impl Fn() -> SoFar, make: impl FnOnce() -> T) -> Arc<T> {
+        let wanted = told();
         let mut last = self.0.lock().await;
         if let Some(made) = &*last {
-            if made.told == told() && made.at.elapsed() < GOOD_FOR {
+            if made.told.covers(wanted) && made.at.elapsed() < GOOD_FOR {
                 return Arc::clone(&made.what);
             }
             sleep_until(made.at + AT_MOST_EVERY).await;
@@ -60,7 +65,7 @@ async fn forget<T>(last: Arc<Mutex<Option<Made<T>>>>, what: Arc<T>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
     use super::*;
 
@@ -69,13 +74,23 @@ mod tests {
     struct Counted {
         fresh: Fresh<usize>,
         made: AtomicUsize,
-        told: AtomicUsize,
+        told: AtomicU64,
+        spell: AtomicI64,
+        /// How much is told while it is made.
+        meanwhile: u64,
     }
 
     impl Counted {
         async fn get(&self) -> usize {
-            let told = || self.told.load(Ordering::Relaxed).to_string();
-            *self.fresh.get(told, || self.made.fetch_add(1, Ordering::Relaxed) + 1).await
+            let told = || SoFar {
+                spell: self.spell.load(Ordering::Relaxed),
+                number: self.told.load(Ordering::Relaxed),
+            };
+            let make = || {
+                self.told.fetch_add(self.meanwhile, Ordering::Relaxed);
+                self.made.fetch_add(1, Ordering::Relaxed) + 1
+            };
+            *self.fresh.get(told, make).await
         }
 
         fn tell(&self) {
@@ -124,6 +139,32 @@ mod tests {
         asking.join_all().await;
         let made = counted.made.load(Ordering::Relaxed);
         assert!((2..=7).contains(&made), "{made}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_asked_before_it_was_made_are_served_by_it_also_when_something_is_told_meanwhile()
+     {
+        let counted = Arc::new(Counted { meanwhile: 1, ..Counted::default() });
+        counted.get().await;
+        let began = Instant::now();
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..1_000 {
+            let counted = Arc::clone(&counted);
+            asking.spawn(async move { counted.get().await });
+        }
+        assert_eq!(asking.join_all().await.iter().max(), Some(&2));
+        assert_eq!(began.elapsed(), AT_MOST_EVERY);
+        assert_eq!(counted.get().await, 3, "who asks now wants what was told meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_told_in_another_spell_is_not_there_however_much_was_told() {
+        let counted = Counted::default();
+        counted.tell();
+        assert_eq!(counted.get().await, 1);
+        counted.spell.store(1, Ordering::Relaxed);
+        counted.told.store(0, Ordering::Relaxed);
+        assert_eq!(counted.get().await, 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -42,9 +42,7 @@ impl Desk {
     /// [`Refused::Unavailable`] while this replica does not lead.
     pub async fn lately(&self) -> Result<Arc<Lately>, Refused> {
         let ctx = self.ctx()?;
-        // Of another spell there is another id.
-        let told = || ctx.live.place(None).id();
-        Ok(self.lately.get(told, || Lately::of(self, &ctx)).await)
+        Ok(self.lately.get(|| ctx.live.so_far(), || Lately::of(self, &ctx)).await)
     }
 }
 
