@@ -234,6 +234,15 @@ impl Desk {
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Refused> {
         let _turn = self.turn(of, attempted).await?;
+        self.asked(attempted, request).await
+    }
+
+    /// The same for who has their turn.
+    async fn asked<T>(
+        &self,
+        attempted: &str,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Refused> {
         let outcome = timeout(self.api_timeout, request).await;
         self.health.api_server(answered(&outcome));
         match outcome {
@@ -277,5 +286,23 @@ impl Desk {
     async fn turn(&self, of: For<'_>, attempted: &str) -> Result<Turn<'_>, Refused> {
         let turn = timeout(self.api_timeout, self.turns.take(of)).await;
         turn.map_err(|_| unavailable(format!("{attempted}: too much else is asked for")))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    /// A desk whose API server is not there.
+    pub fn desk(args: &[&str]) -> Desk {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let command = Config::augment_args(clap::Command::new("run"));
+        let args = ["run"].iter().chain(args);
+        let config = Config::from_arg_matches(&command.get_matches_from(args)).unwrap();
+        let nowhere = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        let client = Client::try_from(nowhere).unwrap();
+        Desk::new(client, &config, Arc::default()).unwrap()
     }
 }

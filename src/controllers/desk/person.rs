@@ -32,6 +32,8 @@ const NOBODY: Refused = Refused::Unknown(
     "the token is not accepted: it has expired, is for another audience, or is none",
 );
 
+const ASKING: &str = "asking whose token this is";
+
 /// The digest of a token.
 pub type Fingerprint = [u8; 32];
 
@@ -81,28 +83,48 @@ impl Desk {
             return Err(NOBODY);
         }
         let fingerprint: Fingerprint = Sha256::digest(token).into();
-        if let Some(known) = self.people.get(&fingerprint) {
-            return Ok(known);
+        if let Some(known) = self.known(&fingerprint, from) {
+            return known;
         }
-        if self.nobodies.contains_key(&fingerprint) {
-            return Err(NOBODY);
+        let _turn = self.turn(For::Address(from), ASKING).await?;
+        // Those who had their turn before may have shown what is enough. Each is counted before the next one
+        // has the turn: so no more are asked about than may be and have a turn at the same time.
+        if let Some(known) = self.known(&fingerprint, from) {
+            return known;
         }
-        let strange = self.strangers.get_with(from, Arc::default);
-        // Whose token was good a while ago is no stranger, whoever else comes from the same address.
-        let is_strange = !self.acquainted.contains_key(&fingerprint);
-        if is_strange && strange.load(Ordering::Relaxed) >= MOST_STRANGE {
-            let why = "too many tokens that are not accepted; wait a minute";
-            return Err(Refused::TooMany { why, after: MINUTE });
-        }
-        let asked = self.review(token, from).await;
+        let asked = self.review(token).await;
         if matches!(asked, Err(Refused::Unknown(_))) {
-            strange.fetch_add(1, Ordering::Relaxed);
+            self.strange(from).fetch_add(1, Ordering::Relaxed);
             self.nobodies.insert(fingerprint, ());
         }
         let person = Arc::new(asked?);
         self.acquainted.insert(fingerprint, ());
         self.people.insert(fingerprint, Arc::clone(&person));
         Ok(person)
+    }
+
+    /// What is answered without asking anybody, if something is.
+    fn known(
+        &self,
+        fingerprint: &Fingerprint,
+        from: IpAddr,
+    ) -> Option<Result<Arc<Person>, Refused>> {
+        if let Some(known) = self.people.get(fingerprint) {
+            return Some(Ok(known));
+        }
+        if self.nobodies.contains_key(fingerprint) {
+            return Some(Err(NOBODY));
+        }
+        // Whose token was good a while ago is no stranger, whoever else comes from the same address.
+        let is_strange = !self.acquainted.contains_key(fingerprint);
+        let is_enough = is_strange && self.strange(from).load(Ordering::Relaxed) >= MOST_STRANGE;
+        let why = "too many tokens that are not accepted; wait a minute";
+        is_enough.then_some(Err(Refused::TooMany { why, after: MINUTE }))
+    }
+
+    /// How many tokens that nobody knows came from there.
+    fn strange(&self, from: IpAddr) -> Arc<AtomicU32> {
+        self.strangers.get_with(from, Arc::default)
     }
 
     /// Whoever shows nothing at all, where that is allowed: to Kubernetes they are somebody, too.
@@ -117,7 +139,7 @@ impl Desk {
         })
     }
 
-    async fn review(&self, token: &str, from: IpAddr) -> Result<Person, Refused> {
+    async fn review(&self, token: &str) -> Result<Person, Refused> {
         let audience = (!self.audience.is_empty()).then(|| self.audience.clone());
         let review = TokenReview {
             spec: TokenReviewSpec {
@@ -128,8 +150,7 @@ impl Desk {
         };
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
         let params = PostParams::default();
-        let asked = reviews.create(&params, &review);
-        let asked = self.ask(For::Address(from), "asking whose token this is", asked);
+        let asked = self.asked(ASKING, reviews.create(&params, &review));
         let status = asked.await?.status.unwrap_or_default();
         // An authenticator that knows nothing of audiences answers without one: that is no yes.
         let is_for_us = audience.is_none_or(|audience| {
@@ -148,5 +169,48 @@ impl Desk {
             groups: user.groups.unwrap_or_default(),
             extra: user.extra.unwrap_or_default(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{iter, net::Ipv4Addr, pin::pin};
+
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::controllers::desk::tests::desk;
+
+    const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+
+    #[tokio::test]
+    async fn who_waits_for_a_turn_with_a_token_is_refused_unasked_once_enough_were_shown_from_there()
+     {
+        let desk = desk(&[]);
+        let turn = || desk.turns.take(For::Address(FROM)).now_or_never();
+        let held: Vec<_> = iter::from_fn(turn).collect();
+        let good: Fingerprint = Sha256::digest("good").into();
+        desk.acquainted.insert(good, ());
+        let (mut guess, mut again) =
+            (pin!(desk.person("guess", FROM)), pin!(desk.person("good", FROM)));
+        assert!(guess.as_mut().now_or_never().is_none(), "there is no turn left");
+        assert!(again.as_mut().now_or_never().is_none(), "there is no turn left");
+        desk.strange(FROM).fetch_add(MOST_STRANGE, Ordering::Relaxed);
+        drop(held);
+        assert!(matches!(guess.await, Err(Refused::TooMany { .. })));
+        // Who was good a while ago is asked about: here nobody answers.
+        assert!(matches!(again.await, Err(Refused::Unavailable { .. })));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_turn_is_known_by_what_was_said_of_their_token_meanwhile() {
+        let desk = desk(&[]);
+        let turn = || desk.turns.take(For::Address(FROM)).now_or_never();
+        let held: Vec<_> = iter::from_fn(turn).collect();
+        let mut ann = pin!(desk.person("ann", FROM));
+        assert!(ann.as_mut().now_or_never().is_none(), "there is no turn left");
+        desk.people.insert(Sha256::digest("ann").into(), Arc::default());
+        drop(held);
+        assert_eq!(ann.await.unwrap(), Arc::default());
     }
 }
