@@ -66,7 +66,10 @@ impl FromRequestParts<Arc<Desk>> for Caller {
 /// Whoever brings nothing, where that is allowed. A page whose name was made to lead here (DNS rebinding) is of
 /// the same origin to the browser that has it open: only the name tells it from ours. Who brings a token or a
 /// pass has had it from us for another one, so there the name does not matter.
-fn anybody(desk: &Desk, headers: &HeaderMap) -> Result<Arc<Person>, Problem> {
+///
+/// # Errors
+/// Where it is not, or not by that name.
+pub fn anybody(desk: &Desk, headers: &HeaderMap) -> Result<Arc<Person>, Problem> {
     let person = desk.anybody().ok_or_else(|| {
         Problem::new(
             StatusCode::UNAUTHORIZED,

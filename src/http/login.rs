@@ -6,7 +6,7 @@ use axum::{
     Form, Router,
     extract::{FromRequest, Query, Request, State, rejection::QueryRejection},
     http::{
-        HeaderValue, StatusCode,
+        HeaderMap, HeaderValue, StatusCode,
         header::{CONTENT_SECURITY_POLICY, SET_COOKIE},
     },
     response::{Html, IntoResponse, Redirect, Response},
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tracing::info;
 
 use super::{
-    caller::{COOKIE_NAME, of_our_own, peer},
+    caller::{COOKIE_NAME, anybody, of_our_own, peer},
     pages,
     problem::Problem,
 };
@@ -42,9 +42,17 @@ pub fn router() -> Router<Arc<Desk>> {
     Router::new().route("/login", get(ask).post(log_in)).route("/logout", post(log_out))
 }
 
-async fn ask(going: Result<Query<Going>, QueryRejection>) -> Response {
+async fn ask(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    going: Result<Query<Going>, QueryRejection>,
+) -> Response {
     let next = going.ok().and_then(|Query(going)| going.next);
-    page(StatusCode::OK, "", &ours(next.as_deref()))
+    // By another name nobody would have to log in.
+    let by_name = anybody(&desk, &headers).err();
+    let by_name = by_name.filter(|why| why.status() == StatusCode::MISDIRECTED_REQUEST);
+    let why = by_name.as_ref().map_or("", Problem::detail);
+    page(StatusCode::OK, why, &ours(next.as_deref()))
 }
 
 async fn log_in(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
@@ -115,7 +123,27 @@ fn page(status: StatusCode, said: &str, next: &str) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::HOST;
+
     use super::*;
+    use crate::controllers::desk::tests::desk;
+
+    #[tokio::test]
+    async fn by_a_name_by_which_anybody_is_nobody_the_login_says_so() {
+        let open = desk(&["--dashboard-anonymous", "--dashboard-host=k.shop"]);
+        let (open, closed) = (Arc::new(open), Arc::new(desk(&[])));
+        for (desk, host, says) in
+            [(&open, "k.example", true), (&open, "k.shop", false), (&closed, "k.example", false)]
+        {
+            let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]);
+            let answer = ask(State(Arc::clone(desk)), headers, Ok(Query(Going::default()))).await;
+            assert_eq!(answer.status(), StatusCode::OK);
+            let text = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+            let text = String::from_utf8(text.to_vec()).unwrap();
+            assert!(text.contains("name=\"token\""), "{text}");
+            assert_eq!(text.contains("--dashboard-host"), says, "{host}: {text}");
+        }
+    }
 
     #[test]
     fn a_link_to_the_login_leads_nowhere_else_afterwards() {

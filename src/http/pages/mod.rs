@@ -214,7 +214,12 @@ where
         let taken = E::from_request_parts(parts, desk).await;
         taken.map(Self).map_err(|problem| {
             let has_token = parts.headers.contains_key(AUTHORIZATION);
-            if problem.status() == StatusCode::UNAUTHORIZED && !has_token {
+            // By a name that nobody gave us anybody is nobody, and whoever has logged in is somebody.
+            let is_nobody = matches!(
+                problem.status(),
+                StatusCode::UNAUTHORIZED | StatusCode::MISDIRECTED_REQUEST
+            );
+            if is_nobody && !has_token {
                 // What a form was sent to is no page to come back to.
                 let is_page = parts.method == Method::GET;
                 return Refusal::LogIn(if is_page { parts.uri.path() } else { "/" }.to_owned());
@@ -304,4 +309,34 @@ fn namespace(text: &str) -> Result<Option<Name>, Problem> {
     }
     let invalid = |why: &str| Problem::invalid(format!("namespace: {why}"));
     Name::try_from(text.to_owned()).map(Some).map_err(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{Request, header::HOST};
+
+    use super::*;
+    use crate::controllers::desk::tests::desk;
+
+    #[tokio::test]
+    async fn whoever_is_nobody_by_the_name_that_they_ask_is_led_to_the_login_and_then_back() {
+        let (open, closed) =
+            (desk(&["--dashboard-anonymous", "--dashboard-host=k.shop"]), desk(&[]));
+        let (open, closed) = (Arc::new(open), Arc::new(closed));
+        for (desk, method, host, leads_to) in [
+            (&open, "GET", "k.example", Some("/contracts")),
+            (&open, "POST", "k.example", Some("/")),
+            (&open, "GET", "k.shop", None),
+            (&closed, "GET", "k.shop", Some("/contracts")),
+        ] {
+            let request = Request::builder().method(method).uri("/contracts").header(HOST, host);
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            let next = match Or::<Caller>::from_request_parts(&mut parts, desk).await {
+                Ok(_) => None,
+                Err(Refusal::LogIn(next)) => Some(next),
+                Err(Refusal::Shown(problem)) => panic!("{host}: {problem:?}"),
+            };
+            assert_eq!(next.as_deref(), leads_to, "{method} {host}");
+        }
+    }
 }
