@@ -434,7 +434,8 @@ pub struct IncidentStatus {
     /// When the operator looks again by itself at what holds it (`waiting`), whether or not that has ended
     /// then. None where only a person or a change ends it. Of what nobody knows the end of (`Busy`,
     /// `Concurrency`, `EgressBroken`, `JobRunning`) this is the first look; more follow, a minute apart at
-    /// most, and are not written down.
+    /// most, and are not written down. Of a budget for which others wait as well (`BudgetSpent`) it is up to
+    /// five minutes late once the first time has gone by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_until: Option<Time>,
     /// When the repair was published.

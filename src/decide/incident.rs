@@ -446,6 +446,9 @@ fn hold(
             }
             _ => record.plan_is_over(),
         }
+    } else if record.is_about_another_document() {
+        // What is shown was to be done to that one, and no other plan is made while the gate is shut.
+        record.plan_is_over();
     }
     finish(view, record)
 }

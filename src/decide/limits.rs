@@ -30,6 +30,8 @@ const MAX_IN_FLIGHT: u32 = 10;
 pub const STORM: &str = "Storm";
 /// The same, after it.
 pub const STORM_COOLDOWN: &str = "StormCooldown";
+/// Why an Incident is held while as many repairs were made as may be in a time.
+pub const BUDGET_SPENT: &str = "BudgetSpent";
 /// Why an Incident is held while as many repairs are under way as may be.
 pub const CONCURRENCY: &str = "Concurrency";
 
@@ -311,7 +313,7 @@ fn budget<'a>(
     let frees = recent.get(recent.len() - limit).map(|at| window.after(*at));
     let (spent, name) = (recent.len(), &policy.name);
     Err(Held {
-        reason: "BudgetSpent",
+        reason: BUDGET_SPENT,
         message: format!(
             "RemediationPolicy {name} has made {spent} repairs in {window}, and its spec.budget \
              allows {limit}"

@@ -298,10 +298,11 @@ impl Change<'_> {
 
 /// What is waited for, and until when.
 fn delayed(status: &IncidentStatus) -> Option<(&str, Option<Timestamp>)> {
-    let is_held = condition(status, ConditionType::Held).is_some_and(is_true);
+    let held = condition(status, ConditionType::Held).filter(|held| is_true(held));
     let waiting = status.waiting.as_str();
-    let waits = (is_held && !waiting.is_empty()) || WAITS_FOR_TIME.contains(&waiting);
+    let waits = (held.is_some() && !waiting.is_empty()) || WAITS_FOR_TIME.contains(&waiting);
     // The next attempt may be due before the gate opens: that is not when it goes on.
+    let is_held = held.is_some_and(|held| held.reason == waiting);
     let next = if is_held { &status.held_until } else { &status.next_attempt_time };
     waits.then(|| (waiting, next.as_ref().map(|at| at.0)))
 }

@@ -472,7 +472,7 @@ impl<'a> Record<'a> {
 
     pub(super) fn held(&mut self, held: &Held) {
         let known = self.status.held_until.as_ref().filter(|_| self.is_held_for(held.reason));
-        self.status.held_until = held.noted(known);
+        self.status.held_until = held.noted(known, self.now);
         self.is_held_anew = true;
         self.set(ConditionType::Held, true, held.reason, &held.message);
         self.waits_for(held.reason);
@@ -617,6 +617,11 @@ impl<'a> Record<'a> {
     }
 
     /// There is nothing any more that a person could approve.
+    /// Is another document assigned than at the look before?
+    pub(super) fn is_about_another_document(&self) -> bool {
+        self.status.current_digest != self.incident.status.current_digest
+    }
+
     pub(super) fn plan_is_over(&mut self) {
         self.forget_plan();
         if !self.conditions.is_true(ConditionType::Approved) {

@@ -55,7 +55,8 @@ pub fn of(view: &View, now: Timestamp) -> WidgetContractStatus {
 }
 
 /// The status of a contract that cannot be worked on until a person acts. What is known of its
-/// documents is kept: what is served stays served.
+/// documents is kept: what is served stays served. How many rules fail is not: nothing may have been asked
+/// about what is assigned now.
 #[must_use]
 pub fn stalled(
     stored: &WidgetContractStatus,
@@ -69,6 +70,8 @@ pub fn stalled(
     conditions.remove(ConditionType::Reconciling);
     WidgetContractStatus {
         observed_generation: Some(generation),
+        failing: None,
+        rules_summary: String::new(),
         reason: stall.reason.to_owned(),
         health: Some(if stored.document.as_ref().is_some_and(|d| d.served.is_some()) {
             Health::Degraded

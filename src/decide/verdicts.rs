@@ -37,10 +37,14 @@ pub fn of(
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{api::WidgetContract, decide::effective::Effective};
+    use crate::{
+        api::WidgetContract,
+        decide::{Stall, effective::Effective, status},
+    };
 
     const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -91,5 +95,13 @@ mod tests {
         ] {
             assert_eq!(verdicts(status, digest), [None, None]);
         }
+    }
+
+    #[test]
+    fn of_a_contract_that_is_stalled_nothing_is_said_to_pass() {
+        let was = serde_json::from_value(said(0, &[])).unwrap();
+        let stall = Stall::new("ServeConflict", "another one serves there");
+        let is = status::stalled(&was, 2, &stall, Timestamp::UNIX_EPOCH);
+        assert_eq!(verdicts(json!(is), Some(DIGEST)), [None, None]);
     }
 }

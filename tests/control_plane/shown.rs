@@ -323,6 +323,14 @@ async fn each_rule_in_force_has_its_verdict_and_one_that_was_not_asked_has_none(
     world.namespace.contract_when("uk", "unknown", unknown).await;
     let found = rules(&ann.get(&path).await);
     assert!(found.len() == 3 && found.iter().all(|rule| rule.ends_with(" -")), "{found:?}");
+
+    // The rules of a class are for who may see that.
+    manifest["spec"]["classRef"] = json!({"name": "finder"});
+    world.namespace.apply(&manifest.to_string()).await;
+    let found = ann.get(&path).await.body;
+    let why = found["rulesMissing"].as_str().unwrap();
+    assert!(why.contains("ann may not get widgetclasses.kintsugi.dev finder"), "{found}");
+    assert_eq!(found["rules"], json!([]));
 }
 
 #[tokio::test]

@@ -151,6 +151,14 @@ fn an_incident_says_when_it_begins_and_what_shuts_its_gates() {
             &["processing_delay 1 - OutsideWindow: the mode says so +99"],
         ),
         (
+            "what held it is over, and it is tried again",
+            "Approve",
+            json!({"state": "Held", "waiting": "Busy", "heldUntil": at(5), "conditions": held("Busy")}),
+            json!({"state": "Held", "waiting": "Retry", "nextAttemptTime": at(9),
+            "conditions": held("Busy")}),
+            &["processing_delay - - Retry: the mode says so +9"],
+        ),
+        (
             "its hold is made longer",
             "Auto",
             json!({"state": "Held", "waiting": "Paused", "heldUntil": at(50),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::{
-        RECONCILE,
+        PAUSE, RECONCILE,
         condition::{ConditionType, Conditions},
         incident::{Approval, ApprovalDecision, IncidentStatus, State},
     },
@@ -339,6 +339,26 @@ fn a_plan_can_be_read_before_it_is_asked_about_whatever_else_is_written() {
         world.later(Span::secs(10)).settle();
         assert_eq!(Some(plan_of(&world)), world.candidate.map(|plan| plan.digest));
     }
+}
+
+#[test]
+fn a_plan_for_one_document_is_not_shown_for_another_while_a_gate_is_shut() {
+    let mut world = asking("");
+    let plan = plan_of(&world);
+    world
+        .annotations
+        .insert(PAUSE.to_owned(), "2026-01-01T06:00:00Z/ann: the CDN moves".to_owned());
+    world.later(Span::secs(10)).settle();
+    assert_eq!((status(&world).waiting.as_str(), plan_of(&world)), ("Paused", plan.clone()));
+    let mut other = document(&json!(7));
+    other["promo"] = json!("and more");
+    world.assign(&other);
+    world.later(Span::secs(10)).settle();
+    assert_eq!((world.incidents.len(), status(&world).waiting.as_str()), (1, "Paused"));
+    assert_eq!((&status(&world).plan_digest, status(&world).plan.len()), (&None, 0));
+    world.annotations.clear();
+    world.later(Span::secs(10)).settle();
+    assert_ne!(plan_of(&world), plan);
 }
 
 /// A contract whose source is scaled to zero, under a policy of mode Approve.

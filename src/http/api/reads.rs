@@ -51,7 +51,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         path: "/api/v1/namespaces/{namespace}/contracts/{name}",
         id: "getContract",
         summary: "One contract with its status",
-        right: "get widgetcontracts",
+        right: "get widgetcontracts; its rules are there with the right to get its widgetclass",
         query: schema::<Nothing>,
         body: None,
         answer: schema::<ContractShown>,

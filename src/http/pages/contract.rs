@@ -45,6 +45,7 @@ struct Shown {
     incident: Option<String>,
     policy: Said,
     rules_summary: Said,
+    rules_missing: Option<Said>,
     checks: Vec<CheckRow>,
     rules: Vec<RuleItem>,
     documents: Vec<DocumentRow>,
@@ -110,8 +111,12 @@ fn shown(
     let health = status.health.map(Mark::from);
     let documents = status.document.unwrap_or_default();
     let word = health.as_ref().map_or("not looked at yet", |mark| &*mark.word).to_owned();
+    let rules_summary = match &*status.rules_summary {
+        "" => "not checked",
+        summary => summary,
+    };
     Shown {
-        news: format!("Contract {}: {word}, {}", found.name, status.rules_summary),
+        news: format!("Contract {}: {word}, {rules_summary}", found.name),
         name: Said::of(&found.name),
         widget: Said::of(&found.widget),
         class: found.class.map(Said::of),
@@ -122,7 +127,8 @@ fn shown(
             .map(|incident| format!("/namespaces/{}/incidents/{}", found.namespace, incident.name)),
         namespace: Said::of(&found.namespace),
         policy: Said::of(status.policy.unwrap_or_default()),
-        rules_summary: Said::of(&status.rules_summary),
+        rules_summary: Said::of(rules_summary),
+        rules_missing: found.rules_missing.map(Said::of),
         rules: found.rules.iter().map(RuleItem::of).collect(),
         checks: status.checks.iter().map(|check| CheckRow::of(check, now)).collect(),
         path: format!("/namespaces/{}/contracts/{}", found.namespace, found.name),

@@ -1,5 +1,7 @@
 //! Contracts.
 
+use std::sync::Arc;
+
 use kube::Api;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,7 @@ use crate::{
     },
     controllers::{
         Ctx, Key,
-        desk::{Desk, Person, Refused, rights::Scope, turns::For},
+        desk::{Ask, Desk, Person, Refused, rights::Scope, turns::For},
         documents,
         index::Listed,
         observe,
@@ -58,8 +60,11 @@ pub struct ContractShown {
     pub generation: i64,
     /// Is it suspended?
     pub suspend: bool,
-    /// The rules in force by its spec and its class, in order; none where the two do not go together.
+    /// The rules in force by its spec and its class, in order.
     pub rules: Vec<RuleRow>,
+    /// Why they are not here: a right to its class is missing, or the two do not go together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules_missing: Option<String>,
     /// Its status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<WidgetContractStatus>,
@@ -129,11 +134,20 @@ impl Desk {
     ///
     /// # Errors
     /// [`Refused::NotFound`], or that it could not be read.
-    pub async fn contract(&self, person: &Person, key: &Key) -> Result<ContractShown, Refused> {
+    pub async fn contract(
+        &self,
+        person: &Arc<Person>,
+        key: &Key,
+    ) -> Result<ContractShown, Refused> {
         let ctx = self.ctx()?;
         let object = self.contract_itself(&ctx, person, key).await?;
+        let (rules, rules_missing) = match self.rules(&ctx, person, key, &object).await? {
+            Ok(rules) => (rules, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
         Ok(ContractShown {
-            rules: self.rules(&ctx, person, key, &object).await,
+            rules,
+            rules_missing,
             namespace: key.namespace.to_string(),
             name: key.name.to_string(),
             generation: object.metadata.generation.unwrap_or_default(),
@@ -144,22 +158,33 @@ impl Desk {
         })
     }
 
-    /// The rules in force, with what is known of them. What is not known of them is no reason to show
-    /// nothing of the contract.
+    /// The rules in force, with what is known of them, or why they are not shown. What is not known of them
+    /// is no reason to show nothing of the contract.
     async fn rules(
         &self,
         ctx: &Ctx,
-        person: &Person,
+        person: &Arc<Person>,
         key: &Key,
         object: &WidgetContract,
-    ) -> Vec<RuleRow> {
-        let Ok((_, effective)) = observe::effective(ctx, key, &object.spec) else {
-            return Vec::new();
+    ) -> Result<Result<Vec<RuleRow>, String>, Refused> {
+        if let Some(class) = &object.spec.class_ref {
+            let class = Key::new(&key.namespace, &class.name);
+            let asked = self.shows(person, Ask::of("get", "widgetclasses", &class)).await;
+            if let Err(why) = Refused::or_gap(asked)? {
+                return Ok(Err(why));
+            }
+        }
+        let effective = match observe::effective(ctx, key, &object.spec) {
+            Ok((_, effective)) => effective,
+            Err(stall) => return Ok(Err(stall.message)),
         };
         let attempted = format!("reading the schema of WidgetContract {key}");
         let digest = documents::digest_of_rules(ctx, &key.namespace, &effective);
         let digest = self.look(person, &attempted, digest).await.ok();
         let status = object.status.clone().unwrap_or_default();
+        // What was said of an earlier spec was said of another document, perhaps.
+        let is_of_now = status.observed_generation == object.metadata.generation;
+        let digest = digest.filter(|_| is_of_now);
         let verdicts = verdicts::of(&effective.rules, digest.as_ref(), &status);
         let row = |(rule, verdict): (Rule, Option<CheckResult>)| RuleRow {
             r#type: rule.kind.rule_type(),
@@ -167,7 +192,7 @@ impl Desk {
             severity: rule.severity,
             verdict,
         };
-        effective.rules.into_iter().zip(verdicts).map(row).collect()
+        Ok(Ok(effective.rules.into_iter().zip(verdicts).map(row).collect()))
     }
 
     /// The object, read anew.
