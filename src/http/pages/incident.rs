@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{
     Frame, Or, Page, Part, Refusal,
     documents::{Compared, Planned, sign},
-    incidents::IncidentItem,
+    incidents::{IncidentItem, in_short},
     mark::Mark,
     offers,
     said::Said,
@@ -18,7 +18,11 @@ use super::{
 };
 use crate::{
     api::incident::{Attempt, IncidentSpec, IncidentStatus, Outcome, Segment},
-    controllers::desk::{Ask, Desk, act::About, shown::IncidentShown},
+    controllers::desk::{
+        Ask, Desk,
+        act::About,
+        shown::{IncidentRow, IncidentShown},
+    },
     decide::gates::approval::AWAITING_APPROVAL,
     domain::patch::OpSummary,
     http::{api::Named, caller::Caller},
@@ -176,7 +180,7 @@ fn shown(frame: Frame, found: &IncidentShown, now: Timestamp) -> Shown {
     let news = format!("Incident of {}: {}, {}", row.subject, item.state.word, row.waiting);
     Shown {
         name: Said::of(&row.name),
-        message: Said::cut(&row.message, 600),
+        message: Said::cut(lead(row), 600),
         contract: (!row.contract.is_empty())
             .then(|| format!("/namespaces/{}/contracts/{}", row.namespace, row.contract)),
         trace_at: None,
@@ -232,6 +236,11 @@ fn evidence(status: &IncidentStatus) -> Vec<Finding> {
         message: Said::cut(&one.message, 600),
     })
     .collect()
+}
+
+/// What it says first. The command that approves a plan is with the plan, and its buttons are nearer.
+fn lead(row: &IncidentRow) -> &str {
+    if row.waiting == AWAITING_APPROVAL { in_short(&row.message) } else { &row.message }
 }
 
 fn plan(status: &IncidentStatus, now: Timestamp) -> Plan {

@@ -42,7 +42,7 @@ pub struct IncidentItem {
 
 /// What `message` says without the command that it ends with: that is on the Incident's own page, where
 /// nothing is cut out of it.
-fn in_short(message: &str) -> &str {
+pub(super) fn in_short(message: &str) -> &str {
     message.split_once(": kubectl ").map_or(message, |(says, _)| says)
 }
 
