@@ -6,7 +6,7 @@ use askama::Template;
 use axum::extract::State;
 use serde::Deserialize;
 
-use super::{Frame, Or, Page, Refusal, mark::Mark, namespace, said::Said};
+use super::{Frame, Or, Page, Refusal, mark::Mark, name_in, said::Said};
 use crate::{
     api::contract::Health,
     controllers::desk::{
@@ -84,7 +84,7 @@ pub async fn page(
     State(desk): State<Arc<Desk>>,
     Or(Asked(query)): Or<Asked<Query>>,
 ) -> Result<Page<impl Template>, Refusal> {
-    let only = namespace(&query.namespace)?;
+    let only = name_in("namespace", &query.namespace)?;
     let health = HEALTHS.into_iter().find(|health| health.as_ref() == query.health);
     if health.is_none() && !query.health.is_empty() {
         return Err(Problem::invalid("health: there is no such one").into());

@@ -7,7 +7,7 @@ use axum::extract::State;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Frame, Or, Page, Refusal, mark::Mark, namespace, said::Said, when::When};
+use super::{Frame, Or, Page, Refusal, mark::Mark, name_in, said::Said, when::When};
 use crate::{
     controllers::desk::{
         Desk,
@@ -104,10 +104,8 @@ pub async fn page(
     Or(Asked(query)): Or<Asked<Query>>,
 ) -> Result<Page<impl Template>, Refusal> {
     let now = desk.now();
-    let only = namespace(&query.namespace)?;
-    let contract = (!query.contract.is_empty()).then(|| Name::try_from(query.contract.clone()));
-    let contract =
-        contract.transpose().map_err(|why| Problem::invalid(format!("contract: {why}")))?;
+    let only = name_in("namespace", &query.namespace)?;
+    let contract = name_in("contract", &query.contract)?;
     let scope = desk.scope(&person, "incidents", only.as_ref().map(Name::as_str)).await?;
     let filter =
         IncidentFilter { contract: contract.map(String::from), ..IncidentFilter::default() };

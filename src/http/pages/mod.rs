@@ -264,7 +264,7 @@ impl FromRequestParts<Arc<Desk>> for List {
     async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Problem> {
         let Caller(person) = Caller::from_request_parts(parts, desk).await?;
         let Asked(listing) = Asked::<Listing>::from_request_parts(parts, desk).await?;
-        let namespace = namespace(&listing.namespace)?;
+        let namespace = name_in("namespace", &listing.namespace)?;
         Ok(Self { person, namespace, after: listing.after, now: desk.now() })
     }
 }
@@ -302,12 +302,12 @@ async fn offers(
     Part::of(desk.offers(person, about, key).await)
 }
 
-/// A namespace from a form, where an empty field is none.
-fn namespace(text: &str) -> Result<Option<Name>, Problem> {
+/// The name in a field of a form, where an empty one is none.
+fn name_in(field: &str, text: &str) -> Result<Option<Name>, Problem> {
     if text.is_empty() {
         return Ok(None);
     }
-    let invalid = |why: &str| Problem::invalid(format!("namespace: {why}"));
+    let invalid = |why: &str| Problem::invalid(format!("{field}: {why}"));
     Name::try_from(text.to_owned()).map(Some).map_err(invalid)
 }
 

@@ -13,7 +13,7 @@ use super::{
     contracts::ContractItem,
     incidents::IncidentItem,
     mark::{Mark, Tone},
-    namespace,
+    name_in,
     said::Said,
 };
 use crate::{
@@ -97,7 +97,7 @@ pub async fn page(
     Or(Asked(query)): Or<Asked<Query>>,
 ) -> Result<Page<impl Template>, Refusal> {
     let now = desk.now();
-    let only = namespace(&query.namespace)?;
+    let only = name_in("namespace", &query.namespace)?;
     let only = only.as_ref().map(Name::as_str);
     let contracts = Part::of(desk.scope(&person, "widgetcontracts", only).await)?;
     let incidents = Part::of(desk.scope(&person, "incidents", only).await)?;
