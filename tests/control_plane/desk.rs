@@ -224,7 +224,7 @@ async fn a_path_that_leads_elsewhere_is_refused() {
     for path in ["/../etc/passwd", "/api/v1/../../metrics", "/metrics", "/api/v1/secrets"] {
         refused(&ann.get(path).await, 404, "nothing at this path");
     }
-    let asked = cluster.requests(&namespace);
+    let asked = cluster.requests(&namespace).await;
     assert!(!asked.iter().any(|request| request.contains("secrets")), "{asked:?}");
 }
 

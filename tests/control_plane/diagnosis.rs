@@ -92,7 +92,8 @@ async fn limits_events_and_network_policies_are_told_where_a_pod_was_killed_for_
     assert!(shown.contains("OOMKilled under container main: memory 64Mi"), "{shown}");
     assert!(!shown.contains("fault injected by a test"), "an Event's note is shown: {shown}");
     // Three attempts, each told once: the pod's Events and those of the ReplicaSets.
-    let events = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("list events"));
+    let events =
+        cluster.requests(&namespace).await.into_iter().filter(|r| r.starts_with("list events"));
     assert_eq!(events.count(), 6);
 }
 

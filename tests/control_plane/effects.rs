@@ -95,9 +95,9 @@ where
     (object, key)
 }
 
-fn patches(cluster: &Cluster, namespace: &Namespace, resource: &str) -> usize {
+async fn patches(cluster: &Cluster, namespace: &Namespace, resource: &str) -> usize {
     let wanted = format!("patch {resource} catalog");
-    cluster.requests(namespace).iter().filter(|request| **request == wanted).count()
+    cluster.requests(namespace).await.iter().filter(|request| **request == wanted).count()
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_source_scaled_to_zero_is_scaled_refetched_and_healed() {
     ] {
         assert!(diagnosis.to_string().contains(said), "{diagnosis}");
     }
-    assert_eq!(patches(&cluster, &namespace, "deployments"), 1);
+    assert_eq!(patches(&cluster, &namespace, "deployments").await, 1);
     let host = format!("catalog.{}.svc", namespace.name);
     assert_eq!(web.asked("/export")[0].headers["host"], host);
 }
@@ -168,7 +168,7 @@ async fn a_source_that_does_not_answer_is_restarted_once_and_awaited() {
     let incident = incident_when(&namespace, "uk", "Mitigated").await;
     assert_eq!(namespace.served_when("uk", |_| true).await, json!({"title": "From the source"}));
     assert_eq!(key, format!("{}/1", incident.name_any()));
-    assert_eq!(patches(&cluster, &namespace, "statefulsets"), 1);
+    assert_eq!(patches(&cluster, &namespace, "statefulsets").await, 1);
     let set = namespace.api::<StatefulSet>().get("catalog").await.unwrap();
     let status = set.status.unwrap();
     assert_eq!(status.updated_replicas, Some(1), "it was waited for");
@@ -215,7 +215,8 @@ async fn failed_pods_of_the_workload_are_deleted_once_and_no_other_pod_is() {
     let left: Vec<String> =
         pods(&namespace, "catalog").await.iter().map(ResourceExt::name_any).collect();
     assert!(left.contains(&"alone".to_owned()) && left.len() == 3, "{left:?}");
-    let deleted = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("delete pods"));
+    let deleted =
+        cluster.requests(&namespace).await.into_iter().filter(|r| r.starts_with("delete pods"));
     let expected = format!("delete pods {}", evicted.name_any());
     assert_eq!(deleted.collect::<Vec<_>>(), [expected]);
 }
@@ -280,7 +281,8 @@ async fn what_may_not_be_done_or_would_mend_nothing_is_refused_by_name() {
         assert!(status.message.contains(says), "{}", status.message);
         assert!(status.effects.is_empty());
     }
-    let patched = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("patch depl"));
+    let patched =
+        cluster.requests(&namespace).await.into_iter().filter(|r| r.starts_with("patch depl"));
     assert_eq!(patched.collect::<Vec<_>>(), [""; 0]);
     let stalled = |policy: Option<&RemediationPolicy>| {
         let conditions = policy.and_then(|policy| policy.status.as_ref()).map(|s| &s.conditions);

@@ -485,7 +485,7 @@ async fn a_heal_is_five_writes_one_read_and_no_list() {
     policy(&namespace, &json!([{"name": "restore", "restoreRevision": {}}]), &json!({})).await;
     namespace.apply(&storefinder("uk", &shop())).await;
     namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
-    let before = cluster.requests(&namespace).len();
+    let before = cluster.requests(&namespace).await.len();
     let broken = edit(&shop(), |document| {
         document["title"] = json!(7);
         document["new"] = json!("and good");
@@ -496,7 +496,7 @@ async fn a_heal_is_five_writes_one_read_and_no_list() {
     // Another contract that is served after it shows that this one has come to rest.
     namespace.apply(&storefinder("rest", &shop())).await;
     namespace.contract_when("rest", "Ready", has("Ready", "True", "Assigned")).await;
-    let requests = cluster.requests(&namespace).split_off(before);
+    let requests = cluster.requests(&namespace).await.split_off(before);
     let heal: Vec<&str> = requests
         .iter()
         .map(String::as_str)

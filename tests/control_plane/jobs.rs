@@ -81,7 +81,8 @@ async fn a_job_is_made_once_from_its_template_and_followed_to_its_end() {
     assert!(effect.ended_at.is_some());
     assert_eq!(effect.log, "asked for a new export\npassword=***\nmended 12 documents");
     assert!(!operator.log().contains("canary-of-the-log"));
-    let made = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("create jobs"));
+    let made =
+        cluster.requests(&namespace).await.into_iter().filter(|r| r.starts_with("create jobs"));
     assert_eq!(made.count(), 1);
 }
 
@@ -156,7 +157,8 @@ async fn a_job_that_fails_or_reaches_beyond_its_namespace_is_told_by_field_and_r
             usize::from(is_made)
         );
     }
-    let made = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("create jobs"));
+    let made =
+        cluster.requests(&namespace).await.into_iter().filter(|r| r.starts_with("create jobs"));
     assert_eq!(made.count(), 2, "one for each template that may be run");
 }
 
@@ -177,7 +179,8 @@ async fn a_job_that_the_api_server_refuses_is_sent_once_in_an_attempt_and_told_b
     assert_eq!(effect.outcome, Some(EffectOutcome::NotDone), "{}", effect.message);
     assert!(effect.message.contains("the API server refused the object"), "{}", effect.message);
     assert!(effect.message.contains("containers[0].name"), "{}", effect.message);
-    let made = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("create jobs"));
+    let made =
+        cluster.requests(&namespace).await.into_iter().filter(|r| r.starts_with("create jobs"));
     assert_eq!(made.count(), 1);
 }
 
@@ -238,6 +241,7 @@ async fn the_job_of_an_incident_that_is_superseded_is_waited_for_before_another_
     let conditions = ended.status.as_ref().unwrap().conditions.iter().flatten();
     let failed = conditions.into_iter().find(|condition| condition.type_ == "Failed").unwrap();
     assert!(failed.last_transition_time <= another.creation_timestamp(), "it ran beside another");
-    let made = cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("create jobs"));
+    let made =
+        cluster.requests(&namespace).await.into_iter().filter(|r| r.starts_with("create jobs"));
     assert_eq!(made.count(), 2);
 }

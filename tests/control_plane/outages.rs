@@ -90,8 +90,11 @@ async fn a_host_that_gives_no_answer_is_unknown_and_one_incident_once_it_lasts()
     let [outage] = &all[..] else { panic!("what is Unknown opens none: {all:#?}") };
     assert_eq!(outage.status.as_ref().unwrap().tries, None);
     assert_eq!(calls(&namespace).await, 1, "one call for a person");
-    let done =
-        cluster.requests(&namespace).into_iter().filter(|r| r.starts_with("patch configmaps"));
+    let done = cluster
+        .requests(&namespace)
+        .await
+        .into_iter()
+        .filter(|r| r.starts_with("patch configmaps"));
     assert_eq!(done.collect::<Vec<_>>(), Vec::<String>::new(), "what was served stays as it was");
 }
 

@@ -78,7 +78,7 @@ async fn a_bad_schema_over_two_hundred_contracts_is_one_incident_and_no_rollback
     for name in &names {
         namespace.contract_when(name, "Ready", has("Ready", "True", "Assigned")).await;
     }
-    let before = cluster.requests(&namespace).len();
+    let before = cluster.requests(&namespace).await.len();
 
     namespace.apply(&class(&["title", "locale"])).await;
     let all_of_them = format!("documents of {CONTRACTS} contracts fail the schema, too");
@@ -97,7 +97,7 @@ async fn a_bad_schema_over_two_hundred_contracts_is_one_incident_and_no_rollback
         assert_eq!((status.waiting.as_str(), status.tries), ("SchemaHeld", None));
         assert_eq!(child.spec.blames, parent.spec.about);
     }
-    let requests = cluster.requests(&namespace).split_off(before);
+    let requests = cluster.requests(&namespace).await.split_off(before);
     let touched: Vec<_> = requests.iter().filter(|r| r.contains("configmaps")).collect();
     assert!(touched.is_empty(), "{touched:#?}");
     let calls = events(&namespace).await.into_iter().filter(|said| said == "Escalated").count();

@@ -91,7 +91,7 @@ async fn a_policy_says_whether_it_can_be_used_once_for_each_generation() {
     namespace.apply(&policy("unreadable", &good)).await;
     let mended = policy_when(&namespace, "unreadable", policy_says("True", "Usable")).await;
     assert!(!mended.data["status"].to_string().contains("Stalled"), "{:?}", mended.data["status"]);
-    let requests = cluster.requests(&namespace);
+    let requests = cluster.requests(&namespace).await;
     let writes = |name: &str| {
         let write = format!("patch remediationpolicies/status {name}");
         requests.iter().filter(|request| **request == write).count()

@@ -43,7 +43,7 @@ async fn a_bad_schema_under_five_contracts_changes_nothing_served_and_repairs_no
         namespace.apply(&contract(name, &json!(name))).await;
         namespace.contract_when(name, "Ready", has("Ready", "True", "Assigned")).await;
     }
-    let before = cluster.requests(&namespace).len();
+    let before = cluster.requests(&namespace).await.len();
 
     namespace.apply(&class(&["title", "locale"])).await;
     for name in names {
@@ -55,7 +55,7 @@ async fn a_bad_schema_under_five_contracts_changes_nothing_served_and_repairs_no
         let served = namespace.served_when(name, |_| true).await;
         assert_eq!(served, json!({"title": name}));
     }
-    let requests = cluster.requests(&namespace).split_off(before);
+    let requests = cluster.requests(&namespace).await.split_off(before);
     let touched: Vec<_> = requests.iter().filter(|r| r.contains("configmaps")).collect();
     assert!(touched.is_empty(), "{touched:#?}");
     let tries = |incident: &Incident| incident.status.as_ref().and_then(|status| status.tries);

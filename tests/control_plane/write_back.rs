@@ -69,7 +69,7 @@ async fn an_inline_document_is_mended_in_place_by_four_writes_and_the_incident_i
     let (cluster, namespace, _operator) = world("inline").await;
     namespace.apply(&contract(&json!({"inline": shop()})).to_string()).await;
     ready(&namespace).await;
-    let before = cluster.requests(&namespace).len();
+    let before = cluster.requests(&namespace).await.len();
 
     let mut broken = shop();
     broken["title"] = json!("far too long to be a title");
@@ -81,7 +81,7 @@ async fn an_inline_document_is_mended_in_place_by_four_writes_and_the_incident_i
     assert_eq!((status.tries, status.step.as_str()), (Some(1), "restore"));
     assert_eq!(status.attempts[0].ops[0].path, "/title");
 
-    let requests = cluster.requests(&namespace).split_off(before);
+    let requests = cluster.requests(&namespace).await.split_off(before);
     let is_write = |request: &&String| {
         let beside = [" events", " remediationpolicies"].iter().any(|what| request.contains(what));
         !request.starts_with("get") && !beside

@@ -83,10 +83,11 @@ users: [{name: $user, user: {token: $token}}]
 YAML
 done >tokens.csv
 
+# A request is written down before anything comes of it, and again with its answer.
 cat >audit.yaml <<YAML
 apiVersion: audit.k8s.io/v1
 kind: Policy
-omitStages: [RequestReceived]
+omitStages: [ResponseStarted]
 rules: [{level: Metadata}]
 YAML
 

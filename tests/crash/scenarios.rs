@@ -451,8 +451,8 @@ impl Scenario {
                 let last = deployment.metadata.generation.unwrap();
                 (2..=last).map(|generation| format!("generation {generation}")).collect()
             }
-            Some(ActsOn::EvictedPod) => requests(cluster, namespace, "delete pods"),
-            Some(ActsOn::Job) => requests(cluster, namespace, "create jobs"),
+            Some(ActsOn::EvictedPod) => requests(cluster, namespace, "delete pods").await,
+            Some(ActsOn::Job) => requests(cluster, namespace, "create jobs").await,
         }
     }
 }
@@ -475,8 +475,8 @@ async fn is_deployed(namespace: &Namespace, pods: u32) {
 }
 
 /// What the operator has asked the API server for that begins so.
-fn requests(cluster: &Cluster, namespace: &Namespace, what: &str) -> Vec<String> {
-    let requests = cluster.requests(namespace).into_iter();
+async fn requests(cluster: &Cluster, namespace: &Namespace, what: &str) -> Vec<String> {
+    let requests = cluster.requests(namespace).await.into_iter();
     requests.filter(|request| request.starts_with(what)).collect()
 }
 

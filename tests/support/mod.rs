@@ -11,7 +11,7 @@ pub mod web;
 pub mod workload;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -69,8 +69,37 @@ impl Cluster {
     }
 
     /// What the operator has asked the API server for in a namespace, from the audit log, without
-    /// its watches and its Lease: `<verb> <resource>[/<subresource>] <name>`.
-    pub fn requests(&self, namespace: &Namespace) -> Vec<String> {
+    /// its watches and its Lease: `<verb> <resource>[/<subresource>] <name>`. A request is in the log
+    /// before its effect can be seen, and has its name once it is answered, which is waited for.
+    pub async fn requests(&self, namespace: &Namespace) -> Vec<String> {
+        let answered = async {
+            loop {
+                if let Some(requests) = self.answered(namespace) {
+                    return requests;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, answered).await.expect("each request has its answer")
+    }
+
+    /// They, if each is answered.
+    fn answered(&self, namespace: &Namespace) -> Option<Vec<String>> {
+        let entries = self.audited(namespace);
+        let is_answer = |entry: &&Value| entry["stage"] != "RequestReceived";
+        let answers: HashMap<&str, &Value> = entries
+            .iter()
+            .filter(is_answer)
+            .filter_map(|entry| Some((entry["auditID"].as_str()?, entry)))
+            .collect();
+        let received = entries.iter().filter(|entry| !is_answer(entry));
+        received
+            .map(|entry| answers.get(entry["auditID"].as_str()?).copied().map(request))
+            .collect()
+    }
+
+    /// What the audit log has of them.
+    fn audited(&self, namespace: &Namespace) -> Vec<Value> {
         let log = std::fs::read_to_string(self.state.join("audit.log")).unwrap();
         log.lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
@@ -78,16 +107,7 @@ impl Cluster {
                 entry["user"]["username"] == "system:serviceaccount:kintsugi-system:kintsugi"
             })
             .filter(|entry| entry["objectRef"]["namespace"] == namespace.name)
-            .filter(|entry| entry["stage"] == "ResponseComplete" && entry["verb"] != "watch")
-            .filter(|entry| entry["objectRef"]["resource"] != "leases")
-            .map(|entry| {
-                let text = |part: &Value| part.as_str().unwrap_or_default().to_owned();
-                let object = &entry["objectRef"];
-                let sub = text(&object["subresource"]);
-                let slash = if sub.is_empty() { "" } else { "/" };
-                let (verb, resource) = (text(&entry["verb"]), text(&object["resource"]));
-                format!("{verb} {resource}{slash}{sub} {}", text(&object["name"]))
-            })
+            .filter(|entry| entry["objectRef"]["resource"] != "leases" && entry["verb"] != "watch")
             .collect()
     }
 
@@ -312,6 +332,16 @@ impl Namespace {
         });
         self.apply(&manifest.to_string()).await;
     }
+}
+
+/// `<verb> <resource>[/<subresource>] <name>` of an entry of the audit log.
+fn request(entry: &Value) -> String {
+    let text = |part: &Value| part.as_str().unwrap_or_default().to_owned();
+    let object = &entry["objectRef"];
+    let sub = text(&object["subresource"]);
+    let slash = if sub.is_empty() { "" } else { "/" };
+    let (verb, resource) = (text(&entry["verb"]), text(&object["resource"]));
+    format!("{verb} {resource}{slash}{sub} {}", text(&object["name"]))
 }
 
 fn served_value(object: Option<&ConfigMap>) -> Option<Value> {
