@@ -231,22 +231,31 @@ impl Drop for Browser {
     }
 }
 
-/// A driver on a port of its own, as a process group.
+/// A driver on a port of its own, as a process group. It looks for a port that is free in IPv6 and
+/// ends if something else has it in IPv4: then another one is started.
 fn chromedriver() -> (Child, u16) {
-    let mut process = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .expect("chromedriver: run `make test`, which installs it");
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
-        let (_, port) = line.split_once("started successfully on port ")?;
-        port.trim_end_matches('.').parse().ok()
+    let started = (0..20).find_map(|_| {
+        let mut process = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("chromedriver: run `make test`, which installs it");
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            port.trim_end_matches('.').parse().ok()
+        });
+        let Some(port) = port else {
+            let _ = process.kill();
+            let _ = process.wait();
+            return None;
+        };
+        // It must not come to wait for somebody to read what it says.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        Some((process, port))
     });
-    // It must not come to wait for somebody to read what it says.
-    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-    (process, port.expect("the driver's port"))
+    started.expect("a driver that has a port")
 }
