@@ -109,8 +109,8 @@ impl Peer {
                 "alertmanagers": [{"static_configs": [{"targets": [alertmanager.address]}]}],
             },
         });
-        // What fires is said every second, not every minute.
-        let args = ["--storage.tsdb.path=data", "--rules.alert.resend-delay=1s"];
+        // What fires is said every three seconds, not every minute.
+        let args = ["--storage.tsdb.path=data", "--rules.alert.resend-delay=3s"];
         Self::start(&PathBuf::from(folder).join("prometheus"), &config, &args).await
     }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     effects::{contract, service, world, world_with},
-    healing::{incident_when, policy},
+    healing::{events_until, incident_when, policy},
     support::{Cluster, Namespace, workload::workload},
 };
 
@@ -54,6 +54,12 @@ async fn shield(namespace: &Namespace, name: &str, app: &str) {
     api.create(&kube::api::PostParams::default(), &object).await.unwrap();
 }
 
+/// Waits until a pod's status says so.
+async fn a_pod_is(namespace: &Namespace, so: &str) {
+    let says = |pod: &Pod| serde_json::to_string(&pod.status).unwrap().contains(so);
+    namespace.any(so, says).await;
+}
+
 fn described(cluster: &Cluster, namespace: &Namespace, incident: &Incident) -> String {
     let bin = std::env::var("KINTSUGI_TEST_BIN").unwrap();
     let output = Command::new(format!("{bin}/kubectl"))
@@ -75,10 +81,8 @@ async fn limits_events_and_network_policies_are_told_where_a_pod_was_killed_for_
     namespace.apply(&manifest.to_string()).await;
     shield(&namespace, "deny", "catalog").await;
     shield(&namespace, "another", "other").await;
-    let killed = |deployment: Option<&Deployment>| {
-        deployment.and_then(|d| d.status.as_ref()?.unavailable_replicas) == Some(1)
-    };
-    namespace.when::<Deployment>("catalog", "a pod that is killed", killed).await;
+    a_pod_is(&namespace, "OOMKilled").await;
+    events_until(&namespace, "BackOff").await;
     only_asks(&namespace).await;
     namespace.apply(&contract("uk", "Deployment", "catalog", |_| {})).await;
 
@@ -105,6 +109,8 @@ async fn a_pod_that_fits_on_no_node_is_told_with_what_the_scheduler_warned_of() 
         serde_json::from_str(&workload("Deployment", "catalog", 1, "")).unwrap();
     manifest["spec"]["template"]["spec"]["nodeSelector"] = json!({"kubernetes.io/os": "plan9"});
     namespace.apply(&manifest.to_string()).await;
+    a_pod_is(&namespace, "Unschedulable").await;
+    events_until(&namespace, "FailedScheduling").await;
     only_asks(&namespace).await;
     namespace.apply(&contract("uk", "Deployment", "catalog", |_| {})).await;
     let incident = incident_when(&namespace, "uk", "Escalated").await;
@@ -153,6 +159,7 @@ async fn a_log_is_told_by_the_patterns_in_it_and_no_line_of_it_is_shown() {
         serde_json::from_str(&workload("Deployment", "catalog", 1, "CrashLoopBackOff")).unwrap();
     manifest["spec"]["template"]["spec"]["containers"][0]["name"] = json!("crashing");
     namespace.apply(&manifest.to_string()).await;
+    a_pod_is(&namespace, "CrashLoopBackOff").await;
     only_asks(&namespace).await;
     namespace.apply(&contract("uk", "Deployment", "catalog", |_| {})).await;
 

@@ -22,7 +22,9 @@ use crate::{
     chart,
     healing::{incident_when, policy},
     support::{
-        Cluster, Namespace, Operator, storefinder,
+        Cluster, Namespace, Operator,
+        people::until_allowed,
+        storefinder,
         web::Web,
         workload::{evict, may, may_patch, pods, workload},
     },
@@ -310,11 +312,12 @@ async fn a_policy_lends_only_the_rights_that_its_author_has() {
         let binding: RoleBinding = serde_json::from_value(binding).unwrap();
         namespace.api().create(&params, &role).await.unwrap();
         namespace.api().create(&params, &binding).await.unwrap();
+        role.rules.unwrap().remove(0)
     };
     let author: ServiceAccount =
         serde_json::from_value(json!({"metadata": {"name": "author"}})).unwrap();
     namespace.api().create(&PostParams::default(), &author).await.unwrap();
-    grant(
+    let policies = grant(
         "policies",
         json!({"apiGroups": ["kintsugi.dev"], "resources": ["remediationpolicies"],
                "verbs": ["create", "patch"]}),
@@ -323,6 +326,7 @@ async fn a_policy_lends_only_the_rights_that_its_author_has() {
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = chart::kubeconfig_of(&cluster, &namespace.name, "author", &folder);
     let theirs = Namespace { name: namespace.name.clone(), client: client(&kubeconfig).await };
+    until_allowed(&theirs.client, &namespace.name, &policies).await;
     let policy = |account: Option<&str>| {
         let mut spec = json!({"default": true, "steps": [{"name": "a", "wait": {"for": "1s"}}]});
         if let Some(account) = account {
@@ -337,12 +341,13 @@ async fn a_policy_lends_only_the_rights_that_its_author_has() {
     theirs.apply(&policy(None)).await;
     let refused = theirs.refusal(&policy(Some("healer"))).await;
     assert!(refused.contains("must be allowed to impersonate ServiceAccount healer"), "{refused}");
-    grant(
+    let impersonates = grant(
         "impersonate",
         json!({"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": ["healer"],
                "verbs": ["impersonate"]}),
     )
     .await;
+    until_allowed(&theirs.client, &namespace.name, &impersonates).await;
     theirs.apply(&policy(Some("healer"))).await;
     theirs.refusal(&policy(Some("other"))).await;
 }

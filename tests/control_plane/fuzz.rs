@@ -26,7 +26,7 @@ async fn whatever_is_asked_has_an_answer_as_the_document_says_and_none_is_an_err
     let program = std::env::var_os("KINTSUGI_TEST_SCHEMATHESIS").expect("run `make test`");
     let folder = tempfile::tempdir().unwrap();
     let run = Command::new("timeout")
-        .args(["--kill-after=5", "120"])
+        .args(["--kill-after=5", "600"])
         .arg(program)
         .args(["run", &format!("{}/api/v1/openapi.json", ann.url), "--url", &ann.url])
         .args(["--header", &format!("Authorization: Bearer {}", ann.token)])

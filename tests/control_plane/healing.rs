@@ -1,19 +1,14 @@
 //! The heal loop: broken, recorded, repaired, verified, and escalated when it cannot be healed.
 
-use futures::StreamExt as _;
 use k8s_openapi::api::events::v1::Event;
 use kintsugi::api::{Incident, WidgetContract};
 use kube::{
     ResourceExt as _,
     api::{ListParams, Patch, PatchParams},
-    runtime::{WatchStreamExt as _, watcher},
 };
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use crate::support::{
-    Cluster, Namespace, Operator, PATIENCE, condition, has, storefinder, web::Web,
-};
+use crate::support::{Cluster, Namespace, Operator, condition, has, storefinder, web::Web};
 
 const LOCAL: [&str; 2] = ["--allow-cidrs=127.0.0.0/8", "--allow-http"];
 
@@ -108,7 +103,7 @@ async fn the_good_part_of_a_broken_edit_is_served_and_the_incident_waits_for_the
     namespace.apply(&storefinder("uk", &expected)).await;
     incident_is(&namespace, &incident.metadata.name.unwrap(), "Resolved").await;
     namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
-    let said = events(&namespace).await;
+    let said = events_until(&namespace, "Resolved").await;
     for reason in [
         "ValidationFailed",
         "IncidentOpened",
@@ -125,14 +120,9 @@ async fn the_good_part_of_a_broken_edit_is_served_and_the_incident_waits_for_the
     );
 }
 
-/// The reasons of all Events, once there is one with this reason.
-/// The same, once one of them is `reason`.
+/// The reasons of all Events, once one of them is `reason`.
 pub async fn events_until(namespace: &Namespace, reason: &str) -> Vec<String> {
-    let list = watcher(namespace.api::<Event>(), watcher::Config::default());
-    let found = list
-        .applied_objects()
-        .any(async |event| event.is_ok_and(|event| event.reason.as_deref() == Some(reason)));
-    assert!(timeout(PATIENCE, found).await.expect(reason));
+    namespace.any(reason, |event: &Event| event.reason.as_deref() == Some(reason)).await;
     events(namespace).await
 }
 

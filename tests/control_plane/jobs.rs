@@ -44,7 +44,8 @@ fn with(place: &str, value: &Value) -> Value {
 
 fn step(key: &str) -> Value {
     let template = json!({"name": "jobs", "key": key});
-    json!({"name": "run", "timeout": "20s", "job": {"templateConfigMapRef": template}})
+    let timeout = if key == "hangs" { "20s" } else { "2m" };
+    json!({"name": "run", "timeout": timeout, "job": {"templateConfigMapRef": template}})
 }
 
 #[tokio::test]
@@ -70,7 +71,7 @@ async fn a_job_is_made_once_from_its_template_and_followed_to_its_end() {
     let spec = job.spec.as_ref().unwrap();
     assert_eq!(
         (spec.active_deadline_seconds, spec.ttl_seconds_after_finished),
-        (Some(20), Some(3600))
+        (Some(120), Some(3600))
     );
     let pod = spec.template.spec.as_ref().unwrap();
     assert_eq!(pod.service_account_name.as_deref(), Some("healer"));

@@ -24,7 +24,7 @@ pub fn held_by(identity: &'static str) -> impl Fn(Option<&Lease>) -> bool {
 async fn a_stopped_leader_gives_the_lease_up_and_the_other_replica_works_on() {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, "handover").await;
-    let mut first = Operator::start_as(&cluster, &namespace, "first", &SHORT_LEASE);
+    let mut first = Operator::start_as(&cluster, &namespace, "first", &[]);
     namespace.when("kintsugi", "first leads", held_by("first")).await;
     let second = Operator::start_as(&cluster, &namespace, "second", &SHORT_LEASE);
     namespace.apply(&storefinder("uk", &json!({"title": "Shops"}))).await;

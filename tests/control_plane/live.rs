@@ -235,12 +235,13 @@ async fn a_stream_ends_when_the_lead_is_lost() {
     let (_cluster, namespace, operator, ann) = world("livelead", &SHORT_LEASE).await;
     let mut follower = ann.follow("", None).await;
     let leases: Api<Lease> = namespace.api();
-    let patch = json!({"spec": {"holderIdentity": "somebody-else"}});
+    let held = json!({"holderIdentity": "somebody-else", "leaseDurationSeconds": 3600});
+    let patch = json!({"spec": held});
     leases.patch("kintsugi", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
     let told = follower.next().await.unwrap();
     assert_eq!(told.event, "end", "{told:?}");
     assert_eq!(follower.next().await, None);
-    assert!(operator.log().contains("leadership was lost"));
+    operator.logs("leadership was lost");
     assert_eq!(ann.get("/api/v1/stream").await.status, 503);
 }
 

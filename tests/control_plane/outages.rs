@@ -138,6 +138,7 @@ async fn an_operator_that_reaches_no_host_says_so_and_does_nothing_that_needs_on
     assert!(is("Escalated")(&outage), "{outage:?}");
     let all = incidents(&namespace).await;
     assert_eq!(all.len(), 2, "one instead of one for each host: {all:#?}");
+    events_until(&namespace, "Escalated").await;
     assert_eq!(calls(&namespace).await, 1);
 
     // Two of them are back: the other is down itself.

@@ -100,7 +100,11 @@ async fn a_bad_schema_over_two_hundred_contracts_is_one_incident_and_no_rollback
     let requests = cluster.requests(&namespace).await.split_off(before);
     let touched: Vec<_> = requests.iter().filter(|r| r.contains("configmaps")).collect();
     assert!(touched.is_empty(), "{touched:#?}");
-    let calls = events(&namespace).await.into_iter().filter(|said| said == "Escalated").count();
+    let calls = events_until(&namespace, "Escalated")
+        .await
+        .into_iter()
+        .filter(|said| said == "Escalated")
+        .count();
     assert_eq!(calls, 1, "one call for a person");
 
     namespace.apply(&class(&["title"])).await;

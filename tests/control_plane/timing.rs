@@ -40,14 +40,18 @@ async fn a_step_that_waits_holds_the_steps_after_it_and_spends_no_attempt() {
         document["title"] = json!(7);
         document["new"] = json!("good");
     });
-    namespace.apply(&storefinder("uk", &broken)).await;
-    let waiting = incident_when(&namespace, "uk", "Remediating").await;
+    let uid = namespace.contracts().get("uk").await.unwrap().metadata.uid.unwrap();
+    let name = kintsugi::decide::episode::name("uk", &uid, 1);
+    // Watched before it begins: it does not last.
+    let breaks = storefinder("uk", &broken);
+    let (waiting, _) =
+        tokio::join!(incident_is(&namespace, &name, "Remediating"), namespace.apply(&breaks));
     let status = waiting.status.unwrap();
     assert_eq!(
         (status.waiting.as_str(), status.step.as_str(), status.tries),
         ("Wait", "pause", None)
     );
-    let healed = incident_is(&namespace, &waiting.metadata.name.unwrap(), "Mitigated").await;
+    let healed = incident_is(&namespace, &name, "Mitigated").await;
     assert_eq!(healed.status.unwrap().tries, Some(1));
     namespace.served_when("uk", |document| document["new"] == "good").await;
 }

@@ -17,10 +17,11 @@ use crate::{
 
 const KEY: &[u8] = b"canary-of-the-signing-key";
 
-async fn world(prefix: &str) -> (Namespace, Web, Operator) {
+async fn world(prefix: &str, fetch_timeout: &str) -> (Namespace, Web, Operator) {
     let cluster = Cluster::running();
     let namespace = Namespace::new(&cluster, prefix).await;
-    let flags = ["--allow-cidrs=127.0.0.0/8", "--allow-http", "--fetch-timeout=1s"];
+    let timeout = format!("--fetch-timeout={fetch_timeout}");
+    let flags = ["--allow-cidrs=127.0.0.0/8", "--allow-http", &timeout];
     let operator = Operator::start(&cluster, &namespace, &flags);
     let web = Web::start().await;
     web.answer("/export", 200, "application/json", "{\"title\": \"From the source\"}");
@@ -48,7 +49,7 @@ fn contract(name: &str, web: &Web) -> String {
 
 #[tokio::test]
 async fn whoever_is_told_can_check_who_tells_and_the_step_behind_looks_whether_it_helped() {
-    let (namespace, web, operator) = world("told").await;
+    let (namespace, web, operator) = world("told", "60s").await;
     // An error in the body of a 200 is for whoever reads it: the call was taken.
     web.answer("/hook", 200, "application/json", "{\"error\": \"canary-of-the-answer\"}");
     secret(&namespace, "hook", &web.url("")).await;
@@ -90,7 +91,7 @@ async fn whoever_is_told_can_check_who_tells_and_the_step_behind_looks_whether_i
 
 #[tokio::test]
 async fn a_receiver_that_hangs_redirects_refuses_or_may_not_be_told_is_named_with_why() {
-    let (namespace, web, _operator) = world("untold").await;
+    let (namespace, web, _operator) = world("untold", "5s").await;
     web.set("/hangs", Answer::Silence);
     web.set("/redirects", Answer::Redirect("http://10.0.0.1/private".to_owned()));
     web.set("/nearby", Answer::Redirect(web.url("/elsewhere")));
@@ -104,7 +105,7 @@ async fn a_receiver_that_hangs_redirects_refuses_or_may_not_be_told_is_named_wit
         hook
     };
     let cases = [
-        ("hangs", hook("/hangs"), "(sent 2 times): ", "did not answer completely within 1s"),
+        ("hangs", hook("/hangs"), "(sent 2 times): ", "did not answer completely within 5s"),
         ("redirects", hook("/redirects"), "it answered 302", "a POST does not follow"),
         ("nearby", hook("/nearby"), "it answered 302", "give the URL that it should end at"),
         ("refuses", hook("/refuses"), "it answered 410", "its own log"),

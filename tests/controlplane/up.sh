@@ -83,12 +83,17 @@ users: [{name: $user, user: {token: $token}}]
 YAML
 done >tokens.csv
 
-# A request is written down before anything comes of it, and again with its answer.
+# What the operator asks for and what others write is there before anything comes of it, and again
+# with its answer.
 cat >audit.yaml <<YAML
 apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [ResponseStarted]
-rules: [{level: Metadata}]
+rules:
+- {level: None, resources: [{group: coordination.k8s.io}]}
+- {level: Metadata, users: ["system:serviceaccount:kintsugi-system:kintsugi"]}
+- {level: None, verbs: [get, list, watch]}
+- {level: Metadata}
 YAML
 
 etcd=(--data-dir=etcd --log-level=warn --listen-peer-urls="http://$ip:0"
@@ -102,7 +107,7 @@ run kube-apiserver --etcd-servers="http://$ip:2379" --bind-address="$ip" --secur
   --service-account-issuer=https://kubernetes.default.svc \
   --service-account-signing-key-file=certs/apiserver.key \
   --service-account-key-file=certs/apiserver.key \
-  --audit-policy-file=audit.yaml --audit-log-path=audit.log
+  --audit-policy-file=audit.yaml --audit-log-path=audit.log --audit-log-maxsize=1000
 exec 8>&-
 
 for ((deadline = SECONDS + 60; SECONDS < deadline; )); do

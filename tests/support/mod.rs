@@ -16,9 +16,11 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex},
+    thread::JoinHandle,
     time::Duration,
 };
 
+use futures::StreamExt as _;
 use k8s_openapi::api::{
     core::v1::{ConfigMap, Namespace as NamespaceObject},
     rbac::v1::{Role, RoleBinding},
@@ -29,7 +31,11 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::{ApiResource, GroupVersionKind},
-    runtime::wait::{Condition, await_condition},
+    runtime::{
+        WatchStreamExt as _,
+        wait::{Condition, await_condition},
+        watcher,
+    },
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -266,6 +272,21 @@ impl Namespace {
         self.when(name, what, condition).await
     }
 
+    /// Waits until any object of a kind is as `is` has it, watching them.
+    pub async fn any<K>(&self, what: &str, is: impl Fn(&K) -> bool)
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + Send
+            + serde::de::DeserializeOwned
+            + 'static,
+    {
+        let all = watcher(self.api::<K>(), watcher::Config::default()).applied_objects();
+        let found = all.any(async |object| object.is_ok_and(|object| is(&object)));
+        assert!(timeout(PATIENCE, found).await.expect(what), "{what}");
+    }
+
     /// Waits until the object satisfies `condition`, watching it.
     pub async fn when<K>(&self, name: &str, what: &str, condition: impl Condition<K>) -> K
     where
@@ -378,6 +399,7 @@ pub fn has(
 pub struct Operator {
     child: Child,
     log: Arc<(Mutex<Vec<String>>, Condvar)>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Operator {
@@ -419,6 +441,8 @@ impl Operator {
             "--listen=127.0.0.1:0".to_owned(),
             "--log-format=json".to_owned(),
             "--log=debug,kube=info,hyper=info".to_owned(),
+            // Of a binary that is not optimized, beside other tests.
+            "--validation-timeout=60s".to_owned(),
             format!("--namespaces={}", namespace.name),
             format!("--lease-namespace={}", namespace.name),
             format!("--identity={identity}"),
@@ -445,13 +469,13 @@ impl Operator {
         let log = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let sink = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 sink.0.lock().unwrap().push(line);
                 sink.1.notify_all();
             }
         });
-        Self { child, log }
+        Self { child, log, reader: Some(reader) }
     }
 
     /// Its process.
@@ -528,9 +552,11 @@ impl Operator {
         assert!(sent.success());
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process to end by itself. Its log is complete then.
     pub fn wait(&mut self) -> std::process::ExitStatus {
-        self.child.wait().unwrap()
+        let status = self.child.wait().unwrap();
+        self.reader.take().into_iter().for_each(|reader| reader.join().unwrap());
+        status
     }
 }
 

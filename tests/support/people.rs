@@ -59,12 +59,12 @@ pub async fn person(
     namespace.api().create(&PostParams::default(), &binding).await.unwrap();
     let client = acting_as(cluster, user).await;
     let last = role.rules.unwrap().pop().unwrap();
-    timeout(PATIENCE, until_allowed(&client, &namespace.name, &last)).await.unwrap();
+    until_allowed(&client, &namespace.name, &last).await;
     Namespace { name: namespace.name.clone(), client }
 }
 
 /// The API server's authorizer learns of a new role a moment later, and tells nobody.
-async fn until_allowed(client: &Client, namespace: &str, rule: &PolicyRule) {
+pub async fn until_allowed(client: &Client, namespace: &str, rule: &PolicyRule) {
     let first = |list: &Option<Vec<String>>| list.as_ref().and_then(|list| list.first().cloned());
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
@@ -81,11 +81,14 @@ async fn until_allowed(client: &Client, namespace: &str, rule: &PolicyRule) {
         ..SelfSubjectAccessReview::default()
     };
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    loop {
-        let answer = reviews.create(&PostParams::default(), &review).await.unwrap();
-        if answer.status.is_some_and(|status| status.allowed) {
-            return;
+    let asking = async {
+        loop {
+            let answer = reviews.create(&PostParams::default(), &review).await.unwrap();
+            if answer.status.is_some_and(|status| status.allowed) {
+                return;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
+    };
+    timeout(PATIENCE, asking).await.expect("is allowed");
 }
