@@ -16,6 +16,7 @@ use std::{
 use super::{PATIENCE, desk::Visitor, npm};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const ARGUMENTS: [&str; 9] = [
     "--headless",
@@ -44,15 +45,19 @@ pub struct Browser {
     session: String,
     url: String,
     process: Child,
+    /// What the browser keeps while it runs.
+    _folder: TempDir,
 }
 
 impl Browser {
     /// One in which `visitor` has logged in.
     pub async fn of(visitor: &Visitor) -> Self {
-        let (process, port) = chromedriver();
+        let folder = tempfile::tempdir().unwrap();
+        let (process, port) = chromedriver(folder.path());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let session = format!("http://127.0.0.1:{port}/session");
-        let mut browser = Self { client, session, url: visitor.url.clone(), process };
+        let mut browser =
+            Self { client, session, url: visitor.url.clone(), process, _folder: folder };
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "goog:chromeOptions": {"args": ARGUMENTS},
             "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
@@ -233,10 +238,11 @@ impl Drop for Browser {
 
 /// A driver on a port of its own, as a process group. It looks for a port that is free in IPv6 and
 /// ends if something else has it in IPv4: then another one is started.
-fn chromedriver() -> (Child, u16) {
+fn chromedriver(folder: &Path) -> (Child, u16) {
     let started = (0..20).find_map(|_| {
         let mut process = Command::new("chromedriver")
             .arg("--port=0")
+            .env("TMPDIR", folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
