@@ -248,6 +248,7 @@ async fn a_request_that_is_too_large_or_cannot_be_read_is_refused() {
         ("/api/v1/contracts?health=Sick", "Sick"),
         ("/api/v1/incidents?continue=nowhere", "continue"),
         ("/api/v1/incidents?namespace=..", "name"),
+        ("/api/v1/incidents?state=Resolved", "over"),
         ("/api/v1/health?namespace=a/b", "name"),
     ] {
         refused(&ann.get(path).await, 400, says);
@@ -291,7 +292,7 @@ async fn each_operation_of_the_document_answers_as_the_document_says() {
         };
         let path = path.replace("{namespace}", &namespace.name).replace("{name}", object);
         let path = path.replace("{number}", "1");
-        // What is asked for has tests of its own.
+        // `fuzz` does what there is to do, and looks at what is said of it.
         let Some(operation) = operations.get("get") else { continue };
         let responses = &operation["responses"];
         if responses["200"]["content"]["text/event-stream"].is_object() {
@@ -314,13 +315,13 @@ async fn each_operation_of_the_document_answers_as_the_document_says() {
 }
 
 /// All that there is to do.
-fn does_all() -> Value {
+pub fn does_all() -> Value {
     json!([{"apiGroups": ["kintsugi.dev"], "resources": ["widgetcontracts", "incidents"],
             "verbs": ["get", "list", "patch", "approve"]}])
 }
 
 /// The same, with a plan that waits for a person.
-async fn asked(namespace: &Namespace) -> (String, String) {
+pub async fn asked(namespace: &Namespace) -> (String, String) {
     let restore = json!([{"name": "restore", "restoreRevision": {}}]);
     policy(namespace, &restore, &json!({"mode": "Approve"})).await;
     namespace.apply(&storefinder("uk", &shop())).await;
@@ -336,7 +337,7 @@ async fn asked(namespace: &Namespace) -> (String, String) {
 }
 
 /// What Events say that somebody asked for.
-async fn requested(namespace: &Namespace) -> Vec<String> {
+pub async fn requested(namespace: &Namespace) -> Vec<String> {
     let events = namespace.api::<Event>().list(&ListParams::default()).await.unwrap();
     let of = events.items.into_iter().filter(|event| event.reason.as_deref() == Some("Requested"));
     of.map(|event| event.note.unwrap()).collect()

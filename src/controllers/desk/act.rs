@@ -67,6 +67,7 @@ pub struct Decision {
     /// Approve or Reject.
     pub decision: ApprovalDecision,
     /// Which plan: `status.planDigest` of the Incident, as it was shown.
+    #[schemars(with = "String", regex(pattern = "^sha256:[0-9a-f]{64}$"))]
     pub plan_digest: Digest,
     /// Why; a rejection needs one.
     #[schemars(length(max = 256))]

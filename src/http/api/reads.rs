@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, routing::get};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use strum::IntoEnumIterator as _;
 
 use super::{Asked, Named, Nothing, Operation, bounded, schema};
 use crate::{
@@ -115,6 +116,7 @@ pub struct Incidents {
     /// Only of this namespace; by default of all that you may look into.
     namespace: Option<Name>,
     /// Only those in this state.
+    #[schemars(schema_with = "states_of_open_ones")]
     state: Option<IncidentState>,
     /// Only those of this severity.
     severity: Option<Severity>,
@@ -128,6 +130,12 @@ pub struct Incidents {
     /// What the answer before gave as `continue`.
     #[schemars(length(max = 512))]
     r#continue: Option<String>,
+}
+
+/// Those that are over are not listed, so nobody is offered to ask for them.
+fn states_of_open_ones(_: &mut SchemaGenerator) -> Schema {
+    let states = IncidentState::iter().filter(|state| !state.is_over());
+    json_schema!({"type": "string", "enum": states.collect::<Vec<_>>()})
 }
 
 async fn health(
@@ -180,6 +188,10 @@ async fn incidents(
     let limit = bounded(asked.limit)?;
     let after = asked.r#continue.as_deref().map(str::parse::<Rank>).transpose();
     let after = after.map_err(|()| Problem::invalid("continue: is not what an answer gave"))?;
+    if let Some(state) = asked.state.filter(|state| state.is_over()) {
+        let detail = format!("state: open Incidents are listed, and one that is {state} is over");
+        return Err(Problem::invalid(detail));
+    }
     let namespace = asked.namespace;
     let scope = desk.scope(&person, "incidents", namespace.as_ref().map(Name::as_str)).await?;
     let filter = IncidentFilter {

@@ -39,8 +39,10 @@ use crate::{
 /// The media type of what is answered.
 pub const MEDIA_TYPE: &str = "text/event-stream";
 
-const PATH: &str = "/api/v1/stream";
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Where it is.
+pub const PATH: &str = "/api/v1/stream";
+/// Where somebody goes on.
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// For nginx, which would hold back what it thinks too little to pass on.
 const NO_BUFFER: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
