@@ -1,6 +1,7 @@
 //! What people see in a browser: real pages of a real operator, with and without a script.
 
 mod plans;
+mod watched;
 
 use kintsugi::api::{Incident, WidgetContract};
 use serde_json::{Value, json};

@@ -91,6 +91,19 @@ impl Browser {
         self.ask("/url", json!({"url": format!("{}{path}", self.url)})).await.unwrap();
     }
 
+    /// Opens another tab and shows it; the one before is hidden from then on.
+    pub async fn tab(&self) -> String {
+        let made = self.ask("/window/new", json!({"type": "tab"})).await.unwrap();
+        let tab = made["handle"].as_str().unwrap().to_owned();
+        self.show(&tab).await;
+        tab
+    }
+
+    /// Shows this tab, and hides the one before.
+    pub async fn show(&self, tab: &str) {
+        self.ask("/window", json!({"handle": tab})).await.unwrap();
+    }
+
     /// What `script` returns in the page.
     pub async fn run(&self, script: &str) -> Value {
         self.ask("/execute/sync", json!({"script": script, "args": []})).await.unwrap()
@@ -207,23 +220,24 @@ impl Browser {
         messages.map(|message| message.as_str().unwrap().to_owned()).collect()
     }
 
+    /// What was asked for since this was called last.
+    pub async fn requests(&self) -> Vec<String> {
+        let entries = self.log("performance").await;
+        let messages = entries.iter().map(|entry| serde_json::from_str::<Value>(entry).unwrap());
+        let sent = messages.filter_map(|mut entry| {
+            let mut message = entry["message"].take();
+            (message["method"] == "Network.requestWillBeSent")
+                .then(|| message["params"]["request"]["url"].take())
+        });
+        sent.map(|url| url.as_str().unwrap().to_owned()).collect()
+    }
+
     /// Where requests went to that were not for the operator.
     pub async fn strangers(&self) -> Vec<String> {
-        let mut seen = 0;
-        let mut strangers = Vec::new();
-        for entry in self.log("performance").await {
-            let message: Value = serde_json::from_str(&entry).unwrap();
-            let message = &message["message"];
-            if message["method"] == "Network.requestWillBeSent" {
-                let url = message["params"]["request"]["url"].as_str().unwrap();
-                seen += 1;
-                if !url.starts_with(&self.url) && !url.starts_with("data:") {
-                    strangers.push(url.to_owned());
-                }
-            }
-        }
-        assert!(seen > 0, "no request is in the log");
-        strangers
+        let mut all = self.requests().await;
+        assert!(!all.is_empty(), "no request is in the log");
+        all.retain(|url| !url.starts_with(&self.url) && !url.starts_with("data:"));
+        all
     }
 }
 

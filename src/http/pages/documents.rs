@@ -95,7 +95,14 @@ impl Documents {
         let mut preview = None;
         if let Some(number) = number {
             let looked = desk.revision(person, key, number).await;
-            preview = match Part::of(looked)? {
+            // A link to what history has let go of is no reason to show nothing of the contract.
+            let looked = match looked {
+                Err(Refused::NotFound(why) | Refused::Unavailable { why, .. }) => {
+                    Part::Missing(Said::of(why))
+                }
+                looked => Part::of(looked)?,
+            };
+            preview = match looked {
                 Part::Seen(shown) => {
                     let to = (&found.served, &shown.document);
                     let changes = Compared::of(shown.difference.as_ref(), to);
