@@ -4,6 +4,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,7 +12,12 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use crate::{api, config::Config, controllers::run::Operator, http, metrics, telemetry};
+use crate::{
+    api,
+    config::Config,
+    controllers::{health::Export, run::Operator},
+    http, metrics, telemetry,
+};
 
 /// Keeps the JSON documents of UI widgets healthy.
 #[derive(Debug, Parser)]
@@ -77,16 +83,18 @@ fn run(config: Config) -> anyhow::Result<()> {
         let _inside = runtime.enter();
         telemetry::init(&config)?
     };
-    let outcome = runtime.block_on(operate(config));
+    let outcome = runtime.block_on(operate(config, &logs));
     logs.shutdown();
     // A validation that overran its time must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(2));
     outcome
 }
 
-async fn operate(config: Config) -> anyhow::Result<()> {
+async fn operate(config: Config, logs: &telemetry::Logs) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let operator = Operator::new(config.clone(), shutdown.clone()).await?;
+    let health = Arc::clone(&operator.desk().health);
+    logs.tell(move |sent| health.exported(Export::Logs, sent));
     // Listening comes first: an address that is taken is found out before anything is done.
     let served = http::serve(&config, &operator.desk(), shutdown.clone()).await?;
     let outcome = operator.run().await;

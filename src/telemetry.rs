@@ -3,7 +3,11 @@
 //!
 //! Knows: the log filter, the collector, by what name it knows us. Must not know: what happens.
 
-use std::time::Duration;
+use std::{
+    fmt::{self, Debug, Formatter},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use opentelemetry::{
@@ -15,11 +19,14 @@ use opentelemetry_otlp::{LogExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
-    logs::{BatchConfigBuilder, BatchLogProcessor, LogProcessor, SdkLogRecord, SdkLoggerProvider},
+    logs::{
+        BatchConfigBuilder, BatchLogProcessor, LogBatch, LogExporter as Exporter, LogProcessor,
+        SdkLogRecord, SdkLoggerProvider,
+    },
 };
 use tonic::transport::ClientTlsConfig;
 use tracing_subscriber::{
-    EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _,
+    EnvFilter, Layer as _, filter::filter_fn, fmt as lines, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
@@ -63,12 +70,31 @@ pub fn to<B: WithExportConfig + WithTonicConfig>(
 
 /// Lines on their way to a collector, if there is one.
 #[derive(Debug)]
-pub struct Logs(Option<SdkLoggerProvider>);
+pub struct Logs {
+    provider: Option<SdkLoggerProvider>,
+    arrival: Arc<Arrival>,
+}
+
+/// Whoever is told whether lines arrive: nobody at first, for logging begins before all else.
+#[derive(Default)]
+struct Arrival(OnceLock<Box<dyn Fn(bool) + Send + Sync>>);
+
+impl Debug for Arrival {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Arrival").field(&self.0.get().is_some()).finish()
+    }
+}
 
 impl Logs {
+    /// From now on `told` is told of each batch whether it arrived.
+    pub fn tell(&self, told: impl Fn(bool) + Send + Sync + 'static) {
+        // There is one process, and one who wants to know.
+        let _ = self.arrival.0.set(Box::new(told));
+    }
+
     /// Sends what is left.
     pub fn shutdown(self) {
-        if let Some(provider) = self.0
+        if let Some(provider) = self.provider
             && provider.shutdown_with_timeout(SEND).is_err()
         {
             tracing::warn!("the last lines could not be sent");
@@ -82,18 +108,19 @@ impl Logs {
 /// When `--log` is not a filter, or `--otlp-endpoint` not a URL.
 pub fn init(config: &Config) -> anyhow::Result<Logs> {
     let filter = filter(&config.log)?;
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = lines::layer().with_writer(std::io::stderr);
     let layer = match config.log_format {
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => layer.with_target(false).boxed(),
     };
-    let provider = provider(config)?;
+    let arrival = Arc::<Arrival>::default();
+    let provider = provider(config, Arc::clone(&arrival))?;
     let sent = provider.as_ref().map(|provider| {
         let filter = filter_fn(|line| is_told(line.target()));
         OpenTelemetryTracingBridge::new(provider).with_filter(filter)
     });
     tracing_subscriber::registry().with(filter).with(layer).with(sent).init();
-    Ok(Logs(provider))
+    Ok(Logs { provider, arrival })
 }
 
 /// `said`, and whatever it is: an answer of the API server that cannot be read is not told in full. It may be
@@ -111,7 +138,7 @@ fn is_told(target: &str) -> bool {
     matches!(from, "kintsugi" | "kube" | "kube_client" | "kube_runtime")
 }
 
-fn provider(config: &Config) -> anyhow::Result<Option<SdkLoggerProvider>> {
+fn provider(config: &Config, arrival: Arc<Arrival>) -> anyhow::Result<Option<SdkLoggerProvider>> {
     let Some(endpoint) = &config.otlp_endpoint else { return Ok(None) };
     let exporter = to(LogExporter::builder().with_tonic(), endpoint, SEND)
         .build()
@@ -120,13 +147,39 @@ fn provider(config: &Config) -> anyhow::Result<Option<SdkLoggerProvider>> {
         .with_max_queue_size(MOST_WAITING)
         .with_max_export_batch_size(BATCH)
         .build();
-    let batches = BatchLogProcessor::builder(exporter).with_batch_config(bounds).build();
+    let batches =
+        BatchLogProcessor::builder(Watched { exporter, arrival }).with_batch_config(bounds).build();
     let provider = SdkLoggerProvider::builder()
         .with_resource(resource(&config.identity))
         .with_log_processor(Traced)
         .with_log_processor(batches)
         .build();
     Ok(Some(provider))
+}
+
+/// An exporter that says what comes of it.
+#[derive(Debug)]
+struct Watched {
+    exporter: LogExporter,
+    arrival: Arc<Arrival>,
+}
+
+impl Exporter for Watched {
+    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
+        let sent = self.exporter.export(batch).await;
+        if let Some(told) = self.arrival.0.get() {
+            told(sent.is_ok());
+        }
+        sent
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
 }
 
 /// A line that names a trace is part of it.
@@ -162,7 +215,7 @@ mod tests {
             ["info", "trace", "kube_client=trace", "kube_client::client=debug", "kube=debug"]
         {
             let lines =
-                tracing_subscriber::registry().with(filter(said).unwrap()).with(fmt::layer());
+                tracing_subscriber::registry().with(filter(said).unwrap()).with(lines::layer());
             tracing::subscriber::with_default(lines, || {
                 let target = "kube_client::client";
                 assert!(

@@ -42,6 +42,8 @@ pub enum Export {
     Spans,
     /// Metrics.
     Metrics,
+    /// Lines of the log.
+    Logs,
 }
 
 /// What the operator says of itself.
@@ -69,6 +71,8 @@ struct Unsent {
     /// When spans could not be sent, since the last that could: they are sent only when something
     /// happens, so after a while nobody knows any more.
     spans: VecDeque<Instant>,
+    /// The same of lines of the log.
+    logs: VecDeque<Instant>,
     /// How often in a row metrics, which are sent all the time, could not.
     metrics: usize,
 }
@@ -199,6 +203,8 @@ impl Health {
         match (what, sent) {
             (Export::Spans, true) => unsent.spans.clear(),
             (Export::Spans, false) => note(&mut unsent.spans, Instant::now()),
+            (Export::Logs, true) => unsent.logs.clear(),
+            (Export::Logs, false) => note(&mut unsent.logs, Instant::now()),
             (Export::Metrics, true) => unsent.metrics = 0,
             (Export::Metrics, false) => unsent.metrics = unsent.metrics.saturating_add(1),
         }
@@ -220,8 +226,10 @@ impl Health {
             _ => (State::Critical, "the API server does not answer"),
         };
         let part = |kind, (state, message): (State, &str)| Part::fixed(kind, state, message);
-        let unsent = known.unsent.as_ref().map(|of| (lately(&of.spans, now), of.metrics));
-        let exporter = unsent.map(|unsent| part(PartKind::OtlpExporter, exporter(unsent)));
+        let exporter = known.unsent.as_ref().map(|unsent| {
+            let (state, message) = exporter(unsent, now);
+            Part::fixed(PartKind::OtlpExporter, state, message)
+        });
         let (state, message) = watches(known.watches.values(), now);
         let all = [
             part(PartKind::ApiServer, api_server),
@@ -266,15 +274,21 @@ fn watches<'a>(all: impl Iterator<Item = &'a Watched>, now: Instant) -> (State, 
     }
 }
 
-/// What is to be said of the collector that did not take spans and metrics so often in a row.
-fn exporter((spans, metrics): (usize, usize)) -> (State, &'static str) {
-    let what = match (spans, metrics) {
-        (0, 0) => return (State::Healthy, "the collector takes what is sent to it"),
-        (_, 0) => "spans could not be sent to the collector",
-        (0, _) => "metrics could not be sent to the collector",
-        _ => "neither spans nor metrics could be sent to the collector",
+/// What is to be said of the collector that did not take all of it.
+fn exporter(unsent: &Unsent, now: Instant) -> (State, String) {
+    let all = [
+        ("spans", lately(&unsent.spans, now)),
+        ("metrics", unsent.metrics),
+        ("logs", lately(&unsent.logs, now)),
+    ];
+    let failing: Vec<&str> =
+        all.iter().filter(|(_, many)| *many > 0).map(|(what, _)| *what).collect();
+    let state = match all.iter().map(|(_, many)| *many).max().unwrap_or_default() {
+        0 => return (State::Healthy, "the collector takes what is sent to it".to_owned()),
+        1..MANY => State::Degraded,
+        _ => State::Critical,
     };
-    (if spans.max(metrics) < MANY { State::Degraded } else { State::Critical }, what)
+    (state, format!("could not be sent to the collector: {}", failing.join(", ")))
 }
 
 fn note(times: &mut VecDeque<Instant>, now: Instant) {
@@ -323,11 +337,16 @@ mod tests {
             (Export::Metrics, false),
             (Export::Metrics, true),
             (Export::Spans, false),
+            (Export::Logs, false),
+            (Export::Spans, true),
+            (Export::Logs, true),
         ] {
             health.exported(what, sent);
             seen.push(state(&health, PartKind::OtlpExporter));
         }
-        assert_eq!(seen, [Healthy, Degraded, Degraded, Degraded, Critical, Healthy, Degraded]);
+        let one = [Degraded; 3];
+        assert_eq!(seen[..5], [Healthy, Degraded, Degraded, Degraded, Critical]);
+        assert_eq!((seen[5], &seen[6..9], seen[9]), (Healthy, &one[..], Healthy));
     }
 
     #[test]

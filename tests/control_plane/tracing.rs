@@ -13,9 +13,17 @@ use kintsugi::api::{Incident, WidgetContract};
 use serde_json::{Value, json};
 
 use crate::{
+    desk::{sees_all, until},
     healing::{incident_when, policy},
-    support::{Cluster, Namespace, Operator, PATIENCE, has, storefinder},
+    support::{
+        Cluster, Namespace, Operator, PATIENCE,
+        desk::{self, DESK},
+        has, storefinder,
+    },
 };
+
+/// What we send.
+const SIGNALS: [&str; 3] = ["traces", "metrics", "logs"];
 
 struct Collector {
     child: Child,
@@ -52,27 +60,38 @@ fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
 
 impl Collector {
     async fn start(folder: &Path) -> Self {
-        Self::start_at(folder, "http", "127.0.0.1", &Value::Null).await
+        Self::start_for(folder, &SIGNALS).await
+    }
+
+    /// One that knows nothing of the other signals.
+    async fn start_for(folder: &Path, signals: &[&str]) -> Self {
+        Self::start_at(folder, "http", "127.0.0.1", &Value::Null, signals).await
     }
 
     /// With TLS, by the certificate of the API server.
     async fn start_with_tls(folder: &Path, cluster: &Cluster) -> Self {
         let (cert, key) = cluster.server_certificate();
         let tls = json!({"cert_file": cert, "key_file": key});
-        Self::start_at(folder, "https", &cluster.server_address(), &tls).await
+        Self::start_at(folder, "https", &cluster.server_address(), &tls, &SIGNALS).await
     }
 
-    async fn start_at(folder: &Path, scheme: &str, host: &str, tls: &Value) -> Self {
+    async fn start_at(
+        folder: &Path,
+        scheme: &str,
+        host: &str,
+        tls: &Value,
+        signals: &[&str],
+    ) -> Self {
         let program = std::env::var_os("KINTSUGI_TEST_OTELCOL").expect("run `make test`");
         // The port is free when asked for; nothing else on this machine listens on loopback ports
         // by chance.
         let port = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().port();
         let (mut exporters, mut pipelines) = (json!({}), json!({}));
-        for signal in ["traces", "metrics", "logs"] {
+        for signal in signals {
             let exporter = format!("file/{signal}");
             let file = folder.join(signal).with_extension("jsonl");
             exporters[&exporter] = json!({"path": file, "flush_interval": "100ms"});
-            pipelines[signal] = json!({"receivers": ["otlp"], "exporters": [exporter]});
+            pipelines[*signal] = json!({"receivers": ["otlp"], "exporters": [exporter]});
         }
         let config = json!({
             "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": format!("{host}:{port}"), "tls": tls}}}},
@@ -374,7 +393,7 @@ async fn a_collector_with_tls_is_sent_all_of_it_where_its_certificate_is_trusted
     stranger.logs("metrics could not be sent");
     stranger.signal("TERM");
     assert!(stranger.wait().success(), "{}", stranger.log());
-    for signal in ["traces", "metrics", "logs"] {
+    for signal in SIGNALS {
         assert_eq!(collector.arrived(signal), Vec::<Value>::new(), "{signal}");
     }
 
@@ -414,4 +433,23 @@ async fn a_collector_that_takes_nothing_holds_up_neither_repairs_nor_the_end() {
     assert!(operator.wait().success(), "{}", operator.log());
     let said = operator.log();
     assert_eq!(said.matches("metrics could not be sent").count(), 1, "{said}");
+}
+
+#[tokio::test]
+async fn a_collector_that_takes_all_but_the_logs_is_told_of_as_a_part_of_the_platform() {
+    let cluster = Cluster::running();
+    let namespace = Namespace::new(&cluster, "nologs").await;
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::start_for(folder.path(), &["traces", "metrics"]).await;
+    let endpoint = format!("--otlp-endpoint={}", collector.endpoint);
+    let args = [DESK, endpoint.as_str(), "--otlp-metrics-interval=200"];
+    let operator = Operator::start(&cluster, &namespace, &args);
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &sees_all()).await;
+    let says = |answer: &desk::Answer| {
+        let mut parts = answer.body["parts"].as_array().into_iter().flatten();
+        let part = parts.find(|part| part["kind"] == "OtlpExporter");
+        part.is_some_and(|part| part["message"] == "could not be sent to the collector: logs")
+    };
+    until(&ann, "/api/v1/health", says).await;
+    collector.until(|| !collector.metrics().is_empty(), || "no metrics".to_owned()).await;
 }
