@@ -1,6 +1,7 @@
 //! What people see in a browser: real pages of a real operator, with and without a script.
 
 mod plans;
+mod policy;
 mod watched;
 
 use kintsugi::api::{Incident, WidgetContract};
@@ -235,7 +236,8 @@ async fn a_hostile_document_is_shown_and_does_nothing() {
     };
     namespace.apply(&document(&json!({}))).await;
     namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
-    let long = "\u{202e}long".repeat(30_000);
+    let long = "\u{202e}longs".repeat(64_000);
+    assert_eq!(long.len(), 512_000);
     namespace.apply(&document(&json!({"text": long, "stores": {image: 7}}))).await;
     let incident = incident_when(&namespace, "uk", "Held").await.metadata.name.unwrap();
 
@@ -259,6 +261,14 @@ async fn a_hostile_document_is_shown_and_does_nothing() {
         browser.looks(375, "light").await;
         assert!(!browser.is_too_wide().await, "{path} is cut off at the right");
     }
+    browser.open(&pages[2].0).await;
+    let text = browser.text().await;
+    assert!(
+        text.contains("bytes that are shown"),
+        "it is not said that a part is left out: {text}"
+    );
+    browser.follow("Incidents").await;
+    browser.until("location.pathname === '/incidents'").await;
     let complaints = browser.complaints().await;
     let said = |what: &str| complaints.iter().any(|one| one.contains(what));
     assert!(!said("Content Security Policy") && !said("Error:"), "{complaints:?}");

@@ -20,6 +20,7 @@ mod diagnosis;
 mod documents;
 mod effects;
 mod fuzz;
+mod headers;
 mod healing;
 mod jobs;
 mod leadership;
