@@ -119,7 +119,7 @@ async fn main() -> anyhow::Result<()> {
     }
     summary.write(Path::new(RESULTS))?;
     print!("{summary}");
-    Ok(())
+    summary.streams.as_ref().map_or(Ok(()), streams::Measured::holds)
 }
 
 /// The operator for one new namespace, at rest, and its memory before there is any contract.

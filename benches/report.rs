@@ -292,7 +292,9 @@ fn crowd(measured: &streams::Measured) -> Vec<Row> {
         Row::new(format!("with {clients} more"), connected.now, "MiB").note(split(*connected)),
         Row::new("the same after a minute", after.now, "MiB").note(split(*after)),
         Row::new("the most in between", *most, "MiB"),
-        Row::new("each of them", measured.each_kib(), "KiB").at_most(64.0),
+        Row::new("each of them", measured.each_kib(), "KiB").at_most(streams::MOST_KIB),
+        Row::new("growth for each of them", measured.grown_kib(), "KiB")
+            .at_most(streams::MOST_GROWN_KIB),
         Row::new("events told a second", measured.told_per_s, "/s")
             .note(format!("{happened} events, to all of them")),
         Row::new("events that somebody missed", lost as f64, "").at_most(0.0),

@@ -37,6 +37,10 @@ pub const NAMESPACE: &str = "bench-streams";
 const MINUTE: Duration = Duration::from_secs(60);
 /// How often something happens.
 const PAUSE: Duration = Duration::from_millis(200);
+/// What one of them may cost.
+pub const MOST_KIB: f64 = 64.0;
+/// What may be added to that while something happens.
+pub const MOST_GROWN_KIB: f64 = 16.0;
 /// How many connect at the same time.
 const AT_ONCE: usize = 50;
 
@@ -66,6 +70,27 @@ impl Measured {
     #[expect(clippy::cast_precision_loss, reason = "some thousands at most")]
     pub fn each_kib(&self) -> f64 {
         (self.after.now - self.before.now) * 1024.0 / self.clients as f64
+    }
+
+    /// How much more one of them costs, at most, once something happens, in KiB.
+    #[expect(clippy::cast_precision_loss, reason = "some thousands at most")]
+    pub fn grown_kib(&self) -> f64 {
+        (self.most.max(self.after.now) - self.connected.now) * 1024.0 / self.clients as f64
+    }
+
+    /// What no run may miss: all of them hear all of it, in memory that stays as it is.
+    ///
+    /// # Errors
+    /// When one of them does not, or it does not.
+    pub fn holds(&self) -> anyhow::Result<()> {
+        let Self { happened, heard, .. } = self;
+        ensure!(heard >= happened, "somebody has heard {heard} of {happened} events");
+        for (what, kib, most) in
+            [("cost", self.each_kib(), MOST_KIB), ("grew by", self.grown_kib(), MOST_GROWN_KIB)]
+        {
+            ensure!(kib <= most, "those who follow {what} {kib:.1} KiB each: {most} are the most");
+        }
+        Ok(())
     }
 }
 

@@ -29,6 +29,10 @@ command -v chromedriver >/dev/null || {
 # Compiled first: the control plane does not stand and wait for the compiler.
 step cargo test --no-run
 
+# A thousand who follow what happens are as many open files, of the test and of the operator.
+files=$(ulimit -S -n)
+[ "$files" = unlimited ] || [ "$files" -ge 8192 ] || ulimit -S -n 8192
+
 mkdir -p .run
 state=$(mktemp -d "$PWD/.run/test.XXXXXX")
 step tests/controlplane/up.sh "$state"
