@@ -51,8 +51,7 @@ impl FromRequestParts<Arc<Desk>> for Caller {
             })?;
             return Ok(Self(desk.person(token, peer(parts)).await?));
         }
-        let holder = pass(&parts.headers).and_then(|pass| desk.holder(pass));
-        let person = match holder {
+        let person = match logged_in(desk, &parts.headers) {
             Some(holder) => holder,
             None => anybody(desk, &parts.headers)?,
         };
@@ -61,6 +60,11 @@ impl FromRequestParts<Arc<Desk>> for Caller {
         }
         Ok(Self(person))
     }
+}
+
+/// Whoever has logged in with this browser.
+pub fn logged_in(desk: &Desk, headers: &HeaderMap) -> Option<Arc<Person>> {
+    pass(headers).and_then(|pass| desk.holder(pass))
 }
 
 /// Whoever brings nothing, where that is allowed. A page whose name was made to lead here (DNS rebinding) is of
@@ -120,6 +124,12 @@ pub fn of_our_own(headers: &HeaderMap) -> Result<(), Problem> {
 pub fn peer(parts: &Parts) -> IpAddr {
     let known = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     known.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip())
+}
+
+/// Is nothing said of the page that sends this, as by browsers over plain http to another machine?
+pub fn is_silent(headers: &HeaderMap) -> bool {
+    let origin = headers.get(ORIGIN);
+    !headers.contains_key(FETCH_SITE) && origin.is_none_or(|origin| origin == "null")
 }
 
 /// Does a browser say which page sends this?

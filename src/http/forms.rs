@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Form, Router,
-    extract::{FromRequest, Path, Request, State},
+    extract::{FromRequest, Request, State},
     response::Redirect,
     routing::post,
 };
@@ -12,8 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     caller::Caller,
-    name::Name,
-    pages::{Or, Refusal},
+    pages::{At, Or, Refusal},
     problem::Problem,
 };
 use crate::controllers::{
@@ -45,51 +44,45 @@ impl<T: DeserializeOwned> FromRequest<Arc<Desk>> for Filled<T> {
     }
 }
 
-type At = Path<(Name, Name)>;
-
-fn key(Path((namespace, name)): &At) -> Key {
-    Key::new(namespace.as_str(), name.as_str())
-}
-
-fn back(kind: &str, Path((namespace, name)): &At) -> Redirect {
-    Redirect::to(&format!("/namespaces/{}/{kind}/{}", namespace.as_str(), name.as_str()))
+fn back(kind: &str, Key { namespace, name, .. }: &Key) -> Redirect {
+    Redirect::to(&format!("/namespaces/{namespace}/{kind}/{name}"))
 }
 
 async fn heal(
     Or(Caller(person)): Or<Caller>,
     State(desk): State<Arc<Desk>>,
-    at: At,
+    Or(At(key)): Or<At>,
 ) -> Result<Redirect, Refusal> {
-    desk.heal(&person, &key(&at)).await?;
-    Ok(back("contracts", &at))
+    desk.heal(&person, &key).await?;
+    Ok(back("contracts", &key))
 }
 
 async fn suspend(
     Or(Caller(person)): Or<Caller>,
     State(desk): State<Arc<Desk>>,
-    at: At,
+    Or(At(key)): Or<At>,
     Filled(Suspension { suspend }): Filled<Suspension>,
 ) -> Result<Redirect, Refusal> {
-    desk.suspend(&person, &key(&at), suspend).await?;
-    Ok(back("contracts", &at))
+    desk.suspend(&person, &key, suspend).await?;
+    Ok(back("contracts", &key))
 }
 
 async fn decide(
     Or(Caller(person)): Or<Caller>,
     State(desk): State<Arc<Desk>>,
-    at: At,
+    Or(At(key)): Or<At>,
     Filled(word): Filled<Decision>,
 ) -> Result<Redirect, Refusal> {
-    desk.decide(&person, &key(&at), word).await?;
-    Ok(back("incidents", &at))
+    desk.decide(&person, &key, word).await?;
+    Ok(back("incidents", &key))
 }
 
 async fn undo(
     Or(Caller(person)): Or<Caller>,
     State(desk): State<Arc<Desk>>,
-    at: At,
+    Or(At(key)): Or<At>,
     Filled(word): Filled<TakeBack>,
 ) -> Result<Redirect, Refusal> {
-    desk.undo(&person, &key(&at), word).await?;
-    Ok(back("incidents", &at))
+    desk.undo(&person, &key, word).await?;
+    Ok(back("incidents", &key))
 }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tracing::info;
 
 use super::{
-    caller::{COOKIE_NAME, anybody, of_our_own, peer},
+    caller::{COOKIE_NAME, anybody, is_silent, logged_in, of_our_own, peer},
     pages,
     problem::Problem,
 };
@@ -25,10 +25,22 @@ use crate::controllers::desk::{Desk, Refused};
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
                       frame-ancestors 'none'; base-uri 'none'";
 
+/// What whoever cannot log in is told whose browser does not say which page sends the token.
+const NOT_SAID: &str = "This browser does not say which page sent the token, so it was not looked at: browsers \
+                        say so, and keep a login, only over https or from this very machine. Open the dashboard by \
+                        https://, or run <code>kubectl port-forward</code> and open it as http://localhost.";
+/// What whoever has logged in is told whose browser did not keep the cookie.
+const NOT_KEPT: &str = "The token was accepted, but this browser did not keep the login: it does so only over \
+                        https, or from this very machine. Open the dashboard by https://, or run <code>kubectl \
+                        port-forward</code> and open it as http://localhost. Some browsers, such as Safari, keep \
+                        it over https alone.";
+
 /// Where the browser was going.
 #[derive(Debug, Default, Deserialize)]
 struct Going {
     next: Option<String>,
+    /// There where it has just logged in.
+    done: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -47,16 +59,28 @@ async fn ask(
     headers: HeaderMap,
     going: Result<Query<Going>, QueryRejection>,
 ) -> Response {
-    let next = going.ok().and_then(|Query(going)| going.next);
+    let going = going.map(|Query(going)| going).unwrap_or_default();
+    let next = ours(going.next.as_deref());
+    if going.done.is_some() {
+        // Whoever writes such a link leads nobody elsewhere and makes nobody known.
+        return match logged_in(&desk, &headers) {
+            Some(_) => Redirect::to(&next).into_response(),
+            None => page(StatusCode::OK, NOT_KEPT, &next),
+        };
+    }
     // By another name nobody would have to log in.
     let by_name = anybody(&desk, &headers).err();
     let by_name = by_name.filter(|why| why.status() == StatusCode::MISDIRECTED_REQUEST);
     let why = by_name.as_ref().map_or("", Problem::detail);
-    page(StatusCode::OK, why, &ours(next.as_deref()))
+    page(StatusCode::OK, why, &next)
 }
 
 async fn log_in(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
-    of_our_own(request.headers())?;
+    if let Err(problem) = of_our_own(request.headers()) {
+        let is_silent = is_silent(request.headers());
+        let told = is_silent.then(|| page(problem.status(), NOT_SAID, "/"));
+        return told.ok_or(problem);
+    }
     let (parts, body) = request.into_parts();
     let from = peer(&parts);
     let Form(shown) = Form::<Shown>::from_request(Request::from_parts(parts, body), &()).await?;
@@ -73,7 +97,9 @@ async fn log_in(State(desk): State<Arc<Desk>>, request: Request) -> Result<Respo
     };
     let (pass, lasts) = desk.pass(&person, token)?;
     info!(by = person.name, %from, "somebody logged in");
-    Ok((cookie(&pass, lasts.as_secs()), Redirect::to(&next)).into_response())
+    // Browsers say nothing of a cookie that they do not keep: whether this one did is seen by what it asks next.
+    let seen = format!("/login?done=&next={next}");
+    Ok((cookie(&pass, lasts.as_secs()), Redirect::to(&seen)).into_response())
 }
 
 async fn log_out(request: Request) -> Result<Response, Problem> {
@@ -143,6 +169,17 @@ mod tests {
             assert!(text.contains("name=\"token\""), "{text}");
             assert_eq!(text.contains("--dashboard-host"), says, "{host}: {text}");
         }
+    }
+
+    #[tokio::test]
+    async fn whose_browser_keeps_no_login_is_told_why_and_what_to_do() {
+        let desk = Arc::new(desk(&[]));
+        let going = Going { next: Some("/log".to_owned()), done: Some(String::new()) };
+        let answer = ask(State(desk), HeaderMap::new(), Ok(Query(going))).await;
+        let text = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        assert!(text.contains("did not keep") && text.contains("port-forward"), "{text}");
+        assert!(text.contains("name=\"next\" value=\"/log\""), "{text}");
     }
 
     #[test]

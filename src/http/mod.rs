@@ -34,14 +34,14 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
     http::{
-        HeaderName, HeaderValue, StatusCode,
+        HeaderName, HeaderValue, Method, StatusCode,
         header::{
             CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
             X_CONTENT_TYPE_OPTIONS,
         },
     },
     middleware::{self, Next},
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
     routing::get,
 };
 use tokio::{
@@ -90,7 +90,6 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
 
 /// What people ask for: nothing without a token.
 fn people(desk: Arc<Desk>) -> Router {
-    let nothing = || async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path") };
     let not_so =
         || async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method") };
     api::router()
@@ -103,6 +102,17 @@ fn people(desk: Arc<Desk>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&desk), forward::to_the_leader))
         .layer(middleware::from_fn(guarded))
         .with_state(desk)
+}
+
+/// Nothing is here, but a page may be where the path has a slash too many.
+async fn nothing(request: Request) -> Response {
+    let uri = request.uri();
+    if let Some(page) = pages::without_slash(uri.path()).filter(|_| request.method() == Method::GET)
+    {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        return Redirect::permanent(&format!("{page}{query}")).into_response();
+    }
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path").into_response()
 }
 
 /// All of them may come by one address, through what is in front of us, and leave the same to others.
@@ -125,15 +135,20 @@ fn oversized(request: &Request) -> Option<Problem> {
         .then(|| Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail))
 }
 
-/// Ends what takes too long, and says to browsers what they must not do.
+/// Ends what takes too long, answers people with a page whatever is wrong, and says to browsers what they must
+/// not do.
 async fn guarded(request: Request, next: Next) -> Response {
     let late = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there was no answer in time");
+    let is_for_people = pages::is_asked_for(request.uri().path(), request.headers());
     let mut response = if let Some(problem) = oversized(&request) {
         problem.into_response()
     } else {
         let answer = tokio::time::timeout(PATIENCE, next.run(request)).await;
         answer.unwrap_or_else(|_| late().into_response())
     };
+    if is_for_people && let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = pages::Refusal::Shown(problem).into_response();
+    }
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(value);
     }

@@ -1,4 +1,5 @@
-//! Errors as people and programs read them: problem details (RFC 9457).
+//! Errors as people and programs read them: problem details (RFC 9457). An answer carries its problem along, so
+//! that whoever asked for a page is answered with one.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::controllers::desk::Refused;
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What went wrong, about one request.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Problem {
     /// Which kind of problem: the meaning of its status and nothing more.
     r#type: &'static str,
@@ -124,7 +125,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status();
         let after = self.after;
-        let mut response = (status, Json(self)).into_response();
+        let mut response = (status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some(after) = after {
@@ -133,6 +134,7 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        response.extensions_mut().insert(self);
         response
     }
 }

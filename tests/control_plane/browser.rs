@@ -2,6 +2,7 @@
 
 mod plans;
 mod policy;
+mod refusals;
 mod watched;
 
 use kintsugi::api::{Incident, WidgetContract};
@@ -190,9 +191,11 @@ async fn each_page_passes_an_audit_in_both_schemes_and_fits_a_phone() {
         ("contract-revision", format!("/namespaces/{name}/contracts/uk?revision=1")),
         ("breakers", "/breakers".to_owned()),
         ("policies", "/policies".to_owned()),
-        ("log", "/log".to_owned()),
+        ("log", format!("/log?contract=uk&namespace={name}")),
         ("refusal", "/contracts?health=Sick".to_owned()),
+        ("nothing", "/nothing".to_owned()),
         ("login", "/login".to_owned()),
+        ("login-not-kept", "/login?done=".to_owned()),
     ];
     let mut wrong = Vec::new();
     for (page, path) in &pages {

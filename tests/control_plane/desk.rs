@@ -440,7 +440,7 @@ async fn logged_in(ann: &Visitor) -> String {
     let response = request.send().await.unwrap();
     assert_eq!(
         (response.status().as_u16(), response.headers()["location"].as_bytes()),
-        (303, &b"/"[..])
+        (303, &b"/login?done=&next=/"[..])
     );
     let cookie = response.headers()["set-cookie"].to_str().unwrap().to_owned();
     for attribute in ["__Host-kintsugi=", "HttpOnly", "Secure", "SameSite=Lax", "Path=/"] {
@@ -460,6 +460,16 @@ async fn a_browser_that_is_logged_in_does_what_its_user_may_but_not_for_another_
     let browser = |method: &str, path: &str| ann.bare(method, path).header("cookie", &cookie);
     let listed = ann.send(browser("GET", "/api/v1/contracts")).await;
     assert_eq!(listed.status, 200, "{listed:?}");
+
+    // After a login it is seen whether the browser has kept it.
+    let seen = "/login?done=&next=/log";
+    let kept = browser("GET", seen).send().await.unwrap();
+    assert_eq!(
+        (kept.status().as_u16(), kept.headers()["location"].as_bytes()),
+        (303, &b"/log"[..])
+    );
+    let dropped = ann.send(ann.bare("GET", seen)).await;
+    assert_eq!((dropped.status, &*dropped.media_type), (200, "text/html; charset=utf-8"));
 
     let heal = format!("/namespaces/{}/contracts/uk/heal", namespace.name);
     for (header, value) in [
@@ -481,7 +491,8 @@ async fn a_browser_that_is_logged_in_does_what_its_user_may_but_not_for_another_
     refused(&ann.send(added).await, 403, "another page");
     let form = [("token", &*ann.token)];
     let foreign = ann.bare("POST", "/login").header("sec-fetch-site", "cross-site").form(&form);
-    refused(&ann.send(foreign).await, 403, "another page");
+    let sent = ann.send(foreign).await;
+    assert_eq!((sent.status, &*sent.media_type), (403, "text/html; charset=utf-8"));
     assert_eq!(requested(&namespace).await, Vec::<String>::new());
 
     let sent = browser("POST", &heal).header("sec-fetch-site", "same-origin").send().await.unwrap();

@@ -18,7 +18,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const ARGUMENTS: [&str; 9] = [
+/// A name of this machine that does not say so to the browser.
+pub const NAME: &str = "kintsugi.example";
+const ARGUMENTS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -28,6 +30,7 @@ const ARGUMENTS: [&str; 9] = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP kintsugi.example 127.0.0.1",
 ];
 /// Widths of a desk and of a phone.
 pub const WIDTHS: [(&str, u32); 2] = [("desktop", 1280), ("phone", 375)];
@@ -52,22 +55,32 @@ pub struct Browser {
 impl Browser {
     /// One in which `visitor` has logged in.
     pub async fn of(visitor: &Visitor) -> Self {
+        let browser = Self::at(&visitor.url).await;
+        browser.log_in(visitor).await;
+        browser.until("document.getElementById('main')").await;
+        browser
+    }
+
+    /// Shows the token.
+    pub async fn log_in(&self, visitor: &Visitor) {
+        self.open("/").await;
+        self.fill("#token", &visitor.token).await;
+        self.click("css selector", "form button").await;
+    }
+
+    /// One whose pages are at `url`; [`NAME`] is this machine, too.
+    pub async fn at(url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (process, port) = chromedriver(folder.path());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let session = format!("http://127.0.0.1:{port}/session");
-        let mut browser =
-            Self { client, session, url: visitor.url.clone(), process, _folder: folder };
+        let mut browser = Self { client, session, url: url.to_owned(), process, _folder: folder };
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "goog:chromeOptions": {"args": ARGUMENTS},
             "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
         }}});
         let made = browser.ask("", wanted).await.unwrap();
         browser.session = format!("{}/{}", browser.session, made["sessionId"].as_str().unwrap());
-        browser.open("/").await;
-        browser.fill("#token", &visitor.token).await;
-        browser.click("css selector", "form button").await;
-        browser.until("document.getElementById('main')").await;
         browser
     }
 

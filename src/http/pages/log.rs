@@ -5,27 +5,53 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::{
-    Frame, List, Or, Page, Refusal,
+    Frame, Or, Page, Refusal,
     mark::{Mark, Tone},
+    name_in,
     said::Said,
     when::When,
 };
 use crate::{
-    controllers::desk::Desk,
+    controllers::desk::{Desk, shown::MOST_ACTIONS},
     decide::log::{Action, Filter, What},
+    http::{api::Asked, caller::Caller, name::Name, problem::Problem},
 };
 
-const SHOWN: usize = 100;
+/// Which actions; what is empty is not asked about.
+#[derive(Deserialize)]
+pub struct Query {
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    contract: String,
+    #[serde(default)]
+    policy: String,
+    #[serde(default)]
+    step: String,
+    #[serde(default)]
+    outcome: String,
+    #[serde(default)]
+    incident: String,
+}
 
 #[derive(Template)]
 #[template(path = "log.html")]
 struct Log {
     frame: Frame,
-    namespace: Said,
+    fields: [Field; 6],
+    is_filtered: bool,
     items: Vec<Entry>,
+    most: usize,
     is_complete: bool,
+}
+
+/// One of the filters.
+struct Field {
+    name: &'static str,
+    value: Said,
 }
 
 /// What was done.
@@ -43,18 +69,50 @@ struct Entry {
 
 /// The page.
 pub async fn page(
-    Or(list): Or<List>,
+    Or(Caller(person)): Or<Caller>,
     State(desk): State<Arc<Desk>>,
+    Or(Asked(query)): Or<Asked<Query>>,
 ) -> Result<Page<impl Template>, Refusal> {
-    let scope = list.scope(&desk, "incidents").await?;
-    let found = desk.log(&list.person, &scope, &Filter::default(), SHOWN).await?;
-    let (frame, namespace) = list.head("Healing log", "log");
+    let now = desk.now();
+    let only = name_in("namespace", &query.namespace)?;
+    let filter = query.filter()?;
+    let scope = desk.scope(&person, "incidents", only.as_ref().map(Name::as_str)).await?;
+    let found = desk.log(&person, &scope, &filter, MOST_ACTIONS).await?;
+    let fields = query.fields();
     Ok(Page(Log {
-        frame,
-        namespace,
-        items: found.items.iter().map(|action| Entry::of(action, list.now)).collect(),
+        frame: Frame::of("Healing log", "log", &person, now),
+        is_filtered: fields.iter().any(|field| !field.value.is_empty()),
+        fields,
+        items: found.items.iter().map(|action| Entry::of(action, now)).collect(),
+        most: MOST_ACTIONS,
         is_complete: found.complete,
     }))
+}
+
+impl Query {
+    fn filter(&self) -> Result<Filter, Problem> {
+        let name =
+            |field: &str, text: &str| name_in(field, text).map(|name| name.map(String::from));
+        Ok(Filter {
+            contract: name("contract", &self.contract)?,
+            incident: name("incident", &self.incident)?,
+            policy: name("policy", &self.policy)?,
+            step: name("step", &self.step)?,
+            outcome: (!self.outcome.is_empty()).then(|| self.outcome.clone()),
+        })
+    }
+
+    fn fields(&self) -> [Field; 6] {
+        [
+            ("namespace", &self.namespace),
+            ("contract", &self.contract),
+            ("policy", &self.policy),
+            ("step", &self.step),
+            ("outcome", &self.outcome),
+            ("incident", &self.incident),
+        ]
+        .map(|(name, value)| Field { name, value: Said::of(value) })
+    }
 }
 
 impl Entry {

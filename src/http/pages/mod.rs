@@ -36,8 +36,8 @@ use axum::{
     Router,
     extract::{FromRequestParts, Path},
     http::{
-        HeaderValue, Method, StatusCode,
-        header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER},
+        HeaderMap, HeaderValue, Method, StatusCode,
+        header::{ACCEPT, AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER},
         request::Parts,
     },
     response::{IntoResponse, Redirect, Response},
@@ -73,6 +73,37 @@ pub fn router() -> Router<Arc<Desk>> {
         .route("/policies", get(policies::page))
         .route("/log", get(log::page))
         .route("/assets/{name}", get(assets::asset))
+}
+
+/// What pages, their forms and the login are below; and the first page itself.
+const BELOW: [&str; 8] = [
+    "/contracts",
+    "/namespaces",
+    "/incidents",
+    "/breakers",
+    "/policies",
+    "/log",
+    "/login",
+    "/logout",
+];
+
+fn is_below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Is it a person who asks, to be answered with a page? Programs are told what is wrong as they can read it.
+pub(super) fn is_asked_for(path: &str, headers: &HeaderMap) -> bool {
+    let is_page = path == "/" || BELOW.iter().any(|root| is_below(path, root));
+    let accepted = headers.get(ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    let wants_page = accepted.is_some_and(|accepted| accepted.contains("text/html"));
+    !is_below(path, "/api") && (is_page || wants_page)
+}
+
+/// The page that `path` would be without the slash that it ends with. A path of ours begins with one slash: after
+/// two of them browsers look for a host.
+pub(super) fn without_slash(path: &str) -> Option<&str> {
+    let page = path.trim_end_matches('/');
+    (page != path && BELOW.iter().any(|root| is_below(page, root))).then_some(page)
 }
 
 /// What all pages have.
@@ -230,7 +261,7 @@ where
 }
 
 /// Extractor of the object in the path.
-struct At(Key);
+pub(super) struct At(pub Key);
 
 impl FromRequestParts<Arc<Desk>> for At {
     type Rejection = Problem;
@@ -317,6 +348,41 @@ mod tests {
 
     use super::*;
     use crate::controllers::desk::tests::desk;
+
+    #[test]
+    fn people_are_answered_with_pages_and_programs_below_the_api_never() {
+        for (path, accepted, is_page) in [
+            ("/", "*/*", true),
+            ("/namespaces/shop/contracts/uk/heal", "", true),
+            ("/login", "", true),
+            ("/nothing", "text/html,application/xhtml+xml", true),
+            ("/nothing", "*/*", false),
+            ("/logs", "", false),
+            ("/api/v1/log", "text/html", false),
+            ("/api", "text/html", false),
+            ("/apis", "text/html", true),
+        ] {
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accepted))]);
+            assert_eq!(is_asked_for(path, &headers), is_page, "{path} {accepted}");
+        }
+    }
+
+    #[test]
+    fn a_slash_too_many_leads_to_a_page_of_ours_and_nowhere_else() {
+        for (path, page) in [
+            ("/contracts/", Some("/contracts")),
+            ("/namespaces/shop/contracts/uk//", Some("/namespaces/shop/contracts/uk")),
+            ("/contracts", None),
+            ("/", None),
+            ("//", None),
+            ("//evil.example/", None),
+            ("//contracts/", None),
+            ("/evil/", None),
+            ("/api/v1/contracts/", None),
+        ] {
+            assert_eq!(without_slash(path), page, "{path}");
+        }
+    }
 
     #[tokio::test]
     async fn whoever_is_nobody_by_the_name_that_they_ask_is_led_to_the_login_and_then_back() {
