@@ -749,6 +749,10 @@ pub struct Attempt {
     #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// Who asked for it now, as the request on the contract says.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<String>,
     /// The requests by `kintsugi.dev/heal` that it was made for.
     #[schemars(length(max = 32), inner(length(max = 191)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -44,6 +44,8 @@ pub const RECONCILE: &str = "kintsugi.dev/reconcile";
 pub const HEAL: &str = "kintsugi.dev/heal";
 /// The same: a new value begins a new series of attempts.
 pub const RESET: &str = "kintsugi.dev/reset";
+/// Annotation on a contract: who asked for an attempt, behind the value of [`HEAL`] that it is about.
+pub const HEAL_BY: &str = "kintsugi.dev/heal-by";
 /// Annotation on a contract or its class: the version of the rules that counts although good
 /// documents fail its schema, as the first 12 hex digits of `status.effective.digest`.
 pub const ACCEPT_SCHEMA: &str = "kintsugi.dev/accept-schema";

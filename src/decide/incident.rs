@@ -243,7 +243,7 @@ fn go_on(
     let mut record = Record::of(incident, trouble.digest.clone(), now);
     record.edge = delivered::edge(view, seen, now);
     record.depends = breakers::of_effects(view, plan);
-    record.requests = requests::pending(view, Request::Heal);
+    record.asked_for(view);
     if incident.status.current_digest.as_ref() != Some(&trouble.digest) || !serves_good(view) {
         record.withdraw(ConditionType::Verified, "what was verified is not what is at stake now");
     }
@@ -579,7 +579,7 @@ fn quiet(
         healthy_at = now;
         if record.status.tries.unwrap_or(0) < effect.attempt {
             record.tell_intent(view, effect);
-            record.requests = requests::pending(view, Request::Heal);
+            record.asked_for(view);
             record.succeeded(effect.attempt, &assigned.digest, "is written back");
         }
     }

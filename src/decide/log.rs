@@ -213,7 +213,7 @@ fn attempted(entry: Action, attempt: &Attempt) -> Action {
         policies,
         step: attempt.step.clone(),
         outcome: attempt.outcome.to_string(),
-        by: attempt.approved_by.clone().unwrap_or_default(),
+        by: attempt.approved_by.clone().or_else(|| attempt.asked_by.clone()).unwrap_or_default(),
         steps: attempt.steps.clone(),
         ..entry
     }

@@ -40,6 +40,7 @@ use super::{
     moves::{Move, Plan, STEPS_NOTED, summaries},
     pause::PAUSED,
     plan::{Candidate, StepName},
+    requests::{self, Request},
     shown::Shown,
     signal::{Reason, Signal, Tried},
     status::STALE_AT_EDGE,
@@ -89,6 +90,8 @@ pub(super) struct Record<'a> {
     pub(super) depends: BTreeMap<(usize, String), String>,
     /// The requests that an attempt is made for.
     pub(super) requests: Vec<String>,
+    /// Who asked by them.
+    asked_by: Option<String>,
     /// Was a gate found shut in this very look?
     is_held_anew: bool,
     pub(super) now: Timestamp,
@@ -112,6 +115,7 @@ impl<'a> Record<'a> {
             edge: Edge::NotAsked,
             depends: BTreeMap::new(),
             requests: Vec::new(),
+            asked_by: None,
             is_held_anew: false,
             now,
         };
@@ -165,6 +169,12 @@ impl<'a> Record<'a> {
         self.signals.push(Signal { tried, ..self.signal_attempt(reason, note) });
     }
 
+    /// The attempts that are made in this look are made for the requests that are pending.
+    pub(super) fn asked_for(&mut self, view: &View) {
+        self.requests = requests::pending(view, Request::Heal);
+        self.asked_by = requests::asked_by(view, &self.requests);
+    }
+
     pub(super) fn attempt(&mut self, number: u32, outcome: AttemptOutcome, message: &str) {
         let step = if self.step.is_empty() { self.status.step.clone() } else { self.step.clone() };
         self.status.tries = Some(number);
@@ -180,6 +190,7 @@ impl<'a> Record<'a> {
             ops: std::mem::take(&mut self.changes),
             published: None,
             approved_by: self.status.approved_by.take(),
+            asked_by: self.asked_by.take(),
             requests: std::mem::take(&mut self.requests),
             steps: self.steps_taken(number, outcome),
         });

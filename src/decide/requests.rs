@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     api::{
-        HEAL, RECONCILE, RESET,
+        HEAL, HEAL_BY, RECONCILE, RESET,
         contract::{HandledRequests, Mode, SharedRequests, WidgetContractStatus},
         incident::IncidentStatus,
     },
@@ -19,6 +19,9 @@ use super::view::View;
 
 /// Longest token, in bytes; what is longer is cut.
 const TOKEN_MAX: usize = 63;
+
+/// Longest name of who asks, in bytes.
+const NAME_MAX: usize = 256;
 
 /// Annotations by name.
 pub type Annotations = BTreeMap<String, String>;
@@ -154,6 +157,16 @@ pub fn pending(view: &View, what: Request) -> Vec<String> {
         pending.retain(|named| !is_on_record(&open.status, named));
     }
     pending
+}
+
+/// Who asks for an attempt by the request on the contract itself, where that is one of `requests`.
+#[must_use]
+pub fn asked_by(view: &View, requests: &[String]) -> Option<String> {
+    let token = requests.iter().find(|named| {
+        view.annotations.get(HEAL).is_some_and(|own| text::bounded(own, TOKEN_MAX) == **named)
+    })?;
+    let by = view.annotations.get(HEAL_BY)?.strip_prefix(token.as_str())?.strip_prefix(' ')?;
+    Some(text::bounded(by, NAME_MAX))
 }
 
 /// Does a person ask for an attempt now?

@@ -433,6 +433,30 @@ async fn an_attempt_is_asked_for_and_a_contract_suspended_by_whoever_may_change_
     }
 }
 
+#[tokio::test]
+async fn an_attempt_that_somebody_asks_for_names_them_in_the_incident_and_in_the_log() {
+    let (cluster, namespace, operator) = world("askedby").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &does_all()).await;
+    let in_vain = json!({"ops": [{"op": "replace", "path": "/title", "value": 8}]});
+    let once = json!({"retry": {"maxAttempts": 1}});
+    policy(&namespace, &json!([{"name": "patch", "patch": in_vain}]), &once).await;
+    namespace.apply(&storefinder("uk", &json!({"title": 7}))).await;
+    let name = incident_when(&namespace, "uk", "Escalated").await.metadata.name.unwrap();
+    let at = format!("/api/v1/namespaces/{}/contracts/uk/heal", namespace.name);
+    assert_eq!(ann.post(&at, &json!({})).await.status, 200);
+    let by = ann.name.clone();
+    let names_her = move |incident: Option<&kintsugi::api::Incident>| {
+        let last = incident.and_then(|i| i.status.as_ref()?.attempts.last());
+        last.is_some_and(|last| last.asked_by.as_ref() == Some(&by))
+    };
+    namespace.when(&name, "was tried for her", names_her).await;
+    let is_told = |answer: &Answer| {
+        let mut told = answer.body["items"].as_array().into_iter().flatten();
+        told.any(|action| action["what"] == "Attempted" && action["by"] == *ann.name)
+    };
+    until(&ann, "/api/v1/log", is_told).await;
+}
+
 /// Logs in as a browser does, and returns its cookie.
 async fn logged_in(ann: &Visitor) -> String {
     let form = [("token", &*ann.token), ("next", "/")];

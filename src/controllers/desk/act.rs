@@ -17,7 +17,7 @@ use tracing::info;
 use super::{Ask, Desk, Person, Refused, now, rights::AsOf, shown::watched, turns::For};
 use crate::{
     api::{
-        HEAL, Incident, WidgetContract,
+        HEAL, HEAL_BY, Incident, WidgetContract,
         incident::{ApprovalDecision, Never},
     },
     controllers::{Key, events},
@@ -132,7 +132,9 @@ impl Desk {
     /// As every act: [`Refused::Forbidden`], [`Refused::NotFound`], or that it could not be written.
     pub async fn heal(&self, person: &Arc<Person>, key: &Key) -> Result<Done, Refused> {
         let request = text::bounded(&format!("{:.0}/{}", now(), person.name), REQUEST_MAX);
-        let patch = json!({"metadata": {"annotations": {HEAL: request}}});
+        let patch = json!({"metadata": {"annotations": {
+            HEAL: request, HEAL_BY: format!("{request} {}", person.name),
+        }}});
         let said = "asks for an attempt now";
         self.write::<WidgetContract>(person, About::Contract, key, &patch, said).await
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{World, broken, good, with};
 use crate::{
-    api::{HEAL, RECONCILE, RESET, contract::HandledRequests, incident::State},
+    api::{HEAL, HEAL_BY, RECONCILE, RESET, contract::HandledRequests, incident::State},
     domain::Span,
 };
 
@@ -44,6 +44,17 @@ fn a_request_to_heal_is_one_attempt_although_all_are_spent() {
     assert_eq!((world.tries(), world.writes), (3, writes), "once");
     ask(&mut world, HEAL, "tuesday");
     assert_eq!((world.tries(), world.state()), (4, State::Escalated));
+}
+
+#[test]
+fn an_attempt_names_who_asked_for_it_and_not_who_asked_before() {
+    let mut world = spent("");
+    world.annotations.insert(HEAL_BY.to_owned(), "monday ann".to_owned());
+    ask(&mut world, HEAL, "monday");
+    ask(&mut world, HEAL, "tuesday");
+    let asked =
+        world.incidents[0].2.attempts[2..].iter().map(|attempt| attempt.asked_by.as_deref());
+    assert_eq!(asked.collect::<Vec<_>>(), [Some("ann"), None]);
 }
 
 #[test]

@@ -116,12 +116,16 @@ fn of_attempt(attempt: &Attempt, now: Timestamp) -> Moment {
         Some(by) => format!(", approved by {by}"),
         None => String::new(),
     };
+    let asked = match &attempt.asked_by {
+        Some(by) => format!(", asked for by {by}"),
+        None => String::new(),
+    };
     Moment {
         at: attempt.at.0,
         when: When::of(attempt.at.0, now),
         after: String::new(),
         mark: attempt.outcome.into(),
-        title: Said::of(format!("Attempt {}: {}{approved}", attempt.number, attempt.step)),
+        title: Said::of(format!("Attempt {}: {}{asked}{approved}", attempt.number, attempt.step)),
         detail: Said::of(&attempt.message),
         number: Some(attempt.number),
         steps: attempt
