@@ -36,8 +36,8 @@ use axum::{
     http::{
         HeaderName, HeaderValue, Method, StatusCode,
         header::{
-            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
-            X_CONTENT_TYPE_OPTIONS,
+            ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+            WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
         },
     },
     middleware::{self, Next},
@@ -147,7 +147,13 @@ async fn guarded(request: Request, next: Next) -> Response {
         answer.unwrap_or_else(|_| late().into_response())
     };
     if is_for_people && let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = pages::Refusal::Shown(problem).into_response();
+        let page = pages::Refusal::Shown(problem).into_response();
+        let said = std::mem::replace(&mut response, page).into_parts().0.headers;
+        for (name, value) in
+            said.iter().filter(|(name, _)| [ALLOW, WWW_AUTHENTICATE].contains(name))
+        {
+            response.headers_mut().insert(name, value.clone());
+        }
     }
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(value);

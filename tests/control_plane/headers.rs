@@ -168,5 +168,8 @@ async fn each_page_and_each_refusal_allows_a_browser_nothing_that_is_not_of_this
         assert_eq!((shown.status, shown.is_page()), (status, is_page), "{path}: {}", shown.text);
         shown.is_strict();
         shown.is_kept_by_nobody();
+        if status == 405 {
+            assert_eq!(shown.header("allow"), "GET,HEAD", "{path}");
+        }
     }
 }
