@@ -1,7 +1,7 @@
 //! Policies: what is in force goes to the index, what is wrong with one to its status.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -79,6 +79,11 @@ impl Policies {
         let mut all: Vec<_> = seen.iter().filter(|(key, _)| wanted(&key.namespace)).collect();
         all.sort_unstable_by_key(|(key, _)| *key);
         all.into_iter().map(|(_, seen)| Arc::clone(&seen.object)).collect()
+    }
+
+    /// The namespaces in which there are any.
+    pub fn namespaces(&self) -> BTreeSet<Arc<str>> {
+        self.lock().keys().map(|key| Arc::clone(&key.namespace)).collect()
     }
 
     /// One of them.

@@ -28,7 +28,7 @@ use crate::{
 const MANAGER: &str = "kintsugi-desk";
 /// As much of an annotation's value counts.
 const REQUEST_MAX: usize = 63;
-/// As many bytes of a reason are kept.
+/// A reason has at most so many characters, as the schema of the objects and the forms count them.
 pub const REASON_MAX: usize = 256;
 
 /// What an act is about, which says the rights that it takes.
@@ -231,8 +231,33 @@ impl Desk {
 
 fn reason(said: Option<String>) -> Result<Option<String>, Refused> {
     let said = said.map(|said| said.trim().to_owned()).filter(|said| !said.is_empty());
-    if said.as_ref().is_some_and(|said| said.len() > REASON_MAX) {
-        return Err(Refused::Invalid(format!("reason: has at most {REASON_MAX} bytes")));
+    if said.as_ref().is_some_and(|said| said.chars().count() > REASON_MAX) {
+        return Err(Refused::Invalid(format!("reason: has at most {REASON_MAX} characters")));
     }
     Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_as_long_as_the_forms_and_the_schema_have_it_in_any_script() {
+        for (letter, count, is_taken) in [
+            ("ж", 200, true),
+            ("ж", 256, true),
+            ("ж", 257, false),
+            ("𝒳", 256, true),
+            ("x", 256, true),
+            ("x", 257, false),
+        ] {
+            let said = letter.repeat(count);
+            let kept = reason(Some(format!(" {said} ")));
+            match kept {
+                Ok(kept) => assert_eq!((kept, is_taken), (Some(said), true)),
+                Err(Refused::Invalid(why)) => assert!(!is_taken && why.contains("256"), "{why}"),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
 }

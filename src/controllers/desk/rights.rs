@@ -18,7 +18,7 @@ use crate::controllers::Key;
 const REMEMBERED: Duration = Duration::from_secs(5);
 const MOST: u64 = 10_000;
 /// Most namespaces that are asked about one by one, for somebody who may not see all of them.
-const MOST_NAMESPACES: usize = 200;
+pub(super) const MOST_NAMESPACES: usize = 200;
 /// How many of them at the same time.
 const AT_A_TIME: usize = 8;
 
@@ -86,6 +86,13 @@ impl Ask {
     }
 }
 
+impl Ask {
+    /// To list what there is of a resource of ours in a namespace, or in all.
+    pub(super) fn list(resource: &'static str, namespace: Option<&Arc<str>>) -> Self {
+        Self { verb: "list", group: OURS, resource, namespace: namespace.cloned(), name: None }
+    }
+}
+
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.resource)?;
@@ -143,44 +150,63 @@ impl Desk {
         resource: &'static str,
         namespace: Option<&str>,
     ) -> Result<Scope, Refused> {
-        let list = |namespace: Option<&Arc<str>>| Ask {
-            verb: "list",
-            group: OURS,
-            resource,
-            namespace: namespace.cloned(),
-            name: None,
-        };
         if let Some(namespace) = namespace {
             let namespace: Arc<str> = namespace.into();
-            self.shows(person, list(Some(&namespace))).await?;
+            self.shows(person, Ask::list(resource, Some(&namespace))).await?;
             if !self.ctx()?.config.watches(&namespace) {
                 return Err(Refused::NotFound(format!("the operator does not watch {namespace}")));
             }
             return Ok(Scope::Only([namespace].into()));
         }
-        if self.may_see(person, &list(None)).await? {
-            return Ok(Scope::All);
-        }
+        let known = self.known_namespaces()?;
+        self.scope_among(person, resource, known).await
+    }
+
+    /// The namespaces that somebody who names none is asked about: those in which there is anything, and
+    /// those of the flag. Others there may be, but to list namespaces is a right that the operator has not.
+    pub(super) fn known_namespaces(&self) -> Result<BTreeSet<Arc<str>>, Refused> {
         let ctx = self.ctx()?;
         let mut known = ctx.index.namespaces();
+        known.extend(ctx.policies.namespaces());
         known.extend(ctx.config.namespaces.iter().map(|name| name.as_str().into()));
+        Ok(known)
+    }
+
+    /// The namespaces of which `person` may list `resource`: all, or of these.
+    ///
+    /// # Errors
+    /// [`Refused::Forbidden`] where there is none.
+    pub(super) async fn scope_among(
+        &self,
+        person: &Arc<Person>,
+        resource: &'static str,
+        known: BTreeSet<Arc<str>>,
+    ) -> Result<Scope, Refused> {
+        let all = Ask::list(resource, None);
+        if self.may_see(person, &all).await? {
+            return Ok(Scope::All);
+        }
+        let refused = |why: &str| Refused::Forbidden(format!("{} may not {all}{why}", person.name));
         if known.len() > MOST_NAMESPACES {
-            return Err(Refused::Forbidden(format!(
-                "{} may not {}; name a namespace, for there are more than {MOST_NAMESPACES} to ask about",
-                person.name,
-                list(None)
+            return Err(refused(&format!(
+                "; name a namespace by ?namespace=NAME, for there are more than {MOST_NAMESPACES} to ask about"
             )));
         }
         let asked = stream::iter(known).map(|namespace| async {
-            let may = self.may_see(person, &list(Some(&namespace))).await?;
+            let may = self.may_see(person, &Ask::list(resource, Some(&namespace))).await?;
             Ok::<_, Refused>(may.then_some(namespace))
         });
         let some: Vec<Option<Arc<str>>> = asked.buffered(AT_A_TIME).try_collect().await?;
         let some: BTreeSet<Arc<str>> = some.into_iter().flatten().collect();
-        if some.is_empty() { Err(forbidden(person, &list(None))) } else { Ok(Scope::Only(some)) }
+        if some.is_empty() {
+            let why =
+                ", nor in any that is known to hold something; ?namespace=NAME asks about one";
+            return Err(refused(why));
+        }
+        Ok(Scope::Only(some))
     }
 
-    async fn may_see(&self, person: &Arc<Person>, ask: &Ask) -> Result<bool, Refused> {
+    pub(super) async fn may_see(&self, person: &Arc<Person>, ask: &Ask) -> Result<bool, Refused> {
         let question = (Arc::clone(person), ask.clone());
         if let Some(known) = self.rights.get(&question) {
             return Ok(known);

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     controllers::{
-        desk::{Desk, watch::Watching},
+        desk::{Desk, Person, watch::Watching},
         live::News,
     },
     decide::live::Happening,
@@ -140,7 +140,14 @@ impl Following {
                     }
                     self.again = again();
                 }
-                news = self.watching.next() => return self.told(news),
+                news = self.watching.next() => match news {
+                    Some(news) => return self.told(news),
+                    None => match self.judged().await {
+                        Ok(Some(news)) => return self.told(news),
+                        Ok(None) => {}
+                        Err(why) => return (last("end", &why), false),
+                    },
+                },
                 () = sleep_until(alive) => {
                     return (format!(":\nid: {}\n\n", self.watching.id()), true);
                 }
@@ -167,10 +174,22 @@ impl Following {
 
     /// Who are they now, and what may they see?
     async fn look_again(&mut self) -> Result<(), String> {
-        let Self { watching, desk, parts, .. } = self;
-        let caller = Caller::from_request_parts(parts, desk).await;
+        let person = self.person().await?;
+        let looked = self.watching.look_again(&self.desk, &person).await;
+        looked.map_err(|refused| refused.to_string())
+    }
+
+    /// What happened where nobody has asked yet whether they may see it, if they may.
+    async fn judged(&mut self) -> Result<Option<News>, String> {
+        let person = self.person().await?;
+        let judged = self.watching.judge(&self.desk, &person).await;
+        judged.map_err(|refused| refused.to_string())
+    }
+
+    async fn person(&mut self) -> Result<Arc<Person>, String> {
+        let caller = Caller::from_request_parts(&mut self.parts, &self.desk).await;
         let Caller(person) = caller.map_err(|problem| problem.detail().to_owned())?;
-        watching.look_again(desk, &person).await.map_err(|refused| refused.to_string())
+        Ok(person)
     }
 }
 
