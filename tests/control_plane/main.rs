@@ -35,6 +35,7 @@ mod probes;
 mod requests;
 mod rights;
 mod schema_blame;
+mod scope;
 mod serving;
 mod shown;
 mod source;

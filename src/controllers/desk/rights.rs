@@ -84,9 +84,7 @@ impl Ask {
             name: Some(Arc::clone(&key.name)),
         }
     }
-}
 
-impl Ask {
     /// To list what there is of a resource of ours in a namespace, or in all.
     pub(super) fn list(resource: &'static str, namespace: Option<&Arc<str>>) -> Self {
         Self { verb: "list", group: OURS, resource, namespace: namespace.cloned(), name: None }
