@@ -51,7 +51,7 @@ impl Refusal {
 }
 
 /// All of them.
-const REFUSALS: [Refusal; 12] = [
+const REFUSALS: [Refusal; 13] = [
     Refusal::of_all(
         StatusCode::BAD_REQUEST,
         "Invalid",
@@ -66,6 +66,11 @@ const REFUSALS: [Refusal; 12] = [
         StatusCode::NOT_FOUND,
         "NotFound",
         "There is no such object, or it is not watched",
+    ),
+    Refusal::of_acts(
+        StatusCode::CONFLICT,
+        "Conflict",
+        "The object has changed meanwhile; look at it and ask again",
     ),
     Refusal::of_bodies(
         StatusCode::PAYLOAD_TOO_LARGE,
@@ -238,7 +243,9 @@ mod tests {
             for status in ["413", "415"] {
                 assert_eq!(has(path, method, status), of_bodies, "{path} {status}");
             }
-            assert_eq!(has(path, method, "422"), unusable, "{path}");
+            for status in ["409", "422"] {
+                assert_eq!(has(path, method, status), unusable, "{path} {status}");
+            }
             for status in ["400", "401", "403", "404", "414", "421", "429", "431", "503"] {
                 assert!(has(path, method, status), "{path} {status}");
             }

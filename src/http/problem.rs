@@ -86,6 +86,7 @@ impl From<Refused> for Problem {
             Refused::Unknown(_) => Self::new(StatusCode::UNAUTHORIZED, detail),
             Refused::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, detail),
             Refused::NotFound(_) => Self::new(StatusCode::NOT_FOUND, detail),
+            Refused::Conflict(_) => Self::new(StatusCode::CONFLICT, detail),
             Refused::Invalid(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
             Refused::TooMany { after, .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, detail).after(after)

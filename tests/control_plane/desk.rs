@@ -3,9 +3,15 @@
 use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::{
+    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    events::v1::Event,
+};
 use kintsugi::api::WidgetContract;
-use kube::api::ListParams;
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
 use ring::{rand::SystemRandom, signature};
 use serde_json::{Value, json};
 
@@ -675,4 +681,70 @@ async fn a_long_list_is_read_in_parts_without_a_gap_also_when_something_in_it_en
     let rest = ann.get(&format!("/api/v1/incidents?continue={after}")).await;
     let seen: BTreeSet<_> = of(&first).into_iter().chain(of(&rest)).collect();
     assert_eq!((of(&rest).len(), seen.len()), (3, 5), "{first:?} {rest:?}");
+}
+
+/// A policy of the site that no contract of the namespace may be suspended.
+async fn forbids_suspension(cluster: &Cluster, namespace: &Namespace, reason: &str) -> Vec<String> {
+    let name = format!("no-suspension-{}-{}", namespace.name, reason.to_lowercase());
+    let says = "contracts of this shop are not suspended";
+    let selects = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace.name}});
+    let rule = json!({"apiGroups": ["kintsugi.dev"], "apiVersions": ["*"], "operations": ["UPDATE"],
+        "resources": ["widgetcontracts"]});
+    let policy = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [rule], "namespaceSelector": selects},
+            "validations": [{"expression": "!(has(object.spec.suspend) && object.spec.suspend)",
+                "message": says, "reason": reason}],
+        },
+    });
+    let binding = json!({
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
+    });
+    let client = cluster.admin().await;
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client);
+    let params = PostParams::default();
+    policies.create(&params, &serde_json::from_value(policy).unwrap()).await.unwrap();
+    bindings.create(&params, &serde_json::from_value(binding).unwrap()).await.unwrap();
+    vec![name, says.to_owned()]
+}
+
+#[tokio::test]
+async fn what_a_policy_of_the_site_forbids_is_refused_in_its_words() {
+    let (cluster, namespace, operator) = world("deskdenied").await;
+    let ann = desk::visitor(&cluster, &namespace, &operator, "ann", &does_all()).await;
+    namespace.apply(&storefinder("uk", &shop())).await;
+    namespace.contract_when("uk", "Ready", has("Ready", "True", "Assigned")).await;
+    let at = format!("/api/v1/namespaces/{}/contracts/uk", namespace.name);
+    for (reason, status) in [("Forbidden", 403), ("Invalid", 422)] {
+        let said = forbids_suspension(&cluster, &namespace, reason).await;
+        let client = cluster.admin().await;
+        // The API server learns of the policy a moment later, and tells nobody.
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        let suspends = Patch::Merge(json!({"spec": {"suspend": true}}));
+        let denied = async {
+            while namespace.contracts().patch("uk", &dry, &suspends).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, denied).await.expect("the policy is in force");
+        let answer = ann.post(&format!("{at}/suspension"), &json!({"suspend": true})).await;
+        refused(&answer, status, &said[1]);
+        assert_eq!(answer.retry_after, None, "it is the same again");
+        assert_eq!(ann.post(&format!("{at}/heal"), &json!({})).await.status, 200);
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client);
+        bindings.delete(&said[0], &DeleteParams::default()).await.unwrap();
+        policies.delete(&said[0], &DeleteParams::default()).await.unwrap();
+        let allowed = async {
+            while namespace.contracts().patch("uk", &dry, &suspends).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, allowed).await.expect("the policy is gone");
+    }
+    assert!(!namespace.contracts().get("uk").await.unwrap().spec.suspend);
 }

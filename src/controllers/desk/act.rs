@@ -20,7 +20,7 @@ use crate::{
         HEAL, HEAL_BY, Incident, WidgetContract,
         incident::{ApprovalDecision, Never},
     },
-    controllers::{Key, events},
+    controllers::{Key, events, refusal},
     domain::{Digest, text},
 };
 
@@ -221,8 +221,17 @@ impl Desk {
             PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let attempted = format!("writing {} {key}", K::kind(&()));
         let patch = Patch::Merge(patch);
-        let written = objects.patch(&key.name, &params, &patch);
-        let written = self.ask(For::Person(person), &attempted, written).await?;
+        let written = async {
+            match objects.patch(&key.name, &params, &patch).await {
+                // An answer about what was asked for, and none about the operator.
+                Err(kube::Error::Api(status)) => match refusal::of_asked(&attempted, &status) {
+                    Some(refused) => Ok(Err(refused)),
+                    None => Err(kube::Error::Api(status)),
+                },
+                written => written.map(Ok),
+            }
+        };
+        let written = self.ask(For::Person(person), &attempted, written).await??;
         info!(by = person.name, object = %key, kind = %K::kind(&()), "somebody {said}");
         events::say_asked(&ctx, &written, &person.name, said).await;
         Ok(Done { message: format!("{} {said}", person.name), by: person.name.clone() })

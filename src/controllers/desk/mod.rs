@@ -61,6 +61,9 @@ pub enum Refused {
     /// What was asked for cannot be done; names the field.
     #[error("{0}")]
     Invalid(String),
+    /// What was asked for is no more, or not yet, as it was seen.
+    #[error("{0}")]
+    Conflict(String),
     /// They have had what one of many may have: ask again after so long.
     #[error("{why}")]
     TooMany {
